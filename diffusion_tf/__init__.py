@@ -1,0 +1,1 @@
+"""Denoising Diffusion Probabilistic Models in TensorFlow 2 and Keras 3."""

@@ -1,0 +1,173 @@
+"""Configs: one frozen dataclass that says everything about a run, its JSON, and the presets."""
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffusion_tf.files import replacing
+
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+OPTIMIZERS = ("adam",)
+
+
+def _option(default: Any, help: str, *, changes_run: bool = True) -> Any:
+    """A field with its documentation. `changes_run=False`: may differ when a run is resumed."""
+    return field(default=default, metadata={"help": help, "changes_run": changes_run})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that determines a run. Fields are command-line flags of the same name.
+
+    Raises:
+        ValueError: a value that no run could use.
+    """
+
+    # Data
+    dataset: str = _option("digits", "data set, by its name in diffusion_tf.datasets")
+    image_size: int = _option(8, "height and width of the images, in pixels")
+    channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
+    random_flip: bool = _option(False, "mirror each training image with probability 1/2")
+
+    # Diffusion process
+    num_diffusion_timesteps: int = _option(1000, "T, number of diffusion steps")
+    beta_schedule: str = _option("linear", "noise schedule, by its name in diffusion_tf.schedules")
+    beta_start: float = _option(1e-4, "variance of the first diffusion step")
+    beta_end: float = _option(0.02, "variance of the last diffusion step")
+    model_mean_type: str = _option("eps", "what the network predicts: xprev, xstart or eps")
+    model_var_type: str = _option(
+        "fixedlarge", "variance of the reverse process: learned, fixedsmall or fixedlarge"
+    )
+    loss_type: str = _option("mse", "training loss: mse (simple loss) or kl (variational bound)")
+
+    # Network
+    ch: int = _option(64, "channels at full resolution, a multiple of 32")
+    ch_mult: tuple[int, ...] = _option((1, 2), "multiple of ch at each resolution, finest first")
+    num_res_blocks: int = _option(1, "residual blocks per resolution on the way down")
+    attn_resolutions: tuple[int, ...] = _option((4,), "heights in pixels that get attention")
+    dropout: float = _option(0.0, "dropout rate inside the residual blocks")
+    resamp_with_conv: bool = _option(True, "convolve when changing resolution")
+
+    # Training
+    batch_size: int = _option(64, "examples per step, over all replicas")
+    steps: int = _option(2000, "training steps", changes_run=False)
+    optimizer: str = _option("adam", "optimizer: adam")
+    lr: float = _option(1e-3, "learning rate after the warmup")
+    warmup: int = _option(100, "steps over which the learning rate rises from 0")
+    grad_clip: float = _option(1.0, "largest norm of the gradient")
+    ema_decay: float = _option(0.995, "decay per step of the averaged weights")
+    seed: int = _option(0, "seed of everything random in a run")
+    dtype: str = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
+
+    # Bookkeeping
+    log_steps: int = _option(10, "steps between two points of the loss curve", changes_run=False)
+    checkpoint_steps: int = _option(500, "steps between two checkpoints", changes_run=False)
+    keep_checkpoints: int = _option(2, "number of checkpoints kept", changes_run=False)
+
+    def __post_init__(self):
+        for name in ("image_size", "channels", "batch_size", "steps", "log_steps"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("checkpoint_steps", "keep_checkpoints", "num_res_blocks"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        _require(self, "warmup", self.warmup >= 0, "0 or more")
+        _require(self, "lr", 0 < self.lr < float("inf"), "a number > 0")
+        _require(self, "grad_clip", self.grad_clip > 0, "> 0")
+        _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
+        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        _require(self, "dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}")
+        _require(self, "optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one example: (height, width, channels)."""
+        return (self.image_size, self.image_size, self.channels)
+
+    def to_json(self) -> str:
+        """The config as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """The inverse of `dataclasses.asdict`, also after a journey through JSON.
+
+        Raises:
+            ValueError: a field that does not exist, named with the closest one that does.
+        """
+        fields = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in fields:
+                close = difflib.get_close_matches(name, fields, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"A config has no field {name!r}.{hint}")
+        tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
+        return cls(**{**values, **tuples})
+
+    @classmethod
+    def load(cls, path: str) -> "Config":
+        """Reads the JSON that `save` wrote.
+
+        Raises:
+            ValueError: the file is no JSON, or its fields are not those of a config.
+        """
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} holds no JSON object; restore or delete it.")
+        return cls.from_dict(values)
+
+    def save(self, path: str) -> None:
+        """Writes the config as JSON."""
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(self.to_json())
+
+    def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
+        """The fields that make another run of it: {name: (own value, other's value)}."""
+        return {
+            f.name: (getattr(self, f.name), getattr(other, f.name))
+            for f in dataclasses.fields(self)
+            if f.metadata["changes_run"] and getattr(self, f.name) != getattr(other, f.name)
+        }
+
+
+def _require(config: Config, name: str, holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {getattr(config, name)!r}; it must be {what}.")
+
+
+def digits() -> Config:
+    """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
+
+    `python scripts/train.py --config=digits`: minutes on two CPU cores.
+    """
+    return Config()
+
+
+PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in (digits,)}
+
+
+def get_config(name: str, **overrides: Any) -> Config:
+    """Returns a preset, with fields replaced.
+
+    Args:
+        name: one of `PRESETS`.
+        **overrides: fields of `Config` and their values.
+
+    Raises:
+        ValueError: unknown preset or field, or a value that no run could use.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(sorted(PRESETS))}.")
+    return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})
+
+
+def workdir_config_path(workdir: str) -> str:
+    """Where a workdir keeps its config."""
+    return os.path.join(workdir, "config.json")

@@ -1,0 +1,183 @@
+"""The building blocks of the U-Net.
+
+Sub-layers carry the original's scope names: kernel is W there, bias is b.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+from keras import layers
+
+from diffusion_tf.nn import default_init, get_timestep_embedding
+
+NUM_GROUPS = 32
+
+Shape = Sequence[int | None]
+
+
+def conv3x3(filters: int, name: str, *, stride: int = 1, init_scale: float = 1.0, **kwargs):
+    return layers.Conv2D(
+        filters, 3, stride, "same", kernel_initializer=default_init(init_scale), name=name, **kwargs
+    )
+
+
+def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
+    return layers.Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
+
+
+def group_norm(name: str, **kwargs):
+    return layers.GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
+
+
+class ResnetBlock(layers.Layer):
+    """Residual block: norm, swish, conv, plus time embedding, norm, swish, dropout, conv.
+
+    `call([x [B, H, W, C], temb [B, E]]) -> [B, H, W, out_ch]` (the original's `resnet_block`).
+
+    Args:
+        out_ch: channels of the result; those of x if not given.
+        conv_shortcut: where the number of channels changes, use a 3x3 convolution rather than a
+            1x1 one on the shortcut.
+        dropout: rate of dropout before the second convolution.
+    """
+
+    def __init__(
+        self,
+        out_ch: int | None = None,
+        *,
+        conv_shortcut: bool = False,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.out_ch = out_ch
+        self.conv_shortcut = conv_shortcut
+        self.dropout_rate = dropout
+
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Creates the layers for x of shape [B, H, W, C] and temb of shape [B, E]."""
+        x_shape, temb_shape = input_shape
+        in_ch, dtype = x_shape[-1], self.dtype_policy
+        out_ch = self.out_ch or in_ch
+        h_shape = (*x_shape[:-1], out_ch)
+        self.norm1 = group_norm("norm1", dtype=dtype)
+        self.conv1 = conv3x3(out_ch, "conv1", dtype=dtype)
+        self.temb_proj = dense(out_ch, "temb_proj", dtype=dtype)
+        self.norm2 = group_norm("norm2", dtype=dtype)
+        self.dropout = layers.Dropout(self.dropout_rate, name="dropout", dtype=dtype)
+        self.conv2 = conv3x3(out_ch, "conv2", init_scale=0.0, dtype=dtype)
+        self.norm1.build(x_shape)
+        self.conv1.build(x_shape)
+        self.temb_proj.build(temb_shape)
+        self.norm2.build(h_shape)
+        self.conv2.build(h_shape)
+        self.shortcut = None
+        if in_ch != out_ch:
+            if self.conv_shortcut:
+                self.shortcut = conv3x3(out_ch, "conv_shortcut", dtype=dtype)
+            else:
+                self.shortcut = dense(out_ch, "nin_shortcut", dtype=dtype)
+            self.shortcut.build(x_shape)
+
+    def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """See the class."""
+        x, temb = inputs
+        h = self.conv1(tf.nn.silu(self.norm1(x)))
+        h += self.temb_proj(tf.nn.silu(temb))[:, None, None, :]
+        h = tf.nn.silu(self.norm2(h))
+        h = self.conv2(self.dropout(h, training=training))
+        return (x if self.shortcut is None else self.shortcut(x)) + h
+
+
+class AttnBlock(layers.Layer):
+    """Residual self-attention over all pixels, one head (the original's `attn_block`).
+
+    `call(x [B, H, W, C]) -> [B, H, W, C]`
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the layers for x of shape [B, H, W, C]."""
+        channels, dtype = input_shape[-1], self.dtype_policy
+        self.norm = group_norm("norm", dtype=dtype)
+        self.q = dense(channels, "q", dtype=dtype)
+        self.k = dense(channels, "k", dtype=dtype)
+        self.v = dense(channels, "v", dtype=dtype)
+        self.proj_out = dense(channels, "proj_out", init_scale=0.0, dtype=dtype)
+        for layer in (self.norm, self.q, self.k, self.v, self.proj_out):
+            layer.build(input_shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        _, height, width, channels = x.shape
+        h = tf.reshape(self.norm(x), [-1, height * width, channels])
+        scores = tf.matmul(self.q(h), self.k(h), transpose_b=True) * channels**-0.5
+        h = self.proj_out(tf.matmul(tf.nn.softmax(scores), self.v(h)))
+        return x + tf.reshape(h, [-1, height, width, channels])
+
+
+class Downsample(layers.Layer):
+    """Halves height and width: 3x3 convolution with stride 2, or 2x2 average pooling.
+
+    `call(x [B, H, W, C]) -> [B, H/2, W/2, C]`. The convolution pads bottom and right only.
+    """
+
+    def __init__(self, with_conv: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.with_conv = with_conv
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the layer for x of shape [B, H, W, C]."""
+        dtype = self.dtype_policy
+        if self.with_conv:
+            self.conv = conv3x3(input_shape[-1], "conv", stride=2, dtype=dtype)
+            self.conv.build(input_shape)
+        else:
+            self.pool = layers.AveragePooling2D(2, padding="same", name="pool", dtype=dtype)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        return self.conv(x) if self.with_conv else self.pool(x)
+
+
+class Upsample(layers.Layer):
+    """Doubles height and width by repeating pixels, then a 3x3 convolution if asked for.
+
+    `call(x [B, H, W, C]) -> [B, 2H, 2W, C]`
+    """
+
+    def __init__(self, with_conv: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.with_conv = with_conv
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the layers for x of shape [B, H, W, C]."""
+        batch, height, width, channels = input_shape
+        self.repeat = layers.UpSampling2D(2, name="repeat", dtype=self.dtype_policy)
+        if self.with_conv:
+            self.conv = conv3x3(channels, "conv", dtype=self.dtype_policy)
+            self.conv.build((batch, height * 2, width * 2, channels))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        x = self.repeat(x)
+        return self.conv(x) if self.with_conv else x
+
+
+class TimeEmbedding(layers.Layer):
+    """Sinusoids of t through two dense layers: `call(t int [B]) -> [B, 4 ch]`."""
+
+    def __init__(self, ch: int, **kwargs):
+        super().__init__(**kwargs)
+        self.ch = ch
+
+    def build(self, input_shape: Shape) -> None:
+        """Creates the layers; `input_shape` is that of t, [B]."""
+        self.dense0 = dense(self.ch * 4, "dense0", dtype=self.dtype_policy)
+        self.dense1 = dense(self.ch * 4, "dense1", dtype=self.dtype_policy)
+        self.dense0.build((None, self.ch))
+        self.dense1.build((None, self.ch * 4))
+
+    def call(self, t: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        temb = self.dense0(get_timestep_embedding(t, self.ch))
+        return self.dense1(tf.nn.silu(temb))

@@ -1,0 +1,212 @@
+"""The U-Net of the paper's appendix B.
+
+Layers carry the original's scope names: `model/down_0/block_0/conv1/kernel` here is
+`model/down_0/block_0/conv1/W` there (kernel is W, bias is b, the rest is the same).
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from diffusion_tf.models.blocks import (
+    NUM_GROUPS,
+    AttnBlock,
+    Downsample,
+    ResnetBlock,
+    Shape,
+    TimeEmbedding,
+    Upsample,
+    conv3x3,
+    group_norm,
+)
+
+
+class Scope(layers.Layer):
+    """Layers that share a scope of the original (`down_0`, `mid`, `up_1`, ...), by name."""
+
+    def add(self, layer: layers.Layer, input_shape: Shape | Sequence[Shape]) -> layers.Layer:
+        """Builds the layer inside this scope, keeps it as the attribute of its name, returns it."""
+        with keras.name_scope(self.name, caller=self):
+            layer.build(input_shape)
+        setattr(self, layer.name, layer)
+        self.built = True
+        return layer
+
+
+@keras.saving.register_keras_serializable("diffusion_tf")
+class UNet(keras.Model):
+    """The denoising network (the original's `unet.model`), channels last.
+
+    `unet([x, t])` with x float [B, S, S, C] and t int [B] returns float32 [B, S, S, out_ch].
+    Where attention goes depends on the image size, which is fixed when the network is built: by
+    its first call, or by `build([(None, S, S, C), (None,)])`.
+
+    Args:
+        ch: channels at full resolution, a multiple of 32.
+        out_ch: channels of the output; twice those of x for a learned variance.
+        ch_mult: multiple of ch at each resolution, finest first; each resolution has half the
+            height and width of the one before.
+        num_res_blocks: residual blocks per resolution on the way down; one more on the way up.
+        attn_resolutions: heights, in pixels, at which every block is followed by attention. The
+            middle always has attention.
+        dropout: rate inside the residual blocks.
+        resamp_with_conv: use convolutions when halving and doubling the resolution.
+        name: first part of every variable's path, `model` as in the original.
+        **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
+
+    Raises:
+        ValueError: channels that 32 does not divide, no resolution or no block; when built: an
+            image that is not square, or whose size the resolutions do not divide.
+    """
+
+    def __init__(
+        self,
+        *,
+        ch: int,
+        out_ch: int,
+        ch_mult: Sequence[int] = (1, 2, 4, 8),
+        num_res_blocks: int,
+        attn_resolutions: Sequence[int],
+        dropout: float = 0.0,
+        resamp_with_conv: bool = True,
+        name: str = "model",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        for mult in ch_mult:
+            if ch < 1 or mult < 1 or ch * mult % NUM_GROUPS or ch % NUM_GROUPS:
+                raise ValueError(
+                    f"ch is {ch} with ch_mult {tuple(ch_mult)}; every number of channels must be"
+                    f" a multiple of {NUM_GROUPS}, the number of groups of the normalization."
+                )
+        if not ch_mult or num_res_blocks < 1:
+            raise ValueError(
+                f"ch_mult is {tuple(ch_mult)} and num_res_blocks is {num_res_blocks}; there must"
+                " be at least one resolution and one block."
+            )
+        self.ch = ch
+        self.out_ch = out_ch
+        self.ch_mult = tuple(ch_mult)
+        self.num_res_blocks = num_res_blocks
+        self.attn_resolutions = tuple(attn_resolutions)
+        self.dropout_rate = dropout
+        self.resamp_with_conv = resamp_with_conv
+
+    def get_config(self) -> dict:
+        """The arguments that make this network again."""
+        return {
+            **super().get_config(),
+            "ch": self.ch,
+            "out_ch": self.out_ch,
+            "ch_mult": self.ch_mult,
+            "num_res_blocks": self.num_res_blocks,
+            "attn_resolutions": self.attn_resolutions,
+            "dropout": self.dropout_rate,
+            "resamp_with_conv": self.resamp_with_conv,
+        }
+
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Creates all layers for images of shape [B, S, S, C] (and t of shape [B])."""
+        x_shape = tuple(input_shape[0])
+        self._check_image(x_shape)
+        self._image_size = x_shape[1]
+        top = len(self.ch_mult) - 1
+        dtype = self.dtype_policy
+
+        self.temb = TimeEmbedding(self.ch, name="temb", dtype=dtype)
+        self.temb.build((None,))
+        self.conv_in = conv3x3(self.ch, "conv_in", dtype=dtype)
+        self.conv_in.build(x_shape)
+
+        size, channels = self._image_size, self.ch
+        skips = [channels]  # channels of what the way down leaves for the way up
+        self.down = []
+        for level, mult in enumerate(self.ch_mult):
+            scope = Scope(name=f"down_{level}", dtype=dtype)
+            self.down.append(scope)
+            for i in range(self.num_res_blocks):
+                channels = self._add_block(scope, i, size, channels, self.ch * mult)
+                skips.append(channels)
+            if level != top:
+                downsample = Downsample(self.resamp_with_conv, name="downsample", dtype=dtype)
+                scope.add(downsample, (None, size, size, channels))
+                size //= 2
+                skips.append(channels)
+
+        self.mid = Scope(name="mid", dtype=dtype)
+        self._add_resnet(self.mid, "block_1", size, channels, channels)
+        self.mid.add(AttnBlock(name="attn_1", dtype=dtype), (None, size, size, channels))
+        self._add_resnet(self.mid, "block_2", size, channels, channels)
+
+        self.up = []  # in the order of their use: the coarsest resolution, up_{top}, first
+        for level, mult in reversed(list(enumerate(self.ch_mult))):
+            scope = Scope(name=f"up_{level}", dtype=dtype)
+            self.up.append(scope)
+            for i in range(self.num_res_blocks + 1):
+                channels = self._add_block(scope, i, size, channels + skips.pop(), self.ch * mult)
+            if level != 0:
+                upsample = Upsample(self.resamp_with_conv, name="upsample", dtype=dtype)
+                scope.add(upsample, (None, size, size, channels))
+                size *= 2
+
+        self.norm_out = group_norm("norm_out", dtype=dtype)
+        self.norm_out.build((None, size, size, channels))
+        self.conv_out = conv3x3(self.out_ch, "conv_out", init_scale=0.0, dtype=dtype)
+        self.conv_out.build((None, size, size, channels))
+
+    def _add_resnet(self, scope: Scope, name: str, size: int, in_ch: int, out_ch: int) -> None:
+        block = ResnetBlock(out_ch, dropout=self.dropout_rate, name=name, dtype=self.dtype_policy)
+        scope.add(block, [(None, size, size, in_ch), (None, self.ch * 4)])
+
+    def _add_block(self, scope: Scope, i: int, size: int, in_ch: int, out_ch: int) -> int:
+        """Adds block i and, at the resolutions that have it, its attention; returns out_ch."""
+        self._add_resnet(scope, f"block_{i}", size, in_ch, out_ch)
+        if size in self.attn_resolutions:
+            attn = AttnBlock(name=f"attn_{i}", dtype=self.dtype_policy)
+            scope.add(attn, (None, size, size, out_ch))
+        return out_ch
+
+    def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """See the class."""
+        x, t = inputs
+        if x.shape[1:3] != (self._image_size, self._image_size):
+            raise ValueError(
+                f"x has shape {x.shape}; this network was built for images of"
+                f" {self._image_size}x{self._image_size} pixels."
+            )
+        temb = self.temb(t)
+
+        def run_block(scope: Scope, i: int, h: tf.Tensor) -> tf.Tensor:
+            h = getattr(scope, f"block_{i}")([h, temb], training=training)
+            attn = getattr(scope, f"attn_{i}", None)
+            return h if attn is None else attn(h)
+
+        hs = [self.conv_in(x)]
+        for scope in self.down:
+            for i in range(self.num_res_blocks):
+                hs.append(run_block(scope, i, hs[-1]))
+            if hasattr(scope, "downsample"):
+                hs.append(scope.downsample(hs[-1]))
+
+        h = run_block(self.mid, 1, hs[-1])
+        h = self.mid.block_2([h, temb], training=training)
+
+        for scope in self.up:
+            for i in range(self.num_res_blocks + 1):
+                h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
+            if hasattr(scope, "upsample"):
+                h = scope.upsample(h)
+
+        return tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+
+    def _check_image(self, x_shape: Shape) -> None:
+        divisor = 2 ** (len(self.ch_mult) - 1)
+        if len(x_shape) != 4 or None in x_shape[1:] or x_shape[1] != x_shape[2]:
+            raise ValueError(f"x has shape {x_shape}; it must be [B, S, S, C], square images.")
+        if x_shape[1] % divisor:
+            raise ValueError(
+                f"images of {x_shape[1]} pixels cannot be halved {len(self.ch_mult) - 1} times;"
+                f" with ch_mult {self.ch_mult} the size must be a multiple of {divisor}."
+            )

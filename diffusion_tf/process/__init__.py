@@ -1,0 +1,1 @@
+"""The layers of GaussianDiffusion: noise, forward, reverse, loops."""

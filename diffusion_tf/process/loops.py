@@ -1,0 +1,201 @@
+"""Whole chains of the reverse process: samples, progressive predictions, trajectories, mixtures."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.process.checks import check_range, checked_shape, shape_of
+from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source, repeat_noise
+from diffusion_tf.process.reverse import DenoiseFn, ReverseProcess
+
+
+class SampleLoops(ReverseProcess):
+    """Loops over the steps of p; each is a `tf.while_loop` and compiles with XLA or without."""
+
+    def _denoise_and_record(
+        self,
+        denoise_fn: DenoiseFn,
+        x: tf.Tensor,
+        stops: Sequence[int],
+        step_noise: StepNoise,
+        record: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Denoises x from T - 1 down to each stop in turn, keeping `record(x, pred_xstart)` there.
+
+        A stop is the step that x is about to take, -1 for the finished sample. Memory is that of
+        the frames that are returned.
+
+        Returns:
+            x at the last stop [B, ...], and the records [len(stops), B, ...].
+        """
+        stop_at = tf.constant(stops, dtype=tf.int32)
+
+        def to_next_stop(k, i, x, frames):
+            x, pred_xstart = self._denoise(denoise_fn, x, i, stop_at[k] + 1, step_noise)
+            return k + 1, stop_at[k], x, frames.write(k, record(x, pred_xstart))
+
+        frames = tf.TensorArray(x.dtype, size=len(stops), element_shape=x.shape)
+        _, _, x, frames = tf.while_loop(
+            lambda k, *_: k < len(stops),
+            to_next_stop,
+            [0, self.num_timesteps - 1, x, frames],
+            parallel_iterations=1,
+        )
+        return x, tf.ensure_shape(frames.stack(), [len(stops), *x.shape])
+
+    def p_sample_loop(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        shape: Sequence[int],
+        noise_fn: NoiseFn | None = None,
+        seed: int | tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Generates samples (Algorithm 2).
+
+        A `tf.while_loop`: wrap the call in `tf.function`, with `jit_compile=True` or without.
+
+        Args:
+            denoise_fn: the network.
+            shape: [B, ...] of the samples.
+            noise_fn: `noise_fn(shape=, dtype=)`; `tf.random.normal` if not given.
+            seed: instead of noise_fn: an int, or an integer tensor [2]. The noise then depends on
+                the seed and the step alone.
+
+        Returns:
+            float32 of the given shape. Not clipped: the last step adds no noise, though, so with
+            `xstart` and `eps` samples lie in [-1, 1].
+        """
+        step_noise = noise_source(noise_fn, seed)
+        x = step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        return self._denoise(denoise_fn, x, self.num_timesteps - 1, 0, step_noise)[0]
+
+    def p_sample_loop_progressive(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        shape: Sequence[int],
+        noise_fn: NoiseFn | None = None,
+        include_xstartpred_freq: int = 50,
+        seed: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Generates samples and keeps predictions of x_0 on the way (paper Figure 6).
+
+        Args:
+            denoise_fn, shape, noise_fn, seed: see `p_sample_loop`.
+            include_xstartpred_freq: distance in steps between the predictions kept.
+
+        Returns:
+            samples [B, ...] and predictions [B, T // freq, ...]; prediction k was made at step
+            k * freq.
+        """
+        freq = include_xstartpred_freq
+        if freq < 1:
+            raise ValueError(f"include_xstartpred_freq is {freq}; it must be at least 1.")
+        num_recorded = self.num_timesteps // freq
+        stops = [k * freq - 1 for k in reversed(range(num_recorded))] or [-1]
+        step_noise = noise_source(noise_fn, seed)
+        x = step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        x, predictions = self._denoise_and_record(
+            denoise_fn, x, stops, step_noise, record=lambda _, pred_xstart: pred_xstart
+        )
+        predictions = tf.reverse(predictions, axis=[0])[:num_recorded]
+        return x, swap_first_two_axes(predictions)
+
+    def p_sample_loop_trajectory(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        shape: Sequence[int],
+        noise_fn: NoiseFn | None = None,
+        repeat_noise_steps: int = -1,
+        keep: Sequence[int] | None = None,
+        seed: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Generates samples and keeps the images on the way (paper Figures 7 and 10).
+
+        Args:
+            denoise_fn, shape, noise_fn, seed: see `p_sample_loop`.
+            repeat_noise_steps: from 0 on, x_T is the same for the whole batch, and so is the
+                noise of that many first steps.
+            keep: the times to keep, from T - 1 (the noise) to -1 (the sample), in any order. All
+                T + 1 if not given. Steps after the last one kept are not taken.
+
+        Returns:
+            times int32 [T + 1] in falling order, the step that each image is about to take; and
+            images [T + 1, B, ...]. With `keep`, len(keep) instead of T + 1.
+
+        Raises:
+            ValueError: a time to keep is not in -1..T-1, or there is none.
+        """
+        T, shape = self.num_timesteps, checked_shape(shape)
+        times = sorted(set(range(-1, T) if keep is None else keep), reverse=True)
+        if not times or times[0] >= T or times[-1] < -1:
+            raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
+        step_noise = noise_source(noise_fn, seed)
+        if repeat_noise_steps >= 0:
+            step_noise = repeat_noise(step_noise, while_step_from=T - repeat_noise_steps)
+        x = step_noise(T, shape=shape, dtype=tf.float32)
+        _, images = self._denoise_and_record(
+            denoise_fn, x, times, step_noise, record=lambda x, _: x
+        )
+        return tf.constant(times, dtype=tf.int32), images
+
+    def interpolate(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x1: tf.Tensor,
+        x2: tf.Tensor,
+        lam: float | Sequence[float] | tf.Tensor,
+        t: int | tf.Tensor,
+        noise_fn: NoiseFn | None = None,
+        noise1: tf.Tensor | None = None,
+        noise2: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Mixes two diffused images and denoises the mixture (section 4.3, Figure 8).
+
+        Args:
+            denoise_fn: the network.
+            x1, x2: the endpoints, [B, ...] in [-1, 1].
+            lam: weight of x2, a number or [L]. Every lam sees the same two diffused endpoints.
+            t: both are diffused by t + 1 steps, and t + 1 steps are taken back.
+            noise_fn, seed: see `p_sample_loop`; they also give the endpoints' noises.
+            noise1, noise2: the noises that diffuse x1 and x2, shaped like them.
+
+        Returns:
+            Shaped like x1; [L, B, ...] if lam is [L].
+
+        Raises:
+            ValueError: the shapes differ, data leave [-1, 1], or t is outside 0..T-1.
+        """
+        x1, x2, lam = (tf.convert_to_tensor(a, tf.float32) for a in (x1, x2, lam))
+        if x1.shape != x2.shape:
+            raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} must have the same shape.")
+        if lam.shape.rank > 1:
+            raise ValueError(f"lam has shape {lam.shape}; it must be a number or [L].")
+        if isinstance(t, int | np.integer) and not 0 <= t < self.num_timesteps:
+            raise ValueError(f"t is {t}; it must lie in 0..{self.num_timesteps - 1}.")
+        check_range(x1, "x1")
+        check_range(x2, "x2")
+        T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)
+        if noise1 is None:
+            noise1 = step_noise(T, shape=shape_of(x1), dtype=x1.dtype)
+        if noise2 is None:
+            noise2 = step_noise(T + 1, shape=shape_of(x2), dtype=x2.dtype)
+        t_batch = tf.fill([shape_of(x1)[0]], tf.cast(t, tf.int32))
+        x_t1 = self.q_sample(x1, t_batch, noise=noise1)
+        x_t2 = self.q_sample(x2, t_batch, noise=noise2)
+
+        weight = tf.reshape(lam, [-1] + [1] * x1.shape.rank)  # [L, 1, 1, ...]
+        x_t = (1.0 - weight) * x_t1 + weight * x_t2  # [L, B, ...]
+        x_t = tf.reshape(x_t, [-1, *x1.shape[1:]])
+        x_0, _ = self._denoise(denoise_fn, x_t, t, 0, step_noise)
+        return tf.reshape(x_0, [*lam.shape, -1, *x1.shape[1:]])
+
+
+def swap_first_two_axes(x: tf.Tensor) -> tf.Tensor:
+    """[T, B, ...] -> [B, T, ...]."""
+    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])

@@ -1,0 +1,54 @@
+"""Where the noise of a chain comes from: a function, or a seed and the step."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from diffusion_tf.random_numbers import fold_in, normal
+
+NoiseFn = Callable[..., tf.Tensor]  # noise_fn(shape=..., dtype=...)
+StepNoise = Callable[..., tf.Tensor]  # step_noise(step, shape=..., dtype=...)
+
+
+def noise_source(noise_fn: NoiseFn | None, seed: int | tf.Tensor | None) -> StepNoise:
+    """Returns `draw(step, shape=, dtype=)`, the noise of each step of a chain.
+
+    Args:
+        noise_fn: called as `noise_fn(shape=, dtype=)` at every step; `tf.random.normal` if
+            neither is given.
+        seed: an int or an integer tensor [2]: the noise then depends on seed and step alone,
+            whatever the device and whether compiled or not.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if seed is None:
+        draw = noise_fn or tf.random.normal
+        return lambda step, shape, dtype: draw(shape=shape, dtype=dtype)
+    if noise_fn is not None:
+        raise ValueError("noise_fn and seed were both given; give one of them.")
+    seed = tf.cast(seed, tf.int64)
+    if seed.shape.rank == 0:
+        seed = tf.stack([seed, tf.zeros_like(seed)])
+
+    def draw_stateless(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+        return tf.cast(normal(shape, fold_in(seed, step)), dtype)
+
+    return draw_stateless
+
+
+def repeat_noise(draw: StepNoise, while_step_from: int) -> StepNoise:
+    """The same noise for the whole batch at every step >= `while_step_from`."""
+
+    def draw_repeated(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+        def one_for_all():
+            one = draw(step, shape=[1, *shape[1:]], dtype=dtype)
+            return tf.repeat(one, shape[0], axis=0)
+
+        return tf.cond(
+            tf.convert_to_tensor(step) >= while_step_from,
+            one_for_all,
+            lambda: draw(step, shape=shape, dtype=dtype),
+        )
+
+    return draw_repeated

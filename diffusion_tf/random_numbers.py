@@ -1,0 +1,48 @@
+"""Random numbers as a function of a seed: no state, the same with XLA and without.
+
+TensorFlow's `stateless_normal` and `stateless_uniform` draw other floats under XLA than outside it;
+its integers agree. So normal numbers are made from integers here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+# Streams of one seed, so that no two uses of randomness share numbers.
+STREAMS = ("init", "data_order", "train", "sample", "interpolate", "evaluate")
+
+
+def stream(seed: int, name: str) -> tf.Tensor:
+    """The seed of one use of randomness.
+
+    Args:
+        seed: of the run.
+        name: one of `STREAMS`.
+
+    Returns:
+        int64 [2], for `fold_in`, `normal` and TensorFlow's stateless functions.
+    """
+    return fold_in(tf.stack([tf.cast(seed, tf.int64), 0]), STREAMS.index(name))
+
+
+def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
+    """A new seed from a seed [2] and a number (a step, a shard, a replica)."""
+    return tf.random.fold_in(seed, tf.cast(data, tf.int64), alg="philox")
+
+
+def normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Standard normal float32 numbers, by Box and Muller from 24-bit uniform ones.
+
+    Args:
+        shape: of the result.
+        seed: integers [2].
+    """
+    bits = tf.random.stateless_uniform(
+        tf.concat([[2], shape], axis=0), seed, None, None, tf.uint32, alg="philox"
+    )
+    uniform = (
+        tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) + 0.5
+    ) * 2**-24
+    radius = tf.sqrt(-2.0 * tf.math.log(uniform[0]))
+    return radius * tf.cos(2.0 * math.pi * uniform[1])

@@ -1,0 +1,36 @@
+"""Packaging of diffusion_tf. Each dependency says what it is here for."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRED = [
+    "tensorflow>=2.16",  # the first release whose Keras is Keras 3
+    "keras>=3.5",
+    "numpy",  # coefficients in float64
+    "absl-py",  # flags and logging
+    "tensorboard",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it
+    "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
+    "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
+    "scikit-learn",  # the handwritten digits that the default run learns from
+    "pillow",  # PNG and GIF
+    "matplotlib",  # the loss curve
+    "tqdm",  # progress and time left
+]
+
+setup(
+    name="diffusion_tf",
+    version="0.1.0",
+    description="Denoising Diffusion Probabilistic Models in TensorFlow 2 and Keras 3",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["diffusion_tf", "diffusion_tf.*"]),
+    python_requires=">=3.10",
+    install_requires=REQUIRED,
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]"],
+        "test": ["pytest", "ruff"],
+        "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
+    },
+)
