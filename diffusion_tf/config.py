@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,8 +165,3 @@ def get_config(name: str, **overrides: Any) -> Config:
     if name not in PRESETS:
         raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(sorted(PRESETS))}.")
     return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})
-
-
-def workdir_config_path(workdir: str) -> str:
-    """Where a workdir keeps its config."""
-    return os.path.join(workdir, "config.json")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 # Streams of one seed, so that no two uses of randomness share numbers.
-STREAMS = ("init", "data_order", "train", "sample", "interpolate", "evaluate")
+STREAMS = ("data_order", "train", "dropout", "sample", "pictures")
 
 
 def stream(seed: int, name: str) -> tf.Tensor:
@@ -34,15 +34,16 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 def normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Standard normal float32 numbers, by Box and Muller from 24-bit uniform ones.
 
+    A larger first axis adds rows and leaves those before them as they are.
+
     Args:
         shape: of the result.
         seed: integers [2].
     """
     bits = tf.random.stateless_uniform(
-        tf.concat([[2], shape], axis=0), seed, None, None, tf.uint32, alg="philox"
+        tf.concat([shape, [2]], axis=0), seed, None, None, tf.uint32, alg="philox"
     )
-    uniform = (
-        tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) + 0.5
-    ) * 2**-24
-    radius = tf.sqrt(-2.0 * tf.math.log(uniform[0]))
-    return radius * tf.cos(2.0 * math.pi * uniform[1])
+    bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
+    uniform = (tf.cast(bits, tf.float32) + 0.5) * 2**-24
+    radius = tf.sqrt(-2.0 * tf.math.log(uniform[..., 0]))
+    return radius * tf.cos(2.0 * math.pi * uniform[..., 1])

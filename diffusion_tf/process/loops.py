@@ -13,6 +13,26 @@ from diffusion_tf.process.reverse import DenoiseFn, ReverseProcess
 class SampleLoops(ReverseProcess):
     """Loops over the steps of p; each is a `tf.while_loop` and compiles with XLA or without."""
 
+    def prior_sample(
+        self,
+        *,
+        shape: Sequence[int],
+        noise_fn: NoiseFn | None = None,
+        seed: int | tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Draws x_T, where every chain starts: standard normal (eq. 1).
+
+        Args:
+            shape, noise_fn, seed: see `p_sample_loop`, which starts from the same x_T.
+
+        Returns:
+            float32 of the given shape.
+        """
+        return self._prior_sample(shape, noise_source(noise_fn, seed))
+
+    def _prior_sample(self, shape: Sequence[int], step_noise: StepNoise) -> tf.Tensor:
+        return step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+
     def _denoise_and_record(
         self,
         denoise_fn: DenoiseFn,
@@ -68,7 +88,7 @@ class SampleLoops(ReverseProcess):
             `xstart` and `eps` samples lie in [-1, 1].
         """
         step_noise = noise_source(noise_fn, seed)
-        x = step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        x = self._prior_sample(shape, step_noise)
         return self._denoise(denoise_fn, x, self.num_timesteps - 1, 0, step_noise)[0]
 
     def p_sample_loop_progressive(
@@ -96,7 +116,7 @@ class SampleLoops(ReverseProcess):
         num_recorded = self.num_timesteps // freq
         stops = [k * freq - 1 for k in reversed(range(num_recorded))] or [-1]
         step_noise = noise_source(noise_fn, seed)
-        x = step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        x = self._prior_sample(shape, step_noise)
         x, predictions = self._denoise_and_record(
             denoise_fn, x, stops, step_noise, record=lambda _, pred_xstart: pred_xstart
         )
@@ -129,14 +149,14 @@ class SampleLoops(ReverseProcess):
         Raises:
             ValueError: a time to keep is not in -1..T-1, or there is none.
         """
-        T, shape = self.num_timesteps, checked_shape(shape)
+        T = self.num_timesteps
         times = sorted(set(range(-1, T) if keep is None else keep), reverse=True)
         if not times or times[0] >= T or times[-1] < -1:
             raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
         step_noise = noise_source(noise_fn, seed)
         if repeat_noise_steps >= 0:
             step_noise = repeat_noise(step_noise, while_step_from=T - repeat_noise_steps)
-        x = step_noise(T, shape=shape, dtype=tf.float32)
+        x = self._prior_sample(shape, step_noise)
         _, images = self._denoise_and_record(
             denoise_fn, x, times, step_noise, record=lambda x, _: x
         )

@@ -1,0 +1,162 @@
+"""Workdirs: their config, their checkpoints, and the models that come out of them."""
+
+import os
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+from diffusion_tf.models import get_model
+
+WEIGHTS = ("ema", "raw")
+
+
+def config_path(workdir: str) -> str:
+    """Where a workdir keeps its config."""
+    return os.path.join(workdir, "config.json")
+
+
+def load_config(workdir: str) -> Config:
+    """Reads the config of a workdir.
+
+    Raises:
+        FileNotFoundError: the workdir holds no run.
+    """
+    if not os.path.exists(config_path(workdir)):
+        raise FileNotFoundError(
+            f"{workdir} holds no run (no config.json); train one with scripts/train.py"
+            f" --workdir={workdir}."
+        )
+    return Config.load(config_path(workdir))
+
+
+def claim_workdir(workdir: str, config: Config) -> None:
+    """Makes a workdir for a run, or makes sure that the one that is there is of this run.
+
+    Raises:
+        ValueError: it holds another run, or something else; nothing is changed then.
+    """
+    if os.path.exists(config_path(workdir)):
+        differences = load_config(workdir).differences(config)
+        if differences:
+            listed = "; ".join(
+                f"{k} {there} there, {here} here" for k, (there, here) in differences.items()
+            )
+            raise ValueError(
+                f"{workdir} holds a run of another config ({listed}); choose another --workdir."
+            )
+    elif os.path.exists(workdir) and (not os.path.isdir(workdir) or os.listdir(workdir)):
+        raise ValueError(
+            f"{workdir} exists and holds something other than a run; choose another --workdir."
+        )
+    config.save(config_path(workdir))
+
+
+class Checkpoints:
+    """The checkpoints of a run: raw and averaged weights, optimizer and step.
+
+    Everything else that a run needs follows from its config and the step.
+    """
+
+    def __init__(
+        self,
+        workdir: str,
+        *,
+        model: keras.Model,
+        ema_model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        step: tf.Variable,
+        keep: int,
+    ):
+        self._step = step
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(
+                model=_by_path(model.trainable_variables),
+                ema=_by_path(ema_model.trainable_variables),
+                optimizer=_by_path(optimizer.variables),
+                step=step,
+            ),
+            _checkpoint_dir(workdir),
+            max_to_keep=keep,
+        )
+
+    @property
+    def latest(self) -> str | None:
+        """Path of the newest checkpoint, None if there is none."""
+        return self._manager.latest_checkpoint
+
+    def save(self) -> str:
+        """Writes a checkpoint named after the step and returns its path."""
+        return self._manager.save(checkpoint_number=int(self._step))
+
+    def restore(self) -> int:
+        """Restores the newest checkpoint, if there is one; returns the step reached.
+
+        Raises:
+            ValueError: it cannot be read, or is of another architecture.
+        """
+        if self.latest:
+            _restore(self._manager.checkpoint, self.latest, whole=True)
+        return int(self._step)
+
+
+def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Model, int]:
+    """Loads the newest checkpoint of a workdir.
+
+    Args:
+        workdir: of a run.
+        weights: `ema` the averaged ones, `raw` those that the optimizer moves.
+
+    Returns:
+        The run's config, its network, and the step of the checkpoint.
+
+    Raises:
+        FileNotFoundError: no run or no checkpoint there.
+        ValueError: unknown weights, or a checkpoint that cannot be read.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
+    config = load_config(workdir)
+    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
+    if path is None:
+        raise FileNotFoundError(
+            f"{workdir} has no checkpoint yet; let scripts/train.py run until it has written one."
+        )
+    model = get_model(config)
+    step = tf.Variable(0, dtype=tf.int64)
+    part = {"ema": "ema", "raw": "model"}[weights]
+    variables = _by_path(model.trainable_variables)
+    _restore(tf.train.Checkpoint(step=step, **{part: variables}), path, whole=False)
+    return config, model, int(step)
+
+
+def _checkpoint_dir(workdir: str) -> str:
+    return os.path.join(workdir, "checkpoints")
+
+
+def _by_path(variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
+    """Variables under their names, which is how checkpoints hold them.
+
+    Not whole Keras models: what a model keeps in lists never reaches the checkpoint.
+    """
+    by_path = {variable.path: variable.value for variable in variables}
+    if len(by_path) != len(variables):
+        raise ValueError("Two variables have the same path; checkpoints need them to differ.")
+    return by_path
+
+
+def _restore(checkpoint: tf.train.Checkpoint, path: str, *, whole: bool) -> None:
+    """Restores every variable of `checkpoint`; with `whole`, every one of the file, too."""
+    try:
+        status = checkpoint.restore(path)
+        if whole:
+            status.assert_consumed()
+        else:
+            status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"Checkpoint {path} does not fit this config or is damaged ({reason}); delete its"
+            " files to use the one before."
+        ) from None

@@ -1,0 +1,100 @@
+"""What the scripts share: flags for every field of the config, and errors in one sentence.
+
+Nothing here imports TensorFlow, so that --help and a mistyped flag answer at once.
+"""
+
+import dataclasses
+import logging as python_logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app, flags, logging
+
+from diffusion_tf.config import Config, get_config
+
+flags.DEFINE_boolean("debug", False, "show the traceback of an error")
+
+_DEFINE_BY_TYPE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple[int, ...]: flags.DEFINE_list,
+}
+
+
+def define_config_flags() -> None:
+    """Defines a flag for every field of `Config`; unset, the preset's value holds."""
+    for field in dataclasses.fields(Config):
+        define = _DEFINE_BY_TYPE[field.type]
+        kind = ", comma-separated" if define is flags.DEFINE_list else ""
+        define(field.name, None, f"{field.metadata['help']}{kind} [the config's]")
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+
+
+def get_config_from_flags(base: Config | str) -> Config:
+    """A preset, or another config, with the fields that were given on the command line.
+
+    Raises:
+        ValueError: unknown preset, or a value that no run could use.
+    """
+    given = {
+        field.name: _parse(field, flags.FLAGS[field.name].value)
+        for field in dataclasses.fields(Config)
+        if flags.FLAGS[field.name].present
+    }
+    if isinstance(base, str):
+        return get_config(base, **given)
+    return dataclasses.replace(base, **given)
+
+
+def parse_ints(name: str, values: list[str]) -> tuple[int, ...]:
+    """The numbers of a comma-separated flag.
+
+    Raises:
+        ValueError: one of them is no whole number.
+    """
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError:
+        raise ValueError(
+            f"--{name}={','.join(values)} is not a comma-separated list of whole numbers."
+        ) from None
+
+
+def _parse(field: dataclasses.Field, value: Any) -> Any:
+    return parse_ints(field.name, value) if field.type == tuple[int, ...] else value
+
+
+def _is_ours_or_urgent(record: python_logging.LogRecord) -> bool:
+    """Keeps the libraries' notes to themselves; their warnings pass."""
+    ours = (os.path.dirname(__file__), os.path.dirname(os.path.abspath(sys.argv[0])))
+    return record.levelno >= python_logging.WARNING or record.pathname.startswith(ours)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script: parses flags, then calls main.
+
+    A mistake of the person's ends the script with exit code 1 and its sentence on standard error;
+    --debug shows the traceback instead.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about its own start
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.INFO)
+        handler = logging.get_absl_handler()
+        handler.setFormatter(python_logging.Formatter("%(message)s"))
+        handler.addFilter(_is_ours_or_urgent)
+        try:
+            if len(arguments) > 1:
+                raise ValueError(f"Unexpected argument {arguments[1]!r}; flags start with --.")
+            main()
+        except (ValueError, OSError, FloatingPointError) as error:
+            if flags.FLAGS.debug:
+                raise
+            sys.exit(f"Error: {error}")
+
+    app.run(guarded)

@@ -1,0 +1,87 @@
+"""Devices: the tf.distribute strategy, and whether to compile with XLA."""
+
+import json
+import os
+
+import tensorflow as tf
+from absl import logging
+
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker", "tpu")
+JIT_COMPILE = ("auto", "on", "off")
+
+
+def get_strategy(name: str) -> tf.distribute.Strategy:
+    """Returns the strategy of a name, and says which devices it uses.
+
+    Args:
+        name: `single` one device; `mirrored` all GPUs of this machine (or its logical CPU
+            devices, where more than one is configured); `multi_worker` the machines in TF_CONFIG;
+            `tpu`; `auto` the widest of them that is there.
+
+    Raises:
+        ValueError: unknown name, devices that are not there, or a TF_CONFIG that is not valid.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"Unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}.")
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "auto":
+        name = "multi_worker" if "TF_CONFIG" in os.environ else "single"
+        name = "mirrored" if name == "single" and len(gpus) > 1 else name
+    strategy = {
+        "single": tf.distribute.get_strategy,
+        "mirrored": _mirrored,
+        "multi_worker": _multi_worker,
+        "tpu": _tpu,
+    }[name]()
+    kind = "GPU" if gpus else "TPU" if name == "tpu" else "CPU"
+    logging.info("Devices: %s, %d x %s.", name, strategy.num_replicas_in_sync, kind)
+    return strategy
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    gpus, cpus = (tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU"))
+    if not gpus and len(cpus) < 2:
+        raise ValueError(
+            "Strategy 'mirrored' needs GPUs and TensorFlow sees none; install the 'gpu' extra and"
+            " the driver, or use --strategy=single."
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in gpus or cpus])
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        cluster = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"Strategy 'multi_worker' needs the cluster in TF_CONFIG; {text!r} is not JSON"
+            f" ({error})."
+        ) from None
+    if not isinstance(cluster, dict) or not {"cluster", "task"} <= cluster.keys():
+        raise ValueError(
+            f"TF_CONFIG is {text}; it must hold 'cluster' and 'task', as tf.distribute describes."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"Strategy 'tpu' found no TPU ({error}); use another strategy.") from None
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def use_xla(jit_compile: str) -> bool:
+    """Whether to compile with XLA: `on`, `off`, or `auto`: on GPUs and TPUs, not on CPUs.
+
+    Raises:
+        ValueError: another word.
+    """
+    if jit_compile not in JIT_COMPILE:
+        raise ValueError(
+            f"Unknown jit_compile {jit_compile!r}; choose one of {', '.join(JIT_COMPILE)}."
+        )
+    if jit_compile == "auto":
+        return bool(tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU"))
+    return jit_compile == "on"

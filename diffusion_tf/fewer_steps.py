@@ -1,0 +1,100 @@
+"""Sampling in fewer steps than training had: ancestrally, or deterministically by DDIM.
+
+Both are GaussianDiffusions on a subsequence of the timesteps, so that every loop, trajectory and
+interpolation works with them; their t counts the steps that are left in the subsequence.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.process.checks import checked, shape_of
+from diffusion_tf.process.noise import NoiseFn
+from diffusion_tf.process.reverse import DenoiseFn
+
+
+class RespacedDiffusion(GaussianDiffusion):
+    """Ancestral sampling on evenly spaced timesteps (Nichol & Dhariwal 2021, section 4).
+
+    Attributes:
+        timesteps: int [S], the timestep of training behind each step, from 0 to T - 1.
+    """
+
+    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int):
+        """Chooses the timesteps, and betas that give them the same noise levels.
+
+        Args:
+            diffusion: the process of training, with T steps.
+            sampling_steps: S, from 1 to T.
+
+        Raises:
+            ValueError: S is not in 1..T.
+        """
+        T = diffusion.num_timesteps
+        if not 1 <= sampling_steps <= T:
+            raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
+        self.timesteps = np.rint(np.linspace(T - 1, 0, sampling_steps)).astype(np.int32)[::-1]
+        alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
+        super().__init__(
+            betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),
+            model_mean_type=diffusion.model_mean_type,
+            model_var_type=diffusion.model_var_type,
+            loss_type=diffusion.loss_type,
+        )
+
+    def _model_output(
+        self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        timesteps = tf.constant(self.timesteps)
+        return super()._model_output(lambda x, t: denoise_fn(x, tf.gather(timesteps, t)), x, t)
+
+
+class DDIM(RespacedDiffusion):
+    """Denoising diffusion implicit models (Song, Meng & Ermon 2021)."""
+
+    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int, *, eta: float = 0.0):
+        """Chooses the timesteps and the amount of noise.
+
+        Args:
+            diffusion: the process of training, with T steps.
+            sampling_steps: S, from 1 to T.
+            eta: 0 adds no noise after x_T; 1, with S = T, is ancestral sampling with the small
+                variance.
+
+        Raises:
+            ValueError: S is not in 1..T, or eta is not in [0, 1].
+        """
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta is {eta}; it must lie in [0, 1].")
+        super().__init__(diffusion, sampling_steps)
+        self.eta = eta
+        variance = eta**2 * self.posterior_variance
+        self._ddim_stdv = np.sqrt(variance)
+        self._ddim_direction = np.sqrt(np.maximum(1.0 - self.alphas_cumprod_prev - variance, 0.0))
+        self._sqrt_alphas_cumprod_prev = np.sqrt(self.alphas_cumprod_prev)
+
+    def p_sample(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        t: tf.Tensor,
+        noise_fn: NoiseFn | None = None,
+        clip_denoised: bool = True,
+        return_pred_xstart: bool = False,
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """One step (their eq. 12); the noise in x_t is that of the clipped x_0.
+
+        Args and results are those of `GaussianDiffusion.p_sample`.
+        """
+        x, t = checked(x, t)
+        x_0 = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised).pred_xstart
+        eps = x - self._extract(self.sqrt_alphas_cumprod, t, x.shape) * x_0
+        eps /= self._extract(self.sqrt_one_minus_alphas_cumprod, t, x.shape)
+        noise = (noise_fn or tf.random.normal)(shape=shape_of(x), dtype=x.dtype)
+        sample = (
+            self._extract(self._sqrt_alphas_cumprod_prev, t, x.shape) * x_0
+            + self._extract(self._ddim_direction, t, x.shape) * eps
+            + self._extract(self._ddim_stdv, t, x.shape) * noise
+        )
+        return (sample, x_0) if return_pred_xstart else sample

@@ -1,0 +1,164 @@
+"""The pictures that a run ends with: samples, how they came about, mixtures, the loss."""
+
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from diffusion_tf import images
+from diffusion_tf.config import Config
+from diffusion_tf.datasets import Dataset
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.random_numbers import stream
+from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.training import load_losses
+
+NUM_SAMPLES = 64
+NUM_FRAMES = 60  # of trajectory.gif
+NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
+NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
+
+
+def write_pictures(
+    workdir: str, config: Config, model: keras.Model, dataset: Dataset, *, jit_compile: bool
+) -> list[str]:
+    """Writes the pictures of a finished run.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        model: the network, with the averaged weights.
+        dataset: whose first images are mixed in pairs.
+        jit_compile: compile sampling with XLA.
+
+    Returns:
+        Paths of samples.png, trajectory.gif, trajectory.png, interpolation.png and loss.png.
+    """
+    diffusion, T = get_diffusion(config), config.num_diffusion_timesteps
+    names = ("samples.png", "trajectory.gif", "trajectory.png", "interpolation.png", "loss.png")
+    paths = [os.path.join(workdir, name) for name in names]
+
+    logging.info("Drawing %d samples in %d steps ...", NUM_SAMPLES, T)
+    shape = (NUM_SAMPLES, *config.image_shape)
+    times, frames = draw_trajectory(
+        model, diffusion, shape=shape, seed=config.seed, jit_compile=jit_compile
+    )
+    images.save_png(paths[0], images.show_grid(frames[-1]))
+    grids = [images.show_grid(frame) for frame in frames]
+    images.save_gif(paths[1], grids, frame_ms=80, hold_ms=3000)
+    chosen = np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int)
+    images.save_labelled_grid(
+        paths[2],
+        frames[chosen, :NUM_CHAINS].swapaxes(0, 1),
+        row_labels=[""] * NUM_CHAINS,
+        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+    )
+
+    logging.info("Interpolating between %d pairs of real images ...", NUM_PAIRS)
+    x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(NUM_PAIRS)]) for k in (0, 1))
+    timesteps = [T // 8, T // 4, T // 2]
+    rows = draw_interpolations(
+        model, diffusion, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS,
+        seed=config.seed, jit_compile=jit_compile,
+    )  # fmt: skip
+    save_interpolations(paths[3], rows, timesteps)
+
+    steps, losses = load_losses(workdir)
+    images.save_curve(paths[4], steps, losses, xlabel="step", ylabel="training loss")
+    return paths
+
+
+def draw_trajectory(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+    jit_compile: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws samples and keeps images on their way from noise.
+
+    Returns:
+        times [F] in falling order, denser towards the end where the image takes shape, and uint8
+        frames [F, B, H, W, C]. The last is the sample, at time -1.
+    """
+    T = diffusion.num_timesteps
+    keep = np.unique(np.rint(T * np.linspace(0, 1, NUM_FRAMES) ** 1.5).astype(int) - 1)
+
+    @tf.function(jit_compile=jit_compile)
+    def draw() -> tuple[tf.Tensor, tf.Tensor]:
+        return diffusion.p_sample_loop_trajectory(
+            denoise_fn(model), shape=shape, keep=keep.tolist(), seed=stream(seed, "pictures")
+        )
+
+    times, frames = draw()
+    return times.numpy(), images.to_pixels(frames.numpy())
+
+
+def draw_interpolations(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    *,
+    timesteps: Sequence[int],
+    num_lambdas: int,
+    seed: int,
+    jit_compile: bool,
+) -> np.ndarray:
+    """Mixes pairs of real images after diffusing them by different numbers of steps.
+
+    Args:
+        model: the network.
+        diffusion: the process.
+        x1, x2: uint8 [B, H, W, C], the ends.
+        timesteps: how far to diffuse them, each in 0..T-1.
+        num_lambdas: mixtures from lambda = 0 to lambda = 1.
+        seed: of the noise.
+        jit_compile: compile with XLA.
+
+    Returns:
+        uint8 [B, len(timesteps), num_lambdas + 2, H, W, C]: x1, the mixtures, x2.
+
+    Raises:
+        ValueError: num_lambdas < 2, or a timestep that the process does not have.
+    """
+    if num_lambdas < 2:
+        raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
+    for t in timesteps:
+        if not 0 <= t < diffusion.num_timesteps:
+            raise ValueError(
+                f"timesteps has {t}; each must lie in 0..{diffusion.num_timesteps - 1}."
+            )
+
+    @tf.function(jit_compile=jit_compile)
+    def mix(t: tf.Tensor) -> tf.Tensor:
+        return diffusion.interpolate(
+            denoise_fn(model),
+            x1=images.from_pixels(x1),
+            x2=images.from_pixels(x2),
+            lam=np.linspace(0, 1, num_lambdas, dtype=np.float32),
+            t=t,
+            seed=stream(seed, "pictures"),
+        )
+
+    rows = []
+    for t in timesteps:
+        mixtures = images.to_pixels(mix(tf.constant(t)).numpy())
+        rows.append(np.stack([x1, *mixtures, x2], axis=1))
+    return np.stack(rows, axis=1)
+
+
+def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -> None:
+    """Writes what `draw_interpolations` returned: a row for each pair and timestep."""
+    num_pairs, num_lambdas = rows.shape[0], rows.shape[2] - 2
+    lambdas = [f"{lam:.2g}" for lam in np.linspace(0, 1, num_lambdas)]
+    images.save_labelled_grid(
+        path,
+        rows.reshape(-1, *rows.shape[2:]),
+        row_labels=[f"t={t}" for t in timesteps] * num_pairs,
+        column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
+    )

@@ -1,0 +1,56 @@
+"""Interpolates between two real images through a trained run (the paper's Figure 8).
+
+python scripts/interpolate.py --workdir=runs/digits --image1=0 --image2=1 --timesteps=125,250,500
+"""
+
+from absl import flags, logging
+
+from diffusion_tf import command_line
+
+WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
+IMAGE1 = flags.DEFINE_string("image1", "0", "index in the training data, or an image file")
+IMAGE2 = flags.DEFINE_string("image2", "1", "index in the training data, or an image file")
+TIMESTEPS = flags.DEFINE_list(
+    "timesteps", "125,250,500", "how far to diffuse the images before mixing: a row for each"
+)
+NUM_LAMBDAS = flags.DEFINE_integer("num_lambdas", 9, "mixtures from one image to the other")
+SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
+WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged or raw weights")
+OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
+OVERWRITE = flags.DEFINE_boolean("overwrite", False, "replace what --out names")
+JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile", "auto", ["auto", "on", "off"], "compile with XLA; auto: on GPUs and TPUs"
+)
+
+
+def main() -> None:
+    """Loads, mixes, writes."""
+    timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
+
+    from diffusion_tf import pictures, sampling  # after the flags: TensorFlow takes its time
+    from diffusion_tf.checkpoints import load_model
+    from diffusion_tf.datasets import get_image
+    from diffusion_tf.devices import use_xla
+
+    sampling.check_output(OUT.value, overwrite=OVERWRITE.value)
+    config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    x1, x2 = (get_image(config, image)[None] for image in (IMAGE1.value, IMAGE2.value))
+    logging.info(
+        "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step
+    )
+    rows = pictures.draw_interpolations(
+        model,
+        sampling.get_sampler(config),
+        x1,
+        x2,
+        timesteps=timesteps,
+        num_lambdas=NUM_LAMBDAS.value,
+        seed=SEED.value,
+        jit_compile=use_xla(JIT_COMPILE.value),
+    )
+    pictures.save_interpolations(OUT.value, rows, timesteps)
+    logging.info("Wrote %s.", OUT.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

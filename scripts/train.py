@@ -1,0 +1,49 @@
+"""Trains a DDPM, or goes on with a run; ends with pictures in the workdir.
+
+python scripts/train.py --config=digits --workdir=runs/digits
+"""
+
+import os
+
+from absl import flags, logging
+
+from diffusion_tf import command_line
+
+CONFIG = flags.DEFINE_string("config", "digits", "preset to start from; see diffusion_tf/config.py")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run; one that holds a run is continued [runs/CONFIG]"
+)
+STRATEGY = flags.DEFINE_enum(
+    "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
+)
+JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile", "auto", ["auto", "on", "off"], "compile with XLA; auto: on GPUs and TPUs"
+)
+command_line.define_config_flags()
+
+
+def main() -> None:
+    """Trains, then draws."""
+    workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
+    config_path = os.path.join(workdir, "config.json")
+    base = CONFIG.value
+    if not CONFIG.present and os.path.exists(config_path):
+        base = command_line.Config.load(config_path)
+    config = command_line.get_config_from_flags(base)
+
+    from diffusion_tf import pictures, training  # after the flags: TensorFlow takes its time
+    from diffusion_tf.datasets import get_dataset
+    from diffusion_tf.devices import get_strategy, use_xla
+
+    dataset = get_dataset(config)
+    jit_compile = use_xla(JIT_COMPILE.value)
+    trainer = training.Trainer(config, get_strategy(STRATEGY.value), jit_compile=jit_compile)
+    training.train(trainer, dataset, workdir)
+    written = pictures.write_pictures(
+        workdir, config, trainer.ema_model, dataset, jit_compile=jit_compile
+    )
+    logging.info("Pictures of the trained model:\n%s", "\n".join(f"  {path}" for path in written))
+
+
+if __name__ == "__main__":
+    command_line.run(main)
