@@ -88,7 +88,7 @@ def draw_trajectory(
     T = diffusion.num_timesteps
     keep = np.unique(np.rint(T * np.linspace(0, 1, NUM_FRAMES) ** 1.5).astype(int) - 1)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def draw() -> tuple[tf.Tensor, tf.Tensor]:
         return diffusion.p_sample_loop_trajectory(
             denoise_fn(model), shape=shape, keep=keep.tolist(), seed=stream(seed, "pictures")
@@ -134,7 +134,7 @@ def draw_interpolations(
                 f"timesteps has {t}; each must lie in 0..{diffusion.num_timesteps - 1}."
             )
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def mix(t: tf.Tensor) -> tf.Tensor:
         return diffusion.interpolate(
             denoise_fn(model),

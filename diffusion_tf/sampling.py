@@ -83,7 +83,7 @@ def sample(
     batch_size = min(batch_size, num_samples)
     network = denoise_fn(model)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def run_piece(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return diffusion.p_sample_steps(network, x=x, first=first, last=last, seed=seed)
 

@@ -45,10 +45,11 @@ def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimiz
     optimizer = keras.optimizers.Adam(
         LinearWarmup(config.lr, config.warmup),
         epsilon=1e-8,
+        name="adam",  # part of the names in checkpoints; Keras would count up
         global_clipnorm=config.grad_clip / num_replicas,
     )
     if config.dtype == "mixed_float16":
-        return keras.optimizers.LossScaleOptimizer(optimizer)
+        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     return optimizer
 
 
@@ -90,9 +91,11 @@ class Trainer:
             self.optimizer = get_optimizer(config, self.num_replicas)
             self.optimizer.build(self.model.trainable_variables)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self._loss_and_gradients = tf.function(self._loss_and_gradients, jit_compile=jit_compile)
+        self._loss_and_gradients = tf.function(
+            self._loss_and_gradients, jit_compile=jit_compile, autograph=False
+        )
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> dict:
         """One update from given data, timesteps and noise, and the average after it.
 
@@ -107,7 +110,7 @@ class Trainer:
         """
         return self._update((x_start, t, noise))
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step_from(self, batches: tf.data.Iterator) -> dict:
         """One update from the next uint8 batch; all else follows from the seed and the step."""
         return self._update(self.strategy.run(self._draw, args=(next(batches),)))

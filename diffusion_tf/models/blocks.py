@@ -16,16 +16,19 @@ Shape = Sequence[int | None]
 
 
 def conv3x3(filters: int, name: str, *, stride: int = 1, init_scale: float = 1.0, **kwargs):
+    """3x3 convolution that keeps height and width, or divides them by the stride."""
     return layers.Conv2D(
         filters, 3, stride, "same", kernel_initializer=default_init(init_scale), name=name, **kwargs
     )
 
 
 def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
+    """Dense layer over the last axis; on images, the original's 1x1 `nin`."""
     return layers.Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
 
 def group_norm(name: str, **kwargs):
+    """Group normalization with the original's 32 groups and epsilon."""
     return layers.GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
 
 

@@ -1,0 +1,26 @@
+"""Shared by all tests."""
+
+import os
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is first imported
+
+
+def pytest_configure(config):
+    import tensorflow as tf
+
+    # The tolerances are those of float32, which TF32 on a GPU would not meet.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+@pytest.fixture(params=["eager", "graph", "jit"])
+def compiled(request):
+    """Wraps a function for each way of running it."""
+    import tensorflow as tf
+
+    return {
+        "eager": lambda function: function,
+        "graph": tf.function,
+        "jit": lambda function: tf.function(function, jit_compile=True),
+    }[request.param]

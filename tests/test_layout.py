@@ -1,0 +1,92 @@
+"""The house rules that a machine can keep: floors, no print, no work at import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "diffusion_tf").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+
+# Lower first. A module imports from the floors below it, and on its own floor only from what
+# stands before it in this list.
+FLOORS = [
+    ["files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices"],
+    [
+        "process", "process.checks", "process.noise", "process.forward", "process.reverse",
+        "process.loops", "gaussian_diffusion", "fewer_steps",
+        "models.blocks", "models.unet", "models", "datasets",
+    ],
+    ["command_line", "checkpoints", "training", "sampling", "pictures"],
+]  # fmt: skip
+ORDER = [name for floor in FLOORS for name in floor]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "diffusion_tf").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, without `diffusion_tf.`."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "diffusion_tf":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffusion_tf."):
+            names.add(node.module.removeprefix("diffusion_tf."))
+        elif isinstance(node, ast.Import):
+            names |= {
+                alias.name.removeprefix("diffusion_tf.")
+                for alias in node.names
+                if alias.name.startswith("diffusion_tf.")
+            }
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_go_down(path):
+    name = module_name(path)
+    if not name:  # the package itself hands out names from everywhere
+        return
+    assert name in ORDER, f"give {name} its place in FLOORS"
+    above = {i for i in imports(path) if ORDER.index(i) >= ORDER.index(name)}
+    assert not above, f"{name} must not import {above}"
+
+
+@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_print_no_pickle_no_bare_except(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input", "eval", "exec"), node.lineno
+        if isinstance(node, ast.Import):
+            assert "pickle" not in [alias.name for alias in node.names]
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert node.value.value is False
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), node.lineno
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_modules_stay_small_and_say_what_they_are(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "no module docstring"
+    assert text.count("\n") <= 350
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_public_names_have_docstrings(path):
+    tree = ast.parse(path.read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for node in [*tree.body, *(node for c in classes for node in c.body)]:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_importing_the_package_and_asking_for_help_do_not_import_tensorflow():
+    code = (
+        "import sys, diffusion_tf, diffusion_tf.command_line; sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,264 @@
+import golden_arrays
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from golden_arrays import load_weights, tf1_name
+
+from diffusion_tf.config import Config
+from diffusion_tf.models import get_model
+from diffusion_tf.models.blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm
+from diffusion_tf.models.unet import UNet
+
+SMALL = {"ch": 32, "out_ch": 3, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "attn_resolutions": (8,)}
+GOLDEN_NETWORKS = {"unet": SMALL, "unet_learned": {**SMALL, "out_ch": 6, "resamp_with_conv": False}}
+
+
+def build(size=16, channels=3, **arguments):
+    model = UNet(**{**SMALL, **arguments})
+    model.build([(None, size, size, channels), (None,)])
+    return model
+
+
+def randomise(model, seed=0):
+    """Random weights, also for the layers that start at zero."""
+    generator = np.random.RandomState(seed)
+    for variable in model.trainable_variables:
+        centre = 1.0 if variable.path.endswith("gamma") else 0.0
+        variable.assign(centre + 0.05 * generator.randn(*variable.shape))
+    return model
+
+
+def inputs(size=16, batch=2):
+    x = np.random.RandomState(1).randn(batch, size, size, 3).astype(np.float32)
+    return [tf.constant(x), tf.constant([3, 777][:batch])]
+
+
+@pytest.fixture(scope="module", params=GOLDEN_NETWORKS)
+def golden_network(request):
+    """(arrays, network with the original's weights)."""
+    golden, model = golden_arrays.load(request.param), build(**GOLDEN_NETWORKS[request.param])
+    load_weights(model, golden)
+    return golden, model
+
+
+# --- Blocks against the original
+
+
+@pytest.mark.parametrize(
+    "name, make, arguments",
+    [
+        ("resnet_nin", ResnetBlock, {"out_ch": 64}),
+        ("resnet_conv_shortcut", ResnetBlock, {"out_ch": 64, "conv_shortcut": True}),
+        ("resnet_same", ResnetBlock, {}),
+        ("normalize", group_norm, {}),
+        ("attn", AttnBlock, {}),
+        ("down_conv", Downsample, {"with_conv": True}),
+        ("down_pool", Downsample, {"with_conv": False}),
+        ("up_conv", Upsample, {"with_conv": True}),
+        ("up_nearest", Upsample, {"with_conv": False}),
+    ],
+)
+def test_block_equals_original(name, make, arguments):
+    golden = golden_arrays.load("nn_pieces")
+    x32, x64, temb = golden["x32"], golden["x64"], golden["temb"]
+    block_inputs = {"normalize": 3 * x64 + 5, "attn": x64}.get(name, x32)
+    if name.startswith("resnet"):
+        block_inputs = [x32, temb]
+    block = make(name=name, **arguments)
+    block.build(tf.nest.map_structure(np.shape, block_inputs))
+    load_weights(block, golden, prefix="var/")
+    output = block(tf.nest.map_structure(tf.constant, block_inputs))
+    assert output.shape == golden[f"out_{name}"].shape
+    np.testing.assert_allclose(output, golden[f"out_{name}"], rtol=0, atol=2e-5)
+
+
+def test_dropout_comes_before_the_second_convolution():
+    keras.utils.set_random_seed(0)
+    block = ResnetBlock(dropout=1 - 1e-7, name="block")
+    x, temb = tf.ones([2, 6, 6, 32]), tf.ones([2, 128])
+    block.build([x.shape, temb.shape])
+    randomise(block)
+    everything_dropped = block([x, temb], training=True)
+    np.testing.assert_allclose(everything_dropped, x + block.conv2.bias, atol=1e-6)
+    assert np.abs(block([x, temb], training=False) - everything_dropped).max() > 0.1
+
+
+# --- The network against the original
+
+
+def test_output_equals_original(golden_network):
+    golden, model = golden_network
+    output = model([golden["x"], golden["t"]])
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, golden["output"], rtol=0, atol=2e-5)
+
+
+def test_gradients_equal_original(golden_network):
+    golden, model = golden_network
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model([golden["x"], golden["t"]], training=True) ** 2)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    np.testing.assert_allclose(loss, golden["loss"], rtol=1e-5)
+    norm = tf.linalg.global_norm(gradients)
+    np.testing.assert_allclose(norm, golden["grad_global_norm"], rtol=5e-5)
+    names = [tf1_name(variable.path) for variable in model.trainable_variables]
+    gradients = dict(zip(names, gradients, strict=True))
+    stored = {name.removeprefix("grad/"): g for name, g in golden.items() if "grad/" in name}
+    assert len(stored) == 6
+    for name, expected in stored.items():
+        atol = 5e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(gradients[name], expected, rtol=0, atol=atol, err_msg=name)
+
+
+def test_xla_equals_no_xla(golden_network):
+    golden, model = golden_network
+    output = tf.function(model, jit_compile=True)([golden["x"], golden["t"]])
+    np.testing.assert_allclose(output, golden["output"], rtol=0, atol=2e-5)
+
+
+def test_variables_of_small_networks_are_the_original_ones(golden_network):
+    golden, model = golden_network
+    names = {tf1_name(variable.path) for variable in model.trainable_variables}
+    assert names == set(golden["variable_order"].tolist())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["cifar_variables", "celebahq_lsun_variables"])
+def test_variables_of_the_paper_are_the_original_ones(monkeypatch, name, dropout):
+    # Values do not matter here, and drawing a hundred million takes time.
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", zeros)
+    expected = golden_arrays.load_json(name)
+    model = build(size=expected["image_size"], dropout=dropout, **expected["config"])
+    assert sum(np.prod(w.shape) for w in model.weights) == expected["num_params"]
+    assert len(model.trainable_variables) == len(model.weights) == expected["num_variables"]
+    shapes = {tf1_name(v.path): list(v.shape) for v in model.trainable_variables}
+    assert shapes == {variable: shape for variable, shape in expected["variables"]}
+
+
+def zeros(initializer, shape, dtype=None):
+    return tf.zeros(shape, dtype)
+
+
+def test_parameter_counts_of_the_paper():
+    counts = [
+        golden_arrays.load_json(f"{name}_variables")["num_params"]
+        for name in ("cifar", "celebahq_lsun")
+    ]
+    assert counts == [35_746_307, 113_673_219]
+
+
+# --- Behaviour
+
+
+def test_output_depends_on_t():
+    model = randomise(build(ch=64, ch_mult=(1,), attn_resolutions=(), size=8))
+    x, _ = inputs(size=8)
+    early, late = model([x, tf.constant([1, 1])]), model([x, tf.constant([900, 900])])
+    assert np.abs(early - late).max() > 1e-2
+
+
+def test_each_example_sees_its_own_t(golden_network):
+    golden, model = golden_network
+    single = model([golden["x"][1:], golden["t"][1:]])
+    np.testing.assert_allclose(single, golden["output"][1:], rtol=0, atol=2e-5)
+
+
+def test_new_network_returns_almost_zero():
+    output = build()(inputs())
+    assert 0 < np.abs(output).max() < 1e-3
+
+
+def test_batch_size_and_integer_type_are_free():
+    model = randomise(build())
+    x, t = inputs()
+    expected = model([x, t])
+    np.testing.assert_array_equal(model([x, tf.cast(t, tf.int64)]), expected)
+    function = tf.function(
+        model, input_signature=[[tf.TensorSpec([None, 16, 16, 3]), tf.TensorSpec([None], tf.int32)]]
+    )
+    np.testing.assert_allclose(function([x, t]), expected, atol=2e-5)
+
+
+def test_dropout_acts_in_training_only():
+    model = randomise(build(dropout=0.5))
+    np.testing.assert_array_equal(model(inputs()), model(inputs(), training=False))
+    first, other = model(inputs(), training=True), model(inputs(), training=True)
+    assert np.abs(first - other).max() > 1e-2
+
+
+def test_mixed_bfloat16_is_near_float32():
+    model, mixed = randomise(build()), randomise(build(dtype="mixed_bfloat16"))
+    assert all(v.dtype == "float32" for v in mixed.trainable_variables)
+    assert mixed.conv_in.compute_dtype == "bfloat16"
+    expected, output = model(inputs()), mixed(inputs())
+    assert output.dtype == tf.float32
+    # bfloat16 has 8 bits; the difference is not 0, or it was not used.
+    difference = np.abs(output - expected).max() / np.abs(expected).max()
+    assert 1e-4 < difference < 0.05
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_saved_network_is_the_same_bit_for_bit(tmp_path, dtype):
+    model = randomise(build(dropout=0.1, resamp_with_conv=False, dtype=dtype))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    assert [v.path for v in loaded.weights] == [v.path for v in model.weights]
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(loaded(inputs()), model(inputs()))
+
+
+@pytest.mark.parametrize("var, out_channels", [("fixedlarge", 3), ("learned", 6)])
+def test_get_model(var, out_channels):
+    config = Config(
+        image_size=8,
+        channels=3,
+        ch=32,
+        ch_mult=(1, 2),
+        attn_resolutions=(4,),
+        dropout=0.2,
+        resamp_with_conv=False,
+        model_var_type=var,
+        loss_type="kl",
+        dtype="mixed_bfloat16",
+    )
+    model = get_model(config)
+    assert model.built and model(inputs(size=8)).shape == (2, 8, 8, out_channels)
+    names = ("ch", "ch_mult", "num_res_blocks", "attn_resolutions", "dropout", "resamp_with_conv")
+    values = model.get_config()
+    assert {n: values[n] for n in names} == {n: getattr(config, n) for n in names}
+    assert model.dtype_policy.name == "mixed_bfloat16"
+
+
+# --- Mistakes
+
+
+@pytest.mark.parametrize("arguments", [{"ch": 48}, {"ch": 0}, {"ch": -32}, {"ch_mult": (1, 0)}])
+def test_channels_must_be_multiples_of_32(arguments):
+    with pytest.raises(ValueError, match="must be a multiple of 32"):
+        UNet(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize("arguments", [{"ch_mult": ()}, {"num_res_blocks": 0}])
+def test_network_needs_a_resolution_and_a_block(arguments):
+    with pytest.raises(ValueError, match="at least one resolution and one block"):
+        UNet(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize("shape", [(None, 16, 8, 3), (None, None, None, 3), (None, 16, 3)])
+def test_images_must_be_square_and_of_known_size(shape):
+    with pytest.raises(ValueError, match="square images"):
+        UNet(**SMALL).build([shape, (None,)])
+
+
+@pytest.mark.parametrize("size", [6, 15, 18])
+def test_size_must_be_divisible(size):
+    with pytest.raises(ValueError, match=r"halved 2 times.*must be a multiple of 4"):
+        build(size=size)
+
+
+def test_network_is_of_one_image_size():
+    with pytest.raises(ValueError, match="built for images of 16x16 pixels"):
+        build()(inputs(size=8))
