@@ -154,7 +154,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str, *, whole: bool) -> None
             status.assert_consumed()
         else:
             status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, LookupError, ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"Checkpoint {path} does not fit this config or is damaged ({reason}); delete its"

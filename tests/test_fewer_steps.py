@@ -1,0 +1,92 @@
+"""Respaced ancestral sampling and DDIM."""
+
+import golden_arrays as golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.schedules import get_beta_schedule
+
+SHAPE = (2, 8, 8, 3)
+
+
+def make_diffusion(T=20, beta_end=0.2, model_var_type="fixedsmall"):
+    betas = get_beta_schedule(
+        "linear", beta_start=1e-4, beta_end=beta_end, num_diffusion_timesteps=T
+    )
+    return GaussianDiffusion(betas=betas, model_var_type=model_var_type)
+
+
+@pytest.mark.parametrize("steps, expected", [(1, [9]), (2, [0, 9]), (4, [0, 3, 6, 9])])
+def test_timesteps_reach_from_end_to_end(steps, expected):
+    assert RespacedDiffusion(make_diffusion(10), steps).timesteps.tolist() == expected
+
+
+def test_respaced_noise_levels_are_those_of_training():
+    diffusion = make_diffusion(1000, 0.02)
+    respaced = RespacedDiffusion(diffusion, 50)
+    np.testing.assert_allclose(
+        respaced.alphas_cumprod, diffusion.alphas_cumprod[respaced.timesteps], rtol=1e-12
+    )
+
+
+def test_all_steps_are_the_process_itself():
+    diffusion = make_diffusion()
+    respaced = RespacedDiffusion(diffusion, 20)
+    a, b = (d.p_sample_loop(golden.denoise_fn, shape=SHAPE, seed=3) for d in (diffusion, respaced))
+    np.testing.assert_allclose(a, b, atol=5e-6)
+
+
+def test_the_network_sees_the_timesteps_of_training():
+    seen = []
+
+    def denoise(x, t):
+        seen.append(int(t[0]))
+        return tf.zeros_like(x)
+
+    RespacedDiffusion(make_diffusion(1000, 0.02), 3).p_sample_loop(denoise, shape=(1, 2), seed=0)
+    assert seen == [999, 500, 0]
+
+
+def test_ddim_without_eta_is_deterministic():
+    ddim = DDIM(make_diffusion(), 7)
+    x_T = ddim.prior_sample(shape=SHAPE, seed=1)
+    a, b = (
+        ddim.p_sample_steps(golden.denoise_fn, x=x_T, first=6, last=0, seed=seed) for seed in (1, 2)
+    )
+    np.testing.assert_array_equal(a, b)
+
+
+def test_ddim_with_eta_1_is_ancestral_sampling_with_the_small_variance():
+    diffusion = make_diffusion()
+    ddim = DDIM(diffusion, 20, eta=1.0)
+    a, b = (d.p_sample_loop(golden.denoise_fn, shape=SHAPE, seed=3) for d in (diffusion, ddim))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_ddim_by_hand():
+    """One step of eq. 12 in float64, with a prediction that is not clipped."""
+    diffusion = make_diffusion()
+    ddim = DDIM(diffusion, 2)
+    x, eps = 0.3, 0.25
+    abar, abar_prev = diffusion.alphas_cumprod[[19, 0]]
+    x_0 = (x - np.sqrt(1 - abar) * eps) / np.sqrt(abar)
+    assert abs(x_0) < 1
+    sample = ddim.p_sample(
+        lambda x, t: tf.fill(x.shape, eps), x=tf.fill([1, 1], x), t=tf.constant([1])
+    )
+    expected = np.sqrt(abar_prev) * x_0 + np.sqrt(1 - abar_prev) * eps
+    np.testing.assert_allclose(sample, [[expected]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, 21])
+def test_a_number_of_steps_that_is_not_there_is_refused(steps):
+    with pytest.raises(ValueError, match=rf"sampling_steps is {steps}; it must lie in 1\.\.20"):
+        DDIM(make_diffusion(), steps)
+
+
+def test_eta_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="eta is 2"):
+        DDIM(make_diffusion(), 5, eta=2)

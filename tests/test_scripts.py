@@ -1,0 +1,147 @@
+"""The scripts as people run them: real processes, real files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+TINY = [
+    "--ch=32", "--ch_mult=2", "--attn_resolutions=", "--num_diffusion_timesteps=12",
+    "--batch_size=8", "--log_steps=1", "--jit_compile=off", "--lr=0.01", "--warmup=1",
+]  # fmt: skip
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run(
+        [sys.executable, SCRIPTS / f"{script}.py", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def sentence(result):
+    """The error that a run ended with: exit code 1, one line, no traceback."""
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and last.endswith("."), result.stderr
+    return last
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a small trained run in `run`."""
+    home = tmp_path_factory.mktemp("home")
+    result = run("train", "--workdir=run", "--steps=3", *TINY, cwd=home)
+    assert result.returncode == 0, result.stderr
+    (home / "train.log").write_text(result.stderr)
+    return home
+
+
+def test_training_leaves_a_workdir_that_explains_itself(home):
+    names = {path.name for path in (home / "run").iterdir()}
+    pictures = {"samples.png", "trajectory.png", "trajectory.gif", "interpolation.png", "loss.png"}
+    assert names == {"config.json", "checkpoints", "tensorboard"} | pictures
+    log = (home / "train.log").read_text()
+    assert "training: 100%" in log and "loss=" in log
+    for name in pictures:
+        assert f"run/{name}" in log
+        with Image.open(home / "run" / name) as picture:
+            assert min(picture.size) > 50
+            assert np.asarray(picture.convert("L")).std() > 0
+    config = json.loads((home / "run" / "config.json").read_text())
+    assert (config["steps"], config["ch_mult"]) == (3, [2])
+
+
+def test_a_run_goes_on_where_it_was(home):
+    result = run("train", "--workdir=run", "--steps=5", "--jit_compile=off", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert "Resuming from step 3" in result.stderr
+    assert (home / "run" / "checkpoints" / "ckpt-5.index").exists()
+
+
+def test_sampling_uses_the_averaged_weights_unless_told(home):
+    samples = {}
+    for name, flags in (("default", []), ("ema", ["--weights=ema"]), ("raw", ["--weights=raw"])):
+        out = f"{name}.npz"
+        result = run("sample", "--workdir=run", "--num_samples=3", f"--out={out}", *flags, cwd=home)
+        assert result.returncode == 0, result.stderr
+        assert f"{flags[0][10:] if flags else 'ema'} weights of step" in result.stderr
+        with np.load(home / out, allow_pickle=False) as arrays:
+            samples[name] = arrays["arr_0"]
+    assert (samples["ema"].shape, samples["ema"].dtype) == ((3, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(samples["default"], samples["ema"])
+    assert not np.array_equal(samples["raw"], samples["ema"])
+
+
+def test_ddim_samples_to_a_folder(home):
+    result = run(
+        "sample", "--workdir=run", "--num_samples=3", "--batch_size=2", "--out=folder",
+        "--sampler=ddim", "--sampling_steps=4", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert len(list((home / "folder").glob("*.png"))) == 3
+
+
+def test_interpolation_between_an_index_and_a_file(home):
+    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(home / "grey.png")
+    result = run(
+        "interpolate", "--workdir=run", "--image1=5", "--image2=grey.png", "--timesteps=3,11",
+        "--num_lambdas=4", "--out=mix.png", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with Image.open(home / "mix.png") as picture:
+        assert picture.size[0] > picture.size[1] > 100
+
+
+# Each: script, flags, what the sentence must say.
+MISTAKES = [
+    ("train", ["--config=mnist"], "Unknown config 'mnist'; choose one of"),
+    ("train", ["--steps=0"], "steps is 0"),
+    ("train", ["--ch_mult=1,x"], "--ch_mult=1,x is not a comma-separated list"),
+    ("train", ["stray"], "Unexpected argument 'stray'"),
+    ("train", ["--workdir=new", "--ch=48"], "every number of channels must be a multiple of 32"),
+    ("train", ["--workdir=new", "--ch_mult=1,1,1,1,1"], "must be a multiple of 16"),
+    ("train", ["--workdir=new", "--image_size=16"], "set image_size to 8"),
+    ("train", ["--workdir=new", "--beta_schedule=cubic"], "Unknown beta_schedule 'cubic'"),
+    ("train", ["--workdir=new", "--beta_end=1.5"], "beta_end is 1.5"),
+    ("train", ["--workdir=new", "--model_mean_type=x0"], "choose one of xprev, xstart, eps"),
+    ("train", ["--workdir=new", "--model_var_type=learned"], "cannot be trained with"),
+    ("train", ["--workdir=new", "--strategy=mirrored"], "'mirrored' needs GPUs"),
+    ("train", ["--workdir=run", "--lr=0.5"], "holds a run of another config (lr"),
+    ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
+    ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
+    ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
+    ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
+    ("interpolate", ["--workdir=run", "--image1=1797"], "Image 1797 does not exist"),
+    ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
+    ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
+    ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),
+]
+
+
+@pytest.mark.parametrize("script, flags, message", MISTAKES, ids=lambda v: " ".join(v[-1:]))
+def test_a_mistake_is_answered_in_one_sentence_and_changes_nothing(home, script, flags, message):
+    (home / "taken.npz").write_text("precious")
+    before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file()}
+    assert message in sentence(run(script, *flags, cwd=home))
+    assert {p: p.read_bytes() for p in home.rglob("*") if p.is_file()} == before
+
+
+def test_debug_shows_the_traceback(home):
+    result = run("train", "--config=mnist", "--debug", cwd=home)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("script", ["train", "sample", "interpolate"])
+def test_help_documents_every_flag(script, home):
+    result = run(script, "--help", cwd=home)
+    assert "--workdir: " in result.stdout and "--seed: " in result.stdout
