@@ -44,27 +44,27 @@ class Config:
     loss_type: str = _option("mse", "training loss: mse (simple loss) or kl (variational bound)")
 
     # Network
-    ch: int = _option(64, "channels at full resolution, a multiple of 32")
+    ch: int = _option(32, "channels at full resolution, a multiple of 32")
     ch_mult: tuple[int, ...] = _option((1, 2), "multiple of ch at each resolution, finest first")
     num_res_blocks: int = _option(1, "residual blocks per resolution on the way down")
-    attn_resolutions: tuple[int, ...] = _option((4,), "heights in pixels that get attention")
+    attn_resolutions: tuple[int, ...] = _option((), "heights in pixels that get attention")
     dropout: float = _option(0.0, "dropout rate inside the residual blocks")
     resamp_with_conv: bool = _option(True, "convolve when changing resolution")
 
     # Training
-    batch_size: int = _option(64, "examples per step, over all replicas")
-    steps: int = _option(2000, "training steps", changes_run=False)
+    batch_size: int = _option(32, "examples per step, over all replicas")
+    steps: int = _option(3300, "training steps", changes_run=False)
     optimizer: str = _option("adam", "optimizer: adam")
-    lr: float = _option(1e-3, "learning rate after the warmup")
+    lr: float = _option(2e-3, "learning rate after the warmup")
     warmup: int = _option(100, "steps over which the learning rate rises from 0")
     grad_clip: float = _option(1.0, "largest norm of the gradient")
-    ema_decay: float = _option(0.995, "decay per step of the averaged weights")
+    ema_decay: float = _option(0.998, "decay per step of the averaged weights")
     seed: int = _option(0, "seed of everything random in a run")
     dtype: str = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
 
     # Bookkeeping
     log_steps: int = _option(10, "steps between two points of the loss curve", changes_run=False)
-    checkpoint_steps: int = _option(500, "steps between two checkpoints", changes_run=False)
+    checkpoint_steps: int = _option(1100, "steps between two checkpoints", changes_run=False)
     keep_checkpoints: int = _option(2, "number of checkpoints kept", changes_run=False)
 
     def __post_init__(self):
@@ -144,9 +144,11 @@ def _require(config: Config, name: str, holds: bool, what: str) -> None:
 def digits() -> Config:
     """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
 
-    `python scripts/train.py --config=digits`: minutes on two CPU cores.
+    `python scripts/train.py --config=digits`: four minutes on two CPU cores. The cosine schedule,
+    because the paper's linear one leaves next to nothing of so small an image halfway through
+    (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
     """
-    return Config()
+    return Config(beta_schedule="cosine")
 
 
 PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in (digits,)}

@@ -34,7 +34,7 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 def normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Standard normal float32 numbers, by Box and Muller from 24-bit uniform ones.
 
-    A larger first axis adds rows and leaves those before them as they are.
+    A larger first axis adds rows and leaves those before them as they are, up to rounding.
 
     Args:
         shape: of the result.

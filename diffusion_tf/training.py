@@ -91,9 +91,10 @@ class Trainer:
             self.optimizer = get_optimizer(config, self.num_replicas)
             self.optimizer.build(self.model.trainable_variables)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self._loss_and_gradients = tf.function(
-            self._loss_and_gradients, jit_compile=jit_compile, autograph=False
-        )
+        # XLA takes the whole update of one replica; of several, what lies between their exchanges.
+        compiled = "_update" if self.num_replicas == 1 else "_loss_and_gradients"
+        function = tf.function(getattr(self, compiled), jit_compile=jit_compile, autograph=False)
+        setattr(self, compiled, function)
 
     @tf.function(autograph=False)
     def train_step(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> dict:

@@ -19,7 +19,10 @@ WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged or raw w
 OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "replace what --out names")
 JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile", "auto", ["auto", "on", "off"], "compile with XLA; auto: on GPUs and TPUs"
+    "jit_compile",
+    "auto",
+    ["auto", "on", "off"],
+    "compile with XLA; auto: on GPUs and TPUs, and for small images",
 )
 
 
@@ -46,7 +49,7 @@ def main() -> None:
         timesteps=timesteps,
         num_lambdas=NUM_LAMBDAS.value,
         seed=SEED.value,
-        jit_compile=use_xla(JIT_COMPILE.value),
+        jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
     )
     pictures.save_interpolations(OUT.value, rows, timesteps)
     logging.info("Wrote %s.", OUT.value)

@@ -23,7 +23,10 @@ SAMPLING_STEPS = flags.DEFINE_integer(
     "sampling_steps", None, "steps, spread over the T of training [all T]"
 )
 JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile", "auto", ["auto", "on", "off"], "compile with XLA; auto: on GPUs and TPUs"
+    "jit_compile",
+    "auto",
+    ["auto", "on", "off"],
+    "compile with XLA; auto: on GPUs and TPUs, and for small images",
 )
 
 
@@ -43,7 +46,7 @@ def main() -> None:
         batch_size=BATCH_SIZE.value,
         sample_shape=config.image_shape,
         seed=SEED.value,
-        jit_compile=use_xla(JIT_COMPILE.value),
+        jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
     )
     number = sampling.save_samples(OUT.value, batches)
     logging.info("Wrote %d samples to %s.", number, OUT.value)

@@ -17,7 +17,10 @@ STRATEGY = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
 JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile", "auto", ["auto", "on", "off"], "compile with XLA; auto: on GPUs and TPUs"
+    "jit_compile",
+    "auto",
+    ["auto", "on", "off"],
+    "compile with XLA; auto: on GPUs and TPUs, and for small images",
 )
 command_line.define_config_flags()
 
@@ -36,7 +39,7 @@ def main() -> None:
     from diffusion_tf.devices import get_strategy, use_xla
 
     dataset = get_dataset(config)
-    jit_compile = use_xla(JIT_COMPILE.value)
+    jit_compile = use_xla(JIT_COMPILE.value, config.image_size)
     trainer = training.Trainer(config, get_strategy(STRATEGY.value), jit_compile=jit_compile)
     training.train(trainer, dataset, workdir)
     written = pictures.write_pictures(

@@ -168,6 +168,15 @@ def test_other_seed_gives_other_samples():
         assert np.abs(value - other[name]).mean() > 0.02, name
 
 
+def test_every_step_of_a_seed_has_noise_of_its_own():
+    _, images = diffusion("xprev", "fixedlarge").p_sample_loop_trajectory(
+        lambda x, t: x, shape=(2, 500), seed=3
+    )
+    noise = np.diff(images, axis=0, prepend=0)[:-1]  # the last step adds none
+    correlation = np.corrcoef(noise.reshape(T, -1)) - np.eye(T)
+    assert np.abs(correlation).max() < 6 / np.sqrt(1000)
+
+
 def test_loops_of_one_seed_share_their_chain():
     loops = all_loops(3)
     np.testing.assert_array_equal(loops["trajectory"][-1], loops["loop"])
@@ -194,6 +203,15 @@ def test_chain_in_pieces_equals_chain_in_one_go(compiled, shape):
     np.testing.assert_array_equal(
         compiled(lambda: ours.p_sample_loop(denoise_fn, shape=shape, seed=11))(), whole
     )
+
+
+def test_prior_sample_is_where_the_chain_starts():
+    ours = diffusion("xprev", "fixedlarge")
+    x_T = ours.prior_sample(shape=SHAPE, seed=11)
+    _, images = ours.p_sample_loop_trajectory(denoise_fn, shape=SHAPE, seed=11)
+    np.testing.assert_array_equal(x_T, images[0])
+    x_T = ours.prior_sample(shape=SHAPE, noise_fn=noise_fn)
+    np.testing.assert_array_equal(x_T, noise_fn(SHAPE))
 
 
 def test_noise_fn_and_seed_together():

@@ -127,7 +127,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("script, flags, message", MISTAKES, ids=lambda v: " ".join(v[-1:]))
+@pytest.mark.parametrize("script, flags, message", MISTAKES, ids=[m[2] for m in MISTAKES])
 def test_a_mistake_is_answered_in_one_sentence_and_changes_nothing(home, script, flags, message):
     (home / "taken.npz").write_text("precious")
     before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file()}

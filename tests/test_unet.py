@@ -164,6 +164,21 @@ def test_each_example_sees_its_own_t(golden_network):
     np.testing.assert_allclose(single, golden["output"][1:], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("resamp_with_conv", [True, False])
+def test_initial_weights_are_the_original_ones(resamp_with_conv):
+    for variable in build(resamp_with_conv=resamp_with_conv).trainable_variables:
+        values, name = np.asarray(variable), variable.path.split("/")[-1]
+        if name in ("bias", "beta", "gamma"):
+            expected = np.full_like(values, name == "gamma")
+            np.testing.assert_array_equal(values, expected, err_msg=variable.path)
+            continue
+        # Layers that end a residual branch, and the last one, start at almost 0.
+        is_zero = variable.path.split("/")[-2] in ("conv2", "proj_out", "conv_out")
+        fan_avg = np.prod(values.shape[:-2]) * np.mean(values.shape[-2:])
+        limit = np.sqrt(3 * (1e-10 if is_zero else 1) / fan_avg)
+        assert 0.95 * limit < np.abs(values).max() <= limit * (1 + 1e-6), variable.path
+
+
 def test_new_network_returns_almost_zero():
     output = build()(inputs())
     assert 0 < np.abs(output).max() < 1e-3

@@ -17,7 +17,7 @@ def checked_betas(betas: np.ndarray) -> np.ndarray:
     betas = np.asarray(betas, dtype=np.float64)
     if betas.ndim != 1 or len(betas) == 0:
         raise ValueError(f"betas has shape {betas.shape}; it must be [T] with T >= 1.")
-    bad = ~((betas > 0) & (betas <= 1))  # also where not a number
+    bad = ~((1.0 - betas < 1.0) & (betas <= 1.0))  # also where not a number, or too small to count
     if bad.any():
         t = int(np.argmax(bad))
         raise ValueError(f"betas[{t}] is {betas[t]}; every beta must lie in (0, 1].")

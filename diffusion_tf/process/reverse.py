@@ -164,6 +164,7 @@ class ReverseProcess(ForwardProcess):
             What comes out of step `last`, shaped like x.
         """
         step_noise = noise_source(noise_fn, seed)
+        x = tf.convert_to_tensor(x, tf.float32)
         return self._denoise(denoise_fn, x, first, last, step_noise)[0]
 
     def _denoise(
