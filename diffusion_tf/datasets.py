@@ -1,5 +1,6 @@
 """Data sets: uint8 images, and training batches that follow from (seed, step) alone."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,20 +95,48 @@ def load_digits() -> Dataset:
     return Dataset(pixels[..., None], digits.target.astype(np.int32))
 
 
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": load_digits}
+def load_cifar10(data_dir: str | None) -> Dataset:
+    """The 50,000 training images of CIFAR-10, from where tensorflow_datasets prepared them.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder("cifar10", data_dir=data_dir)
+        arrays = tfds.as_numpy(builder.as_dataset(split="train", batch_size=-1))
+    except (AssertionError, OSError, tfds.core.registered.DatasetNotFoundError):
+        folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+        raise FileNotFoundError(
+            f"{folder} holds no prepared CIFAR-10; run 'tfds build cifar10 --data_dir={folder}',"
+            " or name the folder that holds it with --data_dir."
+        ) from None
+    return Dataset(arrays["image"], arrays["label"].astype(np.int32))
 
 
-def get_dataset(config: Config) -> Dataset:
+DATASETS: dict[str, Callable[[str | None], Dataset]] = {
+    "digits": lambda data_dir: load_digits(),  # shipped with scikit-learn
+    "cifar10": load_cifar10,
+}
+
+
+def get_dataset(config: Config, data_dir: str | None = None) -> Dataset:
     """Loads the training data of a config.
+
+    Args:
+        config: whose data set it is.
+        data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
 
     Raises:
         ValueError: unknown data set, or images of another size than the config's.
+        FileNotFoundError: the data are not there.
     """
     if config.dataset not in DATASETS:
         raise ValueError(
             f"Unknown dataset {config.dataset!r}; choose one of {', '.join(DATASETS)}."
         )
-    dataset = DATASETS[config.dataset]()
+    dataset = DATASETS[config.dataset](data_dir)
     if dataset.images.shape[1:] != config.image_shape:
         height, width, channels = dataset.images.shape[1:]
         raise ValueError(
@@ -118,12 +147,13 @@ def get_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def get_image(config: Config, index_or_path: str) -> np.ndarray:
+def get_image(config: Config, index_or_path: str, data_dir: str | None = None) -> np.ndarray:
     """An image of the training data by its index, or one from a file.
 
     Args:
         config: whose data set and image size count.
         index_or_path: a whole number, or the path of an image file.
+        data_dir: see `get_dataset`.
 
     Returns:
         uint8 [H, W, C].
@@ -132,5 +162,5 @@ def get_image(config: Config, index_or_path: str) -> np.ndarray:
         ValueError, FileNotFoundError: no such index or file, no image, or one of another size.
     """
     if index_or_path.isdecimal():
-        return get_dataset(config).example(int(index_or_path))
+        return get_dataset(config, data_dir).example(int(index_or_path))
     return load_image(index_or_path, config.image_shape)

@@ -224,38 +224,47 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
     first_step = checkpoints.restore()
     if first_step:
         logging.info("Resuming from step %d, checkpoint %s.", first_step, checkpoints.latest)
-    batches = iter(
-        trainer.strategy.distribute_datasets_from_function(
-            lambda context: dataset.train_batches(
-                config.batch_size, seed=config.seed, first_step=first_step, context=context
-            )
+    batches = trainer.strategy.distribute_datasets_from_function(
+        lambda context: dataset.train_batches(
+            config.batch_size, seed=config.seed, first_step=first_step, context=context
         )
     )
     writer = tf.summary.create_file_writer(events_dir(workdir))
-    progress = tqdm(
-        range(first_step, config.steps),
+    with writer.as_default(), _progress_bar(first_step, config.steps) as progress:
+        _run_steps(trainer, iter(batches), checkpoints, progress)
+        writer.flush()
+
+
+def _run_steps(
+    trainer: Trainer, batches: tf.data.Iterator, checkpoints: Checkpoints, progress: tqdm
+) -> None:
+    config = trainer.config
+    for step in progress:
+        metrics = trainer.train_step_from(batches)
+        is_last = step + 1 == config.steps
+        if step % config.log_steps == 0 or is_last:
+            loss = float(metrics["loss"])
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"The loss is {loss} at step {step}; the last good checkpoint is"
+                    f" {checkpoints.latest}: go on from it with a smaller --lr."
+                )
+            progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            for name, value in metrics.items():
+                tf.summary.scalar(f"train/{name}", value, step=step)
+        if (step + 1) % config.checkpoint_steps == 0 or is_last:
+            checkpoints.save()
+
+
+def _progress_bar(first_step: int, steps: int) -> tqdm:
+    return tqdm(
+        range(first_step, steps),
         desc="training",
         unit="step",
         initial=first_step,
-        total=config.steps,
+        total=steps,
         mininterval=0.5 if sys.stderr.isatty() else 20,
     )
-    with writer.as_default():
-        for step in progress:
-            metrics = trainer.train_step_from(batches)
-            if step % config.log_steps == 0 or step + 1 == config.steps:
-                loss = float(metrics["loss"])
-                if not np.isfinite(loss):
-                    raise FloatingPointError(
-                        f"The loss is {loss} at step {step}; the last good checkpoint is"
-                        f" {checkpoints.latest}: go on from it with a smaller --lr."
-                    )
-                progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                for name, value in metrics.items():
-                    tf.summary.scalar(f"train/{name}", value, step=step)
-            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
-                checkpoints.save()
-                writer.flush()
 
 
 def events_dir(workdir: str) -> str:

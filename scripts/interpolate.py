@@ -18,6 +18,9 @@ SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
 WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged or raw weights")
 OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "replace what --out names")
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
+)
 JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
     "auto",
@@ -37,7 +40,9 @@ def main() -> None:
 
     sampling.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
-    x1, x2 = (get_image(config, image)[None] for image in (IMAGE1.value, IMAGE2.value))
+    x1, x2 = (
+        get_image(config, image, DATA_DIR.value)[None] for image in (IMAGE1.value, IMAGE2.value)
+    )
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step
     )

@@ -16,6 +16,9 @@ WORKDIR = flags.DEFINE_string(
 STRATEGY = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
+DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
+)
 JIT_COMPILE = flags.DEFINE_enum(
     "jit_compile",
     "auto",
@@ -38,7 +41,7 @@ def main() -> None:
     from diffusion_tf.datasets import get_dataset
     from diffusion_tf.devices import get_strategy, use_xla
 
-    dataset = get_dataset(config)
+    dataset = get_dataset(config, DATA_DIR.value)
     jit_compile = use_xla(JIT_COMPILE.value, config.image_size)
     trainer = training.Trainer(config, get_strategy(STRATEGY.value), jit_compile=jit_compile)
     training.train(trainer, dataset, workdir)

@@ -97,3 +97,19 @@ def test_an_image_comes_by_index_or_from_a_file(digits, tmp_path):
 def test_an_index_beyond_the_data_is_refused():
     with pytest.raises(ValueError, match=r"Image 1797 does not exist; .* 0\.\.1796"):
         get_image(get_config("digits"), "1797")
+
+
+def test_cifar10_comes_from_tensorflow_datasets():
+    config = get_config("digits", dataset="cifar10", image_size=32, channels=3)
+    try:
+        cifar10 = get_dataset(config)
+    except FileNotFoundError:
+        pytest.skip("TFDS_DATA_DIR holds no prepared CIFAR-10")
+    assert (cifar10.images.shape, cifar10.images.dtype) == ((50000, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(np.bincount(cifar10.labels), [5000] * 10)
+
+
+def test_missing_cifar10_says_how_to_prepare_it(tmp_path):
+    config = get_config("digits", dataset="cifar10", image_size=32, channels=3)
+    with pytest.raises(FileNotFoundError, match=f"tfds build cifar10 --data_dir={tmp_path}"):
+        get_dataset(config, str(tmp_path))
