@@ -30,7 +30,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
-        "test": ["pytest", "ruff"],
+        "test": ["pytest", "ruff", "scipy"],  # scipy: Frechet distance
         "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
     },
 )
