@@ -88,7 +88,7 @@ class Checkpoints:
 
     def save(self) -> str:
         """Writes a checkpoint named after the step and returns its path."""
-        return self._manager.save(checkpoint_number=int(self._step))
+        return self._manager.save(checkpoint_number=int(self._step.read_value()))
 
     def restore(self) -> int:
         """Restores the newest checkpoint, if there is one; returns the step reached.
@@ -98,7 +98,7 @@ class Checkpoints:
         """
         if self.latest:
             _restore(self._manager.checkpoint, self.latest, whole=True)
-        return int(self._step)
+        return int(self._step.read_value())
 
 
 def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Model, int]:

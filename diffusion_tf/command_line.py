@@ -16,6 +16,23 @@ from diffusion_tf.config import Config, get_config
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
+# What several scripts take, so that the same word means the same thing everywhere.
+_SHARED = {
+    "data_dir": lambda name: flags.DEFINE_string(
+        name, None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
+    ),
+    "jit_compile": lambda name: flags.DEFINE_enum(
+        name,
+        "auto",
+        ["auto", "on", "off"],
+        "compile with XLA; auto: on GPUs and TPUs, and for small images",
+    ),
+    "overwrite": lambda name: flags.DEFINE_boolean(name, False, "replace what --out names"),
+    "weights": lambda name: flags.DEFINE_enum(
+        name, "ema", ["ema", "raw"], "averaged or raw weights"
+    ),
+}
+
 _DEFINE_BY_TYPE = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
@@ -23,6 +40,13 @@ _DEFINE_BY_TYPE = {
     str: flags.DEFINE_string,
     tuple[int, ...]: flags.DEFINE_list,
 }
+
+
+def define_shared_flag(name: str) -> flags.FlagHolder:
+    """Defines a flag that several scripts take: data_dir, jit_compile, overwrite or weights."""
+    holder = _SHARED[name](name)
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    return holder
 
 
 def define_config_flags() -> None:

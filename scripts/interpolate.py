@@ -15,18 +15,11 @@ TIMESTEPS = flags.DEFINE_list(
 )
 NUM_LAMBDAS = flags.DEFINE_integer("num_lambdas", 9, "mixtures from one image to the other")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
-WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged or raw weights")
+WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
-OVERWRITE = flags.DEFINE_boolean("overwrite", False, "replace what --out names")
-DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
-)
-JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile",
-    "auto",
-    ["auto", "on", "off"],
-    "compile with XLA; auto: on GPUs and TPUs, and for small images",
-)
+OVERWRITE = command_line.define_shared_flag("overwrite")
+DATA_DIR = command_line.define_shared_flag("data_dir")
+JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:

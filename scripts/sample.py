@@ -11,23 +11,18 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
-WEIGHTS = flags.DEFINE_enum("weights", "ema", ["ema", "raw"], "averaged or raw weights")
+WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
     "out", "samples.npz", "*.npz (uint8 NHWC, arr_0), *.png (one grid), or a folder for PNG files"
 )
-OVERWRITE = flags.DEFINE_boolean("overwrite", False, "replace what --out names")
+OVERWRITE = command_line.define_shared_flag("overwrite")
 SAMPLER = flags.DEFINE_enum(
     "sampler", "ancestral", ["ancestral", "ddim"], "the paper's sampler, or DDIM with eta 0"
 )
 SAMPLING_STEPS = flags.DEFINE_integer(
     "sampling_steps", None, "steps, spread over the T of training [all T]"
 )
-JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile",
-    "auto",
-    ["auto", "on", "off"],
-    "compile with XLA; auto: on GPUs and TPUs, and for small images",
-)
+JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:

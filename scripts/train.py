@@ -16,15 +16,8 @@ WORKDIR = flags.DEFINE_string(
 STRATEGY = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
-DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
-)
-JIT_COMPILE = flags.DEFINE_enum(
-    "jit_compile",
-    "auto",
-    ["auto", "on", "off"],
-    "compile with XLA; auto: on GPUs and TPUs, and for small images",
-)
+DATA_DIR = command_line.define_shared_flag("data_dir")
+JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 command_line.define_config_flags()
 
 
