@@ -13,6 +13,7 @@ from diffusion_tf.training import LinearWarmup, Trainer, load_losses, train
 
 TINY = {
     "num_diffusion_timesteps": 1000,
+    "beta_schedule": "linear",
     "image_size": 8,
     "channels": 3,
     "ch": 32,
@@ -123,9 +124,9 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path):
 
 
 def test_a_workdir_of_another_run_is_refused_and_left_alone(tmp_path):
-    run(tmp_path / "run", steps=1)
+    run(tmp_path / "run", steps=1, lr=0.25)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    with pytest.raises(ValueError, match=r"another config \(lr 0.001 there, 0.5 here\)"):
+    with pytest.raises(ValueError, match=r"another config \(lr 0.25 there, 0.5 here\)"):
         run(tmp_path / "run", steps=1, lr=0.5)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
