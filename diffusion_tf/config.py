@@ -10,7 +10,8 @@ from typing import Any
 from diffusion_tf.files import replacing
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
-OPTIMIZERS = ("adam",)
+OPTIMIZERS = ("adam", "rmsprop")
+UNREADABLE = ("refuse", "skip")
 
 
 def _option(default: Any, help: str, *, changes_run: bool = True) -> Any:
@@ -31,6 +32,9 @@ class Config:
     image_size: int = _option(8, "height and width of the images, in pixels")
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
+    unreadable: str = _option(
+        "refuse", "files of an image folder that cannot be read: refuse to train, or skip them"
+    )
 
     # Diffusion process
     num_diffusion_timesteps: int = _option(1000, "T, number of diffusion steps")
@@ -50,11 +54,12 @@ class Config:
     attn_resolutions: tuple[int, ...] = _option((), "heights in pixels that get attention")
     dropout: float = _option(0.0, "dropout rate inside the residual blocks")
     resamp_with_conv: bool = _option(True, "convolve when changing resolution")
+    block_size: int = _option(1, "pixels per side that become channels, to save memory")
 
     # Training
     batch_size: int = _option(32, "examples per step, over all replicas")
     steps: int = _option(3900, "training steps", changes_run=False)
-    optimizer: str = _option("adam", "optimizer: adam")
+    optimizer: str = _option("adam", f"optimizer: {' or '.join(OPTIMIZERS)}")
     lr: float = _option(2e-3, "learning rate after the warmup")
     warmup: int = _option(100, "steps over which the learning rate rises from 0")
     grad_clip: float = _option(1.0, "largest norm of the gradient")
@@ -62,23 +67,46 @@ class Config:
     seed: int = _option(0, "seed of everything random in a run")
     dtype: str = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
 
+    accumulation_steps: int = _option(
+        1, "parts that a replica works off its batch in, to save memory", changes_run=False
+    )
+    steps_per_call: int = _option(
+        10, "training steps that run on the devices without asking the host", changes_run=False
+    )
+    warm_start: str = _option(
+        "", "workdir whose weights, averages, optimizer and step a new run begins with"
+    )
+
     # Bookkeeping
     log_steps: int = _option(10, "steps between two points of the loss curve", changes_run=False)
     checkpoint_steps: int = _option(1000, "steps between two checkpoints", changes_run=False)
+    checkpoint_minutes: float = _option(
+        27, "minutes between two checkpoints at most; 0: by steps alone", changes_run=False
+    )
     keep_checkpoints: int = _option(2, "number of checkpoints kept", changes_run=False)
+    grid_steps: int = _option(
+        1000, "steps between two grids of samples in TensorBoard; 0: none", changes_run=False
+    )
 
     def __post_init__(self):
         for name in ("image_size", "channels", "batch_size", "steps", "log_steps"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("checkpoint_steps", "keep_checkpoints", "num_res_blocks"):
+        for name in ("checkpoint_steps", "keep_checkpoints", "num_res_blocks", "block_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        _require(self, "warmup", self.warmup >= 0, "0 or more")
+        for name in ("accumulation_steps", "steps_per_call"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warmup", "checkpoint_minutes", "grid_steps"):
+            _require(self, name, getattr(self, name) >= 0, "0 or more")
         _require(self, "lr", 0 < self.lr < float("inf"), "a number > 0")
         _require(self, "grad_clip", self.grad_clip > 0, "> 0")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
-        _require(self, "dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}")
-        _require(self, "optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+        for name, choices in (
+            ("dtype", DTYPES),
+            ("optimizer", OPTIMIZERS),
+            ("unreadable", UNREADABLE),
+        ):
+            _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
