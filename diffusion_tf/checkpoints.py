@@ -1,6 +1,8 @@
 """Workdirs: their config, their checkpoints, and the models that come out of them."""
 
+import glob
 import os
+import shutil
 from collections.abc import Sequence
 
 import keras
@@ -68,8 +70,18 @@ class Checkpoints:
         optimizer: keras.optimizers.Optimizer,
         step: tf.Variable,
         keep: int,
+        read_only: bool = False,
     ):
+        """Finds the checkpoints of a workdir.
+
+        Args:
+            workdir: of the run.
+            model, ema_model, optimizer, step: what a checkpoint holds.
+            keep: how many are kept.
+            read_only: `save` does nothing, as on machines that are not the chief.
+        """
         self._step = step
+        self._read_only = read_only
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(
                 model=_by_path(model.trainable_variables),
@@ -86,9 +98,26 @@ class Checkpoints:
         """Path of the newest checkpoint, None if there is none."""
         return self._manager.latest_checkpoint
 
-    def save(self) -> str:
-        """Writes a checkpoint named after the step and returns its path."""
-        return self._manager.save(checkpoint_number=int(self._step.read_value()))
+    def save(self) -> None:
+        """Writes a checkpoint named after the step; then the oldest may go.
+
+        Raises:
+            OSError: it cannot be written. Those before it are as they were.
+        """
+        if self._read_only:
+            return
+        number = int(self._step.read_value())
+        try:
+            self._manager.save(checkpoint_number=number)
+        except tf.errors.OpError as error:
+            folder = self._manager.directory
+            for leftover in glob.glob(os.path.join(glob.escape(folder), f"ckpt-{number}*")):
+                shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
+            raise OSError(
+                f"The checkpoint of step {number} could not be written to {folder}"
+                f" ({_first_line(error)}); the last good one is {self.latest}. Make room and give"
+                " the same command again."
+            ) from error
 
     def restore(self) -> int:
         """Restores the newest checkpoint, if there is one; returns the step reached.
@@ -98,6 +127,19 @@ class Checkpoints:
         """
         if self.latest:
             _restore(self._manager.checkpoint, self.latest, whole=True)
+        return int(self._step.read_value())
+
+    def restore_from(self, workdir: str) -> int:
+        """Restores the newest checkpoint of another run; returns its step.
+
+        Everything is taken over: weights, averages, the optimizer's state and the step (the
+        original's `warm_start_from` with all variables).
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it cannot be read, or is of another architecture.
+        """
+        _restore(self._manager.checkpoint, _newest(workdir), whole=True)
         return int(self._step.read_value())
 
 
@@ -118,11 +160,7 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
     if weights not in WEIGHTS:
         raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
     config = load_config(workdir)
-    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
-    if path is None:
-        raise FileNotFoundError(
-            f"{workdir} has no checkpoint yet; let scripts/train.py run until it has written one."
-        )
+    path = _newest(workdir)
     model = get_model(config)
     step = tf.Variable(0, dtype=tf.int64)
     part = {"ema": "ema", "raw": "model"}[weights]
@@ -133,6 +171,20 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
 
 def _checkpoint_dir(workdir: str) -> str:
     return os.path.join(workdir, "checkpoints")
+
+
+def _newest(workdir: str) -> str:
+    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
+    if path is None:
+        raise FileNotFoundError(
+            f"{workdir} has no checkpoint; train there with scripts/train.py until it has written"
+            " one."
+        )
+    return path
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _by_path(variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
@@ -155,8 +207,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str, *, whole: bool) -> None
         else:
             status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, LookupError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"Checkpoint {path} does not fit this config or is damaged ({reason}); delete its"
-            " files to use the one before."
+            f"Checkpoint {path} does not fit this config or is damaged ({_first_line(error)});"
+            " delete its files to use the one before."
         ) from None

@@ -13,6 +13,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from diffusion_tf.config import Config, get_config
+from diffusion_tf.interruption import Interrupted
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
@@ -116,6 +117,9 @@ def run(main: Callable[[], None]) -> None:
             if len(arguments) > 1:
                 raise ValueError(f"Unexpected argument {arguments[1]!r}; flags start with --.")
             main()
+        except Interrupted as interrupted:
+            logging.info("%s", interrupted)
+            sys.exit(interrupted.exit_code)
         except (ValueError, OSError, FloatingPointError) as error:
             if flags.FLAGS.debug:
                 raise

@@ -11,32 +11,60 @@ JIT_COMPILE = ("auto", "on", "off")
 SMALL_IMAGE = 16  # pixels; up to here XLA pays on CPUs
 
 
-def get_strategy(name: str) -> tf.distribute.Strategy:
+def get_strategy(name: str, *, deterministic: bool = False) -> tf.distribute.Strategy:
     """Returns the strategy of a name, and says which devices it uses.
 
     Args:
         name: `single` one device; `mirrored` all GPUs of this machine (or its logical CPU
             devices, where more than one is configured); `multi_worker` the machines in TF_CONFIG;
             `tpu`; `auto` the widest of them that is there.
+        deterministic: let every operation give the same bits each time, on GPUs at some cost.
 
     Raises:
         ValueError: unknown name, devices that are not there, or a TF_CONFIG that is not valid.
     """
     if name not in STRATEGIES:
         raise ValueError(f"Unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}.")
-    gpus = tf.config.list_logical_devices("GPU")
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     if name == "auto":
-        name = "multi_worker" if "TF_CONFIG" in os.environ else "single"
-        name = "mirrored" if name == "single" and len(gpus) > 1 else name
+        name = _widest()
     strategy = {
         "single": tf.distribute.get_strategy,
         "mirrored": _mirrored,
         "multi_worker": _multi_worker,
         "tpu": _tpu,
     }[name]()
-    kind = "GPU" if gpus else "TPU" if name == "tpu" else "CPU"
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    kind = next(kind for kind in ("TPU", "GPU", "CPU") if kind in kinds)
     logging.info("Devices: %s, %d x %s.", name, strategy.num_replicas_in_sync, kind)
     return strategy
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """Number of machines that train together."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return 1
+    cluster = resolver.cluster_spec().as_dict()
+    return max(sum(len(cluster.get(role, ())) for role in ("chief", "worker")), 1)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this machine is the one of them that writes."""
+    if num_workers(strategy) == 1:
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def _widest() -> str:
+    """The strategy that uses everything there is."""
+    if "TF_CONFIG" in os.environ:  # first: nothing may ask for devices before it has been set up
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "single"
 
 
 def _mirrored() -> tf.distribute.Strategy:

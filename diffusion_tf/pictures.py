@@ -1,7 +1,7 @@
 """The pictures that a run ends with: samples, how they came about, mixtures, the loss."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -13,12 +13,13 @@ from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.random_numbers import stream
+from diffusion_tf.run_log import load_losses
 from diffusion_tf.sampling import denoise_fn
-from diffusion_tf.training import load_losses
 
 NUM_SAMPLES = 64
 NUM_FRAMES = 60  # of trajectory.gif
 NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
+NUM_GRID = 16  # samples of a grid in TensorBoard
 NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
 
 
@@ -69,6 +70,38 @@ def write_pictures(
     steps, losses = load_losses(workdir)
     images.save_curve(paths[4], steps, losses, xlabel="step", ylabel="training loss")
     return paths
+
+
+def grid_drawer(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    *,
+    sample_shape: tuple[int, ...],
+    seed: int,
+    jit_compile: bool,
+) -> Callable[[], np.ndarray]:
+    """A function that draws a grid of samples from what the model's weights are at that moment.
+
+    The noise is the same each time, so that grids of different steps can be compared.
+
+    Args:
+        model: the network.
+        diffusion: the process.
+        sample_shape: of one sample.
+        seed: of the noise.
+        jit_compile: compile with XLA.
+
+    Returns:
+        Function without arguments; its result is uint8 [H, W, C].
+    """
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def draw() -> tf.Tensor:
+        return diffusion.p_sample_loop(
+            denoise_fn(model), shape=(NUM_GRID, *sample_shape), seed=stream(seed, "pictures")
+        )
+
+    return lambda: images.show_grid(images.to_pixels(draw().numpy()))
 
 
 def draw_trajectory(

@@ -16,6 +16,9 @@ WORKDIR = flags.DEFINE_string(
 STRATEGY = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
+DETERMINISTIC = flags.DEFINE_boolean(
+    "deterministic", False, "let every operation give the same bits each time, also on GPUs; slower"
+)
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 command_line.define_config_flags()
@@ -30,18 +33,20 @@ def main() -> None:
         base = command_line.Config.load(config_path)
     config = command_line.get_config_from_flags(base)
 
-    from diffusion_tf import pictures, training  # after the flags: TensorFlow takes its time
+    from diffusion_tf import devices, pictures, training  # after the flags: TensorFlow is slow
     from diffusion_tf.datasets import get_dataset
-    from diffusion_tf.devices import get_strategy, use_xla
 
+    strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     dataset = get_dataset(config, DATA_DIR.value)
-    jit_compile = use_xla(JIT_COMPILE.value, config.image_size)
-    trainer = training.Trainer(config, get_strategy(STRATEGY.value), jit_compile=jit_compile)
+    jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
+    trainer = training.Trainer(config, strategy, jit_compile=jit_compile)
     training.train(trainer, dataset, workdir)
-    written = pictures.write_pictures(
-        workdir, config, trainer.ema_model, dataset, jit_compile=jit_compile
-    )
-    logging.info("Pictures of the trained model:\n%s", "\n".join(f"  {path}" for path in written))
+    if devices.is_chief(strategy):
+        written = pictures.write_pictures(
+            workdir, config, trainer.ema_model, dataset, jit_compile=jit_compile
+        )
+        listed = "\n".join(f"  {path}" for path in written)
+        logging.info("Pictures of the trained model:\n%s", listed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ def pytest_configure(config):
 
     # The tolerances are those of float32, which TF32 on a GPU would not meet.
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    # For tests with several replicas; whatever asks for none of them runs on the first.
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
 @pytest.fixture(params=["eager", "graph", "jit"])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, load_model
 from diffusion_tf.config import get_config
-from diffusion_tf.training import Trainer
+from diffusion_tf.trainer import Trainer
 
 CONFIG = get_config("digits", ch=32, ch_mult=(2,), attn_resolutions=())
 

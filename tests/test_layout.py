@@ -14,13 +14,18 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Lower first. A module imports from the floors below it, and on its own floor only from what
 # stands before it in this list.
 FLOORS = [
-    ["files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices"],
+    [
+        "files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices",
+        "optimizers", "interruption",
+    ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
         "models.blocks", "models.unet", "models", "datasets",
     ],
-    ["command_line", "checkpoints", "training", "sampling", "pictures"],
+    [
+        "command_line", "checkpoints", "run_log", "trainer", "sampling", "pictures", "training",
+    ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
 

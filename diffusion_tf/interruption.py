@@ -1,0 +1,48 @@
+"""SIGTERM and Ctrl-C as a request: work ends at a point where nothing is lost."""
+
+import signal
+import threading
+
+
+class Interrupted(Exception):
+    """Work ended early because a signal asked for it.
+
+    Attributes:
+        exit_code: for the process, 128 + the number of the signal, as shells count.
+    """
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class StopSignals:
+    """While it is entered, the first SIGTERM or Ctrl-C is remembered; a second one acts at once.
+
+    Only the main thread of a program can listen; in another, nothing is ever received.
+
+    Attributes:
+        received: the signal, None so far.
+    """
+
+    def __init__(self):
+        self.received: signal.Signals | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _remember(self, number: int, _frame: object) -> None:
+        self.received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()

@@ -1,0 +1,94 @@
+"""Optimizers and the warmup of the learning rate, as the original's TensorFlow 1 computes them."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+
+
+@keras.saving.register_keras_serializable("diffusion_tf")
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """lr * min(step / warmup, 1): 0 at step 0 (the original's `get_warmed_up_lr`)."""
+
+    def __init__(self, lr: float, warmup: int):
+        self.lr = lr
+        self.warmup = warmup
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of a step, counted from 0."""
+        if self.warmup == 0:
+            return tf.constant(self.lr)
+        return self.lr * tf.minimum(tf.cast(step, tf.float32) / float(self.warmup), 1.0)
+
+    def get_config(self) -> dict:
+        """The arguments that make this schedule again."""
+        return {"lr": self.lr, "warmup": self.warmup}
+
+
+class TF1Adam(keras.optimizers.Adam):
+    """Adam with its bias correction in float32, as TensorFlow 1 computes it.
+
+    There the powers of the betas are products of float32 numbers, from which 1 - beta^t inherits
+    relative errors of up to 1e-5; in the same way they are had here from tables of them all.
+    """
+
+    def __init__(self, **kwargs):
+        beta_1, beta_2 = np.float32(0.9), np.float32(0.999)
+        super().__init__(beta_1=float(beta_1), beta_2=float(beta_2), **kwargs)
+        # Long enough for 1 - beta^t to have become 1.
+        self._beta_1_powers = np.cumprod(np.full(20_000, beta_1))
+        self._beta_2_powers = np.cumprod(np.full(20_000, beta_2))
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates one weight: lr sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)."""
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index].value, self._velocities[index].value
+        t = tf.minimum(self.iterations.value, len(self._beta_1_powers) - 1)
+        correction = tf.sqrt(1.0 - tf.gather(self._beta_2_powers, t))
+        correction /= 1.0 - tf.gather(self._beta_1_powers, t)
+        m.assign_add((gradient - m) * (1.0 - self.beta_1))
+        v.assign_add((tf.square(gradient) - v) * (1.0 - self.beta_2))
+        variable.assign_sub(learning_rate * correction * m / (tf.sqrt(v) + self.epsilon))
+
+
+class TF1RMSprop(keras.optimizers.RMSprop):
+    """RMSProp whose mean square begins at 1, as TensorFlow 1's does; Keras's begins at 0."""
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the state for the given weights."""
+        if self.built:
+            return
+        super().build(variables)
+        for mean_square in self._velocities:
+            mean_square.assign(tf.ones_like(mean_square))
+
+
+def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a config (the original's `make_optimizer`).
+
+    Each replica's gradient is of its loss / num_replicas, and clipped to grad_clip / num_replicas
+    before Keras sums them: the mean of the replicas' clipped gradients, as in the original.
+
+    Args:
+        config: of the run.
+        num_replicas: number of devices that share a batch.
+    """
+    # The name is part of those in checkpoints; Keras would count it up.
+    shared = {
+        "learning_rate": LinearWarmup(config.lr, config.warmup),
+        "epsilon": 1e-8,
+        "global_clipnorm": config.grad_clip / num_replicas,
+        "name": config.optimizer,
+    }
+    if config.optimizer == "adam":
+        optimizer = TF1Adam(**shared)
+    else:
+        optimizer = TF1RMSprop(rho=0.95, momentum=0.9, **shared)
+    if config.dtype == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
+    return optimizer

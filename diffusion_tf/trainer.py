@@ -1,0 +1,257 @@
+"""The state of a training run and the step that changes it, on one replica or on several."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+from diffusion_tf.devices import num_workers
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.models import get_model
+from diffusion_tf.optimizers import get_optimizer
+from diffusion_tf.random_numbers import fold_in, normal, stream
+
+METRICS = ("loss", "gnorm", "pnorm", "lr")
+
+
+class Trainer:
+    """The state of a training run, and the step that changes it.
+
+    Attributes:
+        model: the network with the raw weights.
+        ema_model: the same network with their exponential moving average.
+        optimizer: a Keras optimizer.
+        diffusion: the process whose loss is trained.
+        step: int64, number of updates made.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        *,
+        jit_compile: bool,
+        model_fn: Callable[[Config], keras.Model] = get_model,
+        diffusion: GaussianDiffusion | None = None,
+    ):
+        """Creates networks and optimizer on the devices of the strategy.
+
+        Args:
+            config: of the run.
+            strategy: see `diffusion_tf.devices`.
+            jit_compile: compile with XLA.
+            model_fn: builds the network of a config.
+            diffusion: whose `p_losses` is trained; that of the config if not given.
+
+        Raises:
+            ValueError: sizes that the network cannot have, or a batch that cannot be shared
+                evenly.
+        """
+        self.config = config
+        self.strategy = strategy
+        self.jit_compile = jit_compile
+        self.num_replicas = strategy.num_replicas_in_sync
+        _check_batch(config, self.num_replicas)
+        self.diffusion = diffusion or get_diffusion(config)
+        keras.utils.set_random_seed(config.seed)
+        with strategy.scope():
+            self.model = model_fn(config)
+            self.ema_model = model_fn(config)
+            self.ema_model.set_weights(self.model.get_weights())
+            self.optimizer = get_optimizer(config, self.num_replicas)
+            self.optimizer.build(self.model.trainable_variables)
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        # XLA takes the whole update of one replica; of several, what lies between their exchanges.
+        compiled = "_update" if self.num_replicas == 1 else "_loss_and_gradients"
+        function = tf.function(getattr(self, compiled), jit_compile=jit_compile, autograph=False)
+        setattr(self, compiled, function)
+
+    @tf.function(autograph=False)
+    def train_step(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> dict:
+        """One update from given data, timesteps and noise, and the average after it.
+
+        Args:
+            x_start: [B, ...] in [-1, 1], per replica.
+            t: int32 [B], per replica.
+            noise: shaped like x_start, per replica.
+
+        Returns:
+            loss, gnorm (before clipping), pnorm (root mean square of the weights) and lr, of the
+            state before the update.
+        """
+        return self._update((x_start, t, noise))
+
+    @tf.function(autograph=False)
+    def train_steps(self, batches: tf.data.Iterator, number: tf.Tensor) -> dict:
+        """Updates from the next uint8 batches, without asking the host in between.
+
+        All else that a step needs follows from the seed and the step.
+
+        Args:
+            batches: uint8 [B, H, W, C] for each replica.
+            number: int32, of updates.
+
+        Returns:
+            What `train_step` returns, [number] each.
+        """
+
+        def update(i: tf.Tensor, collected: dict) -> tuple:
+            metrics = self._update(self.strategy.run(self._draw, args=(next(batches),)))
+            return i + 1, {name: collected[name].write(i, metrics[name]) for name in METRICS}
+
+        collected = {name: tf.TensorArray(tf.float32, size=number) for name in METRICS}
+        _, collected = tf.while_loop(
+            lambda i, _: i < number, update, (0, collected), parallel_iterations=1
+        )
+        return {name: array.stack() for name, array in collected.items()}
+
+    def mean_over_workers(self, value: float) -> float:
+        """The mean of a number that each machine has its own of; all must ask at the same step."""
+        if num_workers(self.strategy) == 1:
+            return float(value)
+        return float(self._mean_over_replicas(tf.constant(value, tf.float32)))
+
+    @tf.function(autograph=False)
+    def _mean_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
+        return self.strategy.reduce("MEAN", self.strategy.run(lambda: value), axis=None)
+
+    def _update(self, batch: tuple) -> dict:
+        pnorm = root_mean_square(self.model.trainable_variables)
+        lr = tf.cast(self.optimizer.learning_rate, tf.float32)
+        shares = self.strategy.run(self._update_replica, args=batch)
+        self._update_ema()
+        self.step.assign_add(1)
+        loss, gnorm = tf.unstack(self.strategy.reduce("SUM", shares, axis=None))
+        return {"loss": loss, "gnorm": gnorm, "pnorm": pnorm, "lr": lr}
+
+    def _draw(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Flips, timesteps and noise of one replica: its rows of the global batch's."""
+        local_size, replica = pixels.shape[0], _replica_id()
+        global_size = local_size * self.num_replicas
+        rows = slice(replica * local_size, (replica + 1) * local_size)
+        seed = fold_in(stream(self.config.seed, "train"), self.step)
+        x_start = tf.cast(pixels, tf.float32) / 127.5 - 1.0
+        if self.config.random_flip:
+            flip = tf.random.stateless_uniform(
+                [global_size, 1, 1, 1], fold_in(seed, 0), 0, 2, tf.int32, alg="philox"
+            )
+            x_start = tf.where(flip[rows] == 1, tf.reverse(x_start, axis=[2]), x_start)
+        t = tf.random.stateless_uniform(
+            [global_size], fold_in(seed, 1), 0, self.diffusion.num_timesteps, tf.int32, alg="philox"
+        )
+        noise = normal([global_size, *x_start.shape[1:]], fold_in(seed, 2))
+        return x_start, t[rows], noise[rows]
+
+    def _update_replica(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """One replica's part of an update; returns its share of the loss and of the mean norm."""
+        dropout_seed = fold_in(
+            fold_in(stream(self.config.seed, "dropout"), self.step), _replica_id()
+        )
+        loss, gradients = self._loss_and_gradients(x_start, t, noise, dropout_seed)
+        gnorm = tf.linalg.global_norm(gradients)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gnorm /= self.optimizer.dynamic_scale.value
+            gradients = self._agree_to_skip(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
+        return tf.stack([loss, gnorm / self.num_replicas])
+
+    def _agree_to_skip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Makes the gradient NaN on all replicas if it is not finite on one.
+
+        Keras's LossScaleOptimizer skips an update whose gradient is not finite, but lets each
+        replica decide by its own part.
+        """
+        if self.num_replicas == 1:
+            return gradients
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+        overflows = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.where(finite, 0.0, 1.0)
+        )
+        return [tf.where(overflows > 0, np.nan, g) for g in gradients]
+
+    def _loss_and_gradients(
+        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, dropout_seed: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Of a replica's batch, worked off in `accumulation_steps` parts, one after the other."""
+        parts = self.config.accumulation_steps
+        if parts == 1:
+            return self._part_of_loss_and_gradients(x_start, t, noise, dropout_seed)
+        batch = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in (x_start, t, noise)]
+
+        def add(i: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple:
+            part_loss, part_gradients = self._part_of_loss_and_gradients(
+                *(a[i] for a in batch), fold_in(dropout_seed, i)
+            )
+            return (
+                i + 1,
+                loss + part_loss,
+                [a + b for a, b in zip(gradients, part_gradients, strict=True)],
+            )
+
+        zeros = [tf.zeros_like(v.value) for v in self.model.trainable_variables]
+        _, loss, gradients = tf.while_loop(
+            lambda i, *_: i < parts,
+            add,
+            (0, 0.0, zeros),
+            parallel_iterations=1,
+            maximum_iterations=parts,
+        )
+        return loss, gradients
+
+    def _part_of_loss_and_gradients(
+        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, dropout_seed: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """A part's share in the mean loss of the global batch, and its gradient."""
+        weights = [variable.value for variable in self.model.trainable_variables]
+        # The network's only other variables are the states of its dropout layers.
+        dropout_states = [
+            tf.bitcast(tf.cast(fold_in(dropout_seed, i), tf.int32), tf.uint32)
+            for i in range(len(self.model.non_trainable_variables))
+        ]
+
+        def denoise(x_t: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            output, _ = self.model.stateless_call(weights, dropout_states, [x_t, t], training=True)
+            return output
+
+        with tf.GradientTape() as tape:
+            losses = self.diffusion.p_losses(denoise, x_start, t, noise=noise)
+            loss = tf.reduce_mean(losses) / (self.num_replicas * self.config.accumulation_steps)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        return loss, tape.gradient(scaled_loss, weights)
+
+    def _update_ema(self) -> None:
+        """average <- average - (1 - decay) (average - weight); the first update copies."""
+        decay = tf.where(self.step < 1, 0.0, self.config.ema_decay)
+
+        def move(average: tf.Variable, weight: tf.Tensor) -> None:
+            average.assign_sub((1.0 - decay) * (average - weight))
+
+        pairs = zip(self.ema_model.trainable_variables, self.model.trainable_variables, strict=True)
+        for average, weight in pairs:
+            self.strategy.extended.update(average.value, move, args=(weight.value,))
+
+
+def root_mean_square(variables: list[keras.Variable]) -> tf.Tensor:
+    """The original's `rms` of all weights, its pnorm."""
+    squares = [tf.reduce_sum(tf.square(v.value)) for v in variables]
+    return tf.sqrt(tf.add_n(squares) / sum(np.prod(v.shape) for v in variables))
+
+
+def _replica_id() -> tf.Tensor:
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def _check_batch(config: Config, num_replicas: int) -> None:
+    if config.batch_size % num_replicas:
+        raise ValueError(
+            f"batch_size is {config.batch_size}; it must be a multiple of the number of"
+            f" replicas, {num_replicas}."
+        )
+    local_size = config.batch_size // num_replicas
+    if local_size % config.accumulation_steps:
+        raise ValueError(
+            f"accumulation_steps is {config.accumulation_steps}; it must divide the batch of a"
+            f" replica, {local_size}."
+        )
