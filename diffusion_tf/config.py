@@ -5,13 +5,31 @@ import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
-from diffusion_tf.files import replacing
+from diffusion_tf.files import read_json_object, replacing
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 OPTIMIZERS = ("adam", "rmsprop")
 UNREADABLE = ("refuse", "skip")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+# Type of a field: whether a value is of it, and what to ask for if it is not.
+_TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (_is_whole, "a whole number"),
+    float: (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    tuple[int, ...]: (
+        lambda value: isinstance(value, tuple) and all(map(_is_whole, value)),
+        "a list of whole numbers",
+    ),
+}
 
 
 def _option(default: Any, help: str, *, changes_run: bool = True) -> Any:
@@ -124,16 +142,22 @@ class Config:
         """The inverse of `dataclasses.asdict`, also after a journey through JSON.
 
         Raises:
-            ValueError: a field that does not exist, named with the closest one that does.
+            ValueError: a field that does not exist, named with the closest one that does, or a
+                value of another type than the field's.
         """
-        fields = {f.name for f in dataclasses.fields(cls)}
+        fields = {f.name: f.type for f in dataclasses.fields(cls)}
         for name in values:
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ValueError(f"A config has no field {name!r}.{hint}")
         tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
-        return cls(**{**values, **tuples})
+        values = {**values, **tuples}
+        for name, value in values.items():
+            is_of_type, what = _TYPES[fields[name]]
+            if not is_of_type(value):
+                raise ValueError(f"{name} is {value!r}; it must be {what}.")
+        return cls(**values)
 
     @classmethod
     def load(cls, path: str) -> "Config":
@@ -142,15 +166,7 @@ class Config:
         Raises:
             ValueError: the file is no JSON, or its fields are not those of a config.
         """
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} holds no JSON object; restore or delete it.")
-        return cls.from_dict(values)
+        return cls.from_dict(read_json_object(path))
 
     def save(self, path: str) -> None:
         """Writes the config as JSON."""

@@ -110,9 +110,31 @@ def test_values_that_no_run_could_use_are_named(field, value):
         get_config("digits", **{field: value})
 
 
-@pytest.mark.parametrize("text", ["{", "[1]"])
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("lr", "0.1", "lr is '0.1'; it must be a number"),
+        ("lr", True, "lr is True; it must be a number"),
+        ("steps", 1.5, "steps is 1.5; it must be a whole number"),
+        ("steps", None, "steps is None; it must be a whole number"),
+        ("random_flip", 1, "random_flip is 1; it must be true or false"),
+        ("dataset", 7, "dataset is 7; it must be a text"),
+        ("ch_mult", 2, "ch_mult is 2; it must be a list of whole numbers"),
+        ("ch_mult", ["1"], r"ch_mult is \('1',\); it must be a list of whole numbers"),
+    ],
+)
+def test_values_of_another_type_are_named(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Config.from_dict({field: value})
+
+
+def test_whole_numbers_are_numbers():
+    assert Config.from_dict({"grad_clip": 1, "checkpoint_minutes": 0}).grad_clip == 1
+
+
+@pytest.mark.parametrize("text", [b"{", b"[1]", b"\xff\xd8"])
 def test_a_damaged_file_is_named(tmp_path, text):
     path = tmp_path / "config.json"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(ValueError, match=str(path)):
         Config.load(path)

@@ -14,7 +14,10 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Lower first. A module imports from the floors below it, and on its own floor only from what
 # stands before it in this list.
 FLOORS = [
-    ["files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices"],
+    [
+        "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
+        "images", "devices",
+    ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
