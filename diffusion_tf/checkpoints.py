@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.models import get_model
+from diffusion_tf.original_runs import read_folder
 
 WEIGHTS = ("ema", "raw")
 
@@ -20,24 +21,21 @@ def config_path(workdir: str) -> str:
 
 
 def load_config(workdir: str) -> Config:
-    """Reads the config of a workdir.
+    """Reads the config of a workdir, or of a run directory of the original.
 
     Raises:
         FileNotFoundError: the workdir holds no run.
+        ValueError: its `config.json` or `kwargs.json` is none.
     """
-    if not os.path.exists(config_path(workdir)):
-        raise FileNotFoundError(
-            f"{workdir} holds no run (no config.json); train one with scripts/train.py"
-            f" --workdir={workdir}."
-        )
-    return Config.load(config_path(workdir))
+    return read_folder(workdir)
 
 
 def claim_workdir(workdir: str, config: Config) -> None:
     """Makes a workdir for a run, or makes sure that the one that is there is of this run.
 
     Raises:
-        ValueError: it holds another run, or something else; nothing is changed then.
+        ValueError: it holds another run, or something else, such as a run of the original; nothing
+            is changed then.
     """
     if os.path.exists(config_path(workdir)):
         differences = load_config(workdir).differences(config)

@@ -12,8 +12,9 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from diffusion_tf.config import Config, get_config
+from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.interruption import Interrupted
+from diffusion_tf.original_runs import read_config
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
@@ -60,11 +61,17 @@ def define_config_flags() -> None:
 
 
 def get_config_from_flags(base: Config | str) -> Config:
-    """A preset, or another config, with the fields that were given on the command line.
+    """A config with the fields that were given on the command line.
+
+    Args:
+        base: a config, the name of a preset, or a path that `read_config` takes.
 
     Raises:
-        ValueError: unknown preset, or a value that no run could use.
+        ValueError: unknown preset, no config at the path, or a value that no run could use.
+        FileNotFoundError: a folder without a run.
     """
+    if isinstance(base, str) and is_path(base):
+        base = read_config(base)
     given = {
         field.name: _parse(field, flags.FLAGS[field.name].value)
         for field in dataclasses.fields(Config)
@@ -73,6 +80,11 @@ def get_config_from_flags(base: Config | str) -> Config:
     if isinstance(base, str):
         return get_config(base, **given)
     return dataclasses.replace(base, **given)
+
+
+def is_path(config: str) -> bool:
+    """Whether --config means a file or folder that is there; names of presets come first."""
+    return config not in PRESETS and os.path.exists(config)
 
 
 def parse_ints(name: str, values: list[str]) -> tuple[int, ...]:

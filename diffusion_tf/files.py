@@ -1,9 +1,11 @@
-"""Files that matter are written beside their place and renamed into it."""
+"""Files that matter are written beside their place and renamed into it; JSON is read with care."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -21,3 +23,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Raises:
+        ValueError: the file is no JSON, or holds something else than an object.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no JSON object; restore or delete it.")
+    return values

@@ -1,6 +1,7 @@
 """Trains a DDPM, or goes on with a run; ends with pictures in the workdir.
 
 python scripts/train.py --config=digits --workdir=runs/digits
+python scripts/train.py --config=runs/digits/config.json --workdir=runs/again
 """
 
 import os
@@ -9,7 +10,12 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 
-CONFIG = flags.DEFINE_string("config", "digits", "preset to start from; see diffusion_tf/config.py")
+CONFIG = flags.DEFINE_string(
+    "config",
+    "digits",
+    "what to start from: a preset of diffusion_tf/config.py, a config.json, the original's"
+    " kwargs.json, or a folder that holds one of these",
+)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run; one that holds a run is continued [runs/CONFIG]"
 )
@@ -26,6 +32,10 @@ command_line.define_config_flags()
 
 def main() -> None:
     """Trains, then draws."""
+    if not WORKDIR.value and command_line.is_path(CONFIG.value):
+        raise ValueError(
+            f"--config={CONFIG.value} is a path; name the folder of the new run with --workdir."
+        )
     workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
     config_path = os.path.join(workdir, "config.json")
     base = CONFIG.value

@@ -15,8 +15,8 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # stands before it in this list.
 FLOORS = [
     [
-        "files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices",
-        "optimizers", "interruption",
+        "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
+        "images", "devices", "optimizers", "interruption",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_original_runs import CIFAR
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TINY = [
@@ -42,6 +43,8 @@ def home(tmp_path_factory):
     result = run("train", "--workdir=run", "--steps=3", *TINY, cwd=home)
     assert result.returncode == 0, result.stderr
     (home / "train.log").write_text(result.stderr)
+    (home / "original").mkdir()
+    (home / "original" / "kwargs.json").write_text(CIFAR)
     return home
 
 
@@ -65,6 +68,16 @@ def test_a_run_goes_on_where_it_was(home):
     assert result.returncode == 0, result.stderr
     assert "Resuming from step 3" in result.stderr
     assert (home / "run" / "checkpoints" / "ckpt-5.index").exists()
+
+
+def test_a_run_starts_from_the_config_of_another(home):
+    result = run("train", "--config=run", "--workdir=again", "--steps=1", "--seed=7", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert (home / "again" / "checkpoints" / "ckpt-1.index").exists()
+    first, again = (
+        json.loads((home / name / "config.json").read_text()) for name in ("run", "again")
+    )
+    assert again == {**first, "steps": 1, "seed": 7}
 
 
 def test_sampling_uses_the_averaged_weights_unless_told(home):
@@ -101,9 +114,18 @@ def test_interpolation_between_an_index_and_a_file(home):
         assert picture.size[0] > picture.size[1] > 100
 
 
+# A run directory of the original, with data of another size than its CIFAR-10.
+ORIGINAL = ["--config=original", "--dataset=digits"]
+
 # Each: script, flags, what the sentence must say.
 MISTAKES = [
     ("train", ["--config=mnist"], "Unknown config 'mnist'; choose one of"),
+    ("train", ["--config=run"], "--config=run is a path; name the folder of the new run"),
+    ("train", ["--config=train.log", "--workdir=new"], "train.log is not valid JSON"),
+    ("train", ["--config=run/checkpoints", "--workdir=new"], "run/checkpoints holds no run"),
+    ("train", [*ORIGINAL, "--workdir=new"], "the config says image_size 32 and channels 3"),
+    ("train", [*ORIGINAL, "--workdir=new", "--batch_size=0"], "batch_size is 0"),
+    ("train", ["--workdir=original"], "holds something other than a run"),
     ("train", ["--steps=0"], "steps is 0"),
     ("train", ["--ch_mult=1,x"], "--ch_mult=1,x is not a comma-separated list"),
     ("train", ["stray"], "Unexpected argument 'stray'"),
@@ -117,6 +139,7 @@ MISTAKES = [
     ("train", ["--workdir=new", "--strategy=mirrored"], "'mirrored' needs GPUs"),
     ("train", ["--workdir=run", "--lr=0.5"], "holds a run of another config (lr"),
     ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
+    ("sample", ["--workdir=original"], "original has no checkpoint yet"),
     ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
     ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
     ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from golden_arrays import load_weights, tf1_name
 
-from diffusion_tf.config import Config
+from diffusion_tf.config import Config, get_config
 from diffusion_tf.models import get_model
 from diffusion_tf.models.blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm
 from diffusion_tf.models.unet import UNet
@@ -140,12 +140,24 @@ def zeros(initializer, shape, dtype=None):
     return tf.zeros(shape, dtype)
 
 
-def test_parameter_counts_of_the_paper():
-    counts = [
-        golden_arrays.load_json(f"{name}_variables")["num_params"]
-        for name in ("cifar", "celebahq_lsun")
-    ]
-    assert counts == [35_746_307, 113_673_219]
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("cifar10", 35_746_307),
+        ("celebahq256", 113_673_219),
+        ("lsun_church", 113_673_219),
+        ("lsun_bedroom", 113_673_219),
+        ("lsun_bedroom_large", 255_677_955),
+        ("lsun_cat", 113_673_219),
+    ],
+)
+def test_parameter_counts_of_the_paper(name, count):
+    with keras.StatelessScope(initialize_variables=False):  # shapes, without the memory
+        model = get_model(get_config(name))
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == count
+    stored = {"cifar10": "cifar", "celebahq256": "celebahq_lsun"}
+    if name in stored:
+        assert golden_arrays.load_json(f"{stored[name]}_variables")["num_params"] == count
 
 
 # --- Behaviour
@@ -225,6 +237,36 @@ def test_saved_network_is_the_same_bit_for_bit(tmp_path, dtype):
     np.testing.assert_array_equal(loaded(inputs()), model(inputs()))
 
 
+def space_to_depth(x, block):
+    """[B, S, S, C] -> [B, S/b, S/b, b*b*C], rows of a block first, then columns, then channels."""
+    batch, size, _, channels = x.shape
+    x = x.reshape(batch, size // block, block, size // block, block, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, size // block, size // block, -1)
+
+
+@pytest.mark.parametrize("out_ch", [3, 6])
+def test_blocks_of_pixels_become_channels_and_pixels_again(out_ch):
+    inner = randomise(build(size=8, channels=12, out_ch=4 * out_ch))  # attention at its 8 pixels
+    model = build(size=16, out_ch=out_ch, block_size=2)
+    assert [v.path for v in model.weights] == [v.path for v in inner.weights]
+    assert hasattr(model.down[0], "attn_0") and not hasattr(model.down[1], "attn_0")
+    model.set_weights(inner.get_weights())
+    x, t = inputs(size=16)
+    expected = inner([space_to_depth(x.numpy(), 2), t]).numpy()
+    output = model([x, t])
+    assert output.shape == (2, 16, 16, out_ch)
+    np.testing.assert_array_equal(space_to_depth(output.numpy(), 2), expected)
+    assert not np.array_equal(expected[0, 0, 0, :out_ch], expected[0, 0, 0, out_ch : 2 * out_ch])
+
+
+def test_blocks_of_pixels_come_back_from_a_file(tmp_path):
+    model = randomise(build(block_size=2))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_config()["block_size"] == 2
+    np.testing.assert_array_equal(loaded(inputs()), model(inputs()))
+
+
 @pytest.mark.parametrize("var, out_channels", [("fixedlarge", 3), ("learned", 6)])
 def test_get_model(var, out_channels):
     config = Config(
@@ -235,13 +277,15 @@ def test_get_model(var, out_channels):
         attn_resolutions=(4,),
         dropout=0.2,
         resamp_with_conv=False,
+        block_size=2,
         model_var_type=var,
         loss_type="kl",
         dtype="mixed_bfloat16",
     )
     model = get_model(config)
     assert model.built and model(inputs(size=8)).shape == (2, 8, 8, out_channels)
-    names = ("ch", "ch_mult", "num_res_blocks", "attn_resolutions", "dropout", "resamp_with_conv")
+    names = ("ch", "ch_mult", "num_res_blocks", "attn_resolutions", "dropout")
+    names += ("resamp_with_conv", "block_size")
     values = model.get_config()
     assert {n: values[n] for n in names} == {n: getattr(config, n) for n in names}
     assert model.dtype_policy.name == "mixed_bfloat16"
@@ -272,6 +316,17 @@ def test_images_must_be_square_and_of_known_size(shape):
 def test_size_must_be_divisible(size):
     with pytest.raises(ValueError, match=r"halved 2 times.*must be a multiple of 4"):
         build(size=size)
+
+
+@pytest.mark.parametrize("size", [4, 20, 15])
+def test_size_must_be_divisible_by_blocks(size):
+    with pytest.raises(ValueError, match="blocks of 2 and halved 2 times.*a multiple of 8"):
+        build(size=size, block_size=2)
+
+
+def test_a_block_has_at_least_one_pixel():
+    with pytest.raises(ValueError, match="block_size is 0; it must be at least 1"):
+        build(block_size=0)
 
 
 def test_network_is_of_one_image_size():

@@ -21,6 +21,7 @@ def get_model(config: Config) -> keras.Model:
         attn_resolutions=config.attn_resolutions,
         dropout=config.dropout,
         resamp_with_conv=config.resamp_with_conv,
+        block_size=config.block_size,
         dtype=config.dtype,
     )
     model.build([(None, *config.image_shape), (None,)])

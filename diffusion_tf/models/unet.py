@@ -47,18 +47,22 @@ class UNet(keras.Model):
         ch: channels at full resolution, a multiple of 32.
         out_ch: channels of the output; twice those of x for a learned variance.
         ch_mult: multiple of ch at each resolution, finest first; each resolution has half the
-            height and width of the one before.
+            height and width of the one before. The finest is S / block_size.
         num_res_blocks: residual blocks per resolution on the way down; one more on the way up.
         attn_resolutions: heights, in pixels, at which every block is followed by attention. The
             middle always has attention.
         dropout: rate inside the residual blocks.
         resamp_with_conv: use convolutions when halving and doubling the resolution.
+        block_size: to save memory, blocks of this many pixels squared become the channels of one
+            pixel before the network, and pixels again after it (the `block_size` of the original's
+            `run_celebahq.py` and `run_lsun.py`); `attn_resolutions` count what is left.
         name: first part of every variable's path, `model` as in the original.
         **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
 
     Raises:
-        ValueError: channels that 32 does not divide, no resolution or no block; when built: an
-            image that is not square, or whose size the resolutions do not divide.
+        ValueError: channels that 32 does not divide, no resolution or no block, a block size
+            below 1; when built: an image that is not square, or whose size the block size and the
+            resolutions do not divide.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class UNet(keras.Model):
         attn_resolutions: Sequence[int],
         dropout: float = 0.0,
         resamp_with_conv: bool = True,
+        block_size: int = 1,
         name: str = "model",
         **kwargs,
     ):
@@ -86,6 +91,8 @@ class UNet(keras.Model):
                 f"ch_mult is {tuple(ch_mult)} and num_res_blocks is {num_res_blocks}; there must"
                 " be at least one resolution and one block."
             )
+        if block_size < 1:
+            raise ValueError(f"block_size is {block_size}; it must be at least 1.")
         self.ch = ch
         self.out_ch = out_ch
         self.ch_mult = tuple(ch_mult)
@@ -93,6 +100,7 @@ class UNet(keras.Model):
         self.attn_resolutions = tuple(attn_resolutions)
         self.dropout_rate = dropout
         self.resamp_with_conv = resamp_with_conv
+        self.block_size = block_size
 
     def get_config(self) -> dict:
         """The arguments that make this network again."""
@@ -105,6 +113,7 @@ class UNet(keras.Model):
             "attn_resolutions": self.attn_resolutions,
             "dropout": self.dropout_rate,
             "resamp_with_conv": self.resamp_with_conv,
+            "block_size": self.block_size,
         }
 
     def build(self, input_shape: Sequence[Shape]) -> None:
@@ -112,15 +121,16 @@ class UNet(keras.Model):
         x_shape = tuple(input_shape[0])
         self._check_image(x_shape)
         self._image_size = x_shape[1]
+        size, pixels_per_block = self._image_size // self.block_size, self.block_size**2
         top = len(self.ch_mult) - 1
         dtype = self.dtype_policy
 
         self.temb = TimeEmbedding(self.ch, name="temb", dtype=dtype)
         self.temb.build((None,))
         self.conv_in = conv3x3(self.ch, "conv_in", dtype=dtype)
-        self.conv_in.build(x_shape)
+        self.conv_in.build((None, size, size, x_shape[-1] * pixels_per_block))
 
-        size, channels = self._image_size, self.ch
+        channels = self.ch
         skips = [channels]  # channels of what the way down leaves for the way up
         self.down = []
         for level, mult in enumerate(self.ch_mult):
@@ -153,7 +163,8 @@ class UNet(keras.Model):
 
         self.norm_out = group_norm("norm_out", dtype=dtype)
         self.norm_out.build((None, size, size, channels))
-        self.conv_out = conv3x3(self.out_ch, "conv_out", init_scale=0.0, dtype=dtype)
+        out_ch = self.out_ch * pixels_per_block
+        self.conv_out = conv3x3(out_ch, "conv_out", init_scale=0.0, dtype=dtype)
         self.conv_out.build((None, size, size, channels))
 
     def _add_resnet(self, scope: Scope, name: str, size: int, in_ch: int, out_ch: int) -> None:
@@ -183,6 +194,8 @@ class UNet(keras.Model):
             attn = getattr(scope, f"attn_{i}", None)
             return h if attn is None else attn(h)
 
+        if self.block_size > 1:
+            x = tf.nn.space_to_depth(x, self.block_size)
         hs = [self.conv_in(x)]
         for scope in self.down:
             for i in range(self.num_res_blocks):
@@ -199,14 +212,18 @@ class UNet(keras.Model):
             if hasattr(scope, "upsample"):
                 h = scope.upsample(h)
 
-        return tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+        output = tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+        return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
 
     def _check_image(self, x_shape: Shape) -> None:
-        divisor = 2 ** (len(self.ch_mult) - 1)
+        halvings = len(self.ch_mult) - 1
+        divisor = self.block_size * 2**halvings
+        blocks = f"cut into blocks of {self.block_size} and " if self.block_size > 1 else ""
         if len(x_shape) != 4 or None in x_shape[1:] or x_shape[1] != x_shape[2]:
             raise ValueError(f"x has shape {x_shape}; it must be [B, S, S, C], square images.")
         if x_shape[1] % divisor:
             raise ValueError(
-                f"images of {x_shape[1]} pixels cannot be halved {len(self.ch_mult) - 1} times;"
-                f" with ch_mult {self.ch_mult} the size must be a multiple of {divisor}."
+                f"images of {x_shape[1]} pixels cannot be {blocks}halved {halvings} times; with"
+                f" ch_mult {self.ch_mult} and block_size {self.block_size} the size must be a"
+                f" multiple of {divisor}."
             )
