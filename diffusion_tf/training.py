@@ -105,6 +105,7 @@ class _Loop:
         self.saved_at = time.monotonic()
 
     def run(self) -> None:
+        """Trains up to the last step."""
         while self.step < self.config.steps:
             self._call()
             if self._grid_is_due() and is_chief(self.trainer.strategy):

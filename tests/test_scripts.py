@@ -1,30 +1,12 @@
 """The scripts as people run them: real processes, real files."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import TINY, run
 from test_original_runs import CIFAR
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-TINY = [
-    "--ch=32", "--ch_mult=2", "--attn_resolutions=", "--num_diffusion_timesteps=12",
-    "--batch_size=8", "--log_steps=1", "--jit_compile=off", "--lr=0.01", "--warmup=1",
-]  # fmt: skip
-
-
-def run(script, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, SCRIPTS / f"{script}.py", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def sentence(result):

@@ -1,30 +1,70 @@
-"""The training step against the original's, and the rules around it."""
+"""The training loop: what it saves, logs and survives."""
 
+import os
+import signal
+import subprocess
+import sys
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from diffusion_tf.checkpoints import Checkpoints
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import get_dataset
-from diffusion_tf.run_log import load_losses
+from diffusion_tf.interruption import Interrupted
+from diffusion_tf.models import get_model
+from diffusion_tf.run_log import events_dir, load_losses
 from diffusion_tf.trainer import Trainer
 from diffusion_tf.training import train
 
-SMALL = {"ch_mult": (1,), "attn_resolutions": (), "batch_size": 8, "log_steps": 1, "warmup": 2}
+SMALL = {
+    "ch_mult": (1,), "attn_resolutions": (), "batch_size": 8, "log_steps": 1, "warmup": 2,
+    "num_diffusion_timesteps": 20, "grid_steps": 0,
+}  # fmt: skip
+
+
+class Pixelwise(keras.Model):
+    """A network of ten weights, for tests of what goes on around it."""
+
+    def __init__(self):
+        super().__init__(name="model")
+        self.layer = keras.layers.Conv2D(1, 3, padding="same", name="conv")
+
+    def call(self, inputs, training=False):
+        return self.layer(inputs[0])
+
+
+def pixelwise(config):
+    model = Pixelwise()
+    model.layer.build((None, *config.image_shape))
+    model.built = True
+    return model
+
+
+def make_trainer(model_fn=pixelwise, **fields):
+    config = get_config("digits", **{**SMALL, **fields})
+    return Trainer(config, tf.distribute.get_strategy(), jit_compile=False, model_fn=model_fn)
 
 
 def run(workdir, **fields):
-    """Trains the small network on digits; returns the trainer."""
-    config = get_config("digits", **{**SMALL, "num_diffusion_timesteps": 20, **fields})
-    trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=False)
-    train(trainer, get_dataset(config), str(workdir))
+    """Trains a small network on digits; returns the trainer."""
+    trainer = make_trainer(**fields)
+    train(trainer, get_dataset(trainer.config), str(workdir))
     return trainer
 
 
+def saved_steps(workdir):
+    return sorted(int(p.stem[5:]) for p in workdir.glob("checkpoints/ckpt-*.index"))
+
+
 def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path):
-    whole = run(tmp_path / "whole", steps=6, dropout=0.1)
-    run(tmp_path / "parts", steps=3, dropout=0.1)
-    resumed = run(tmp_path / "parts", steps=6, dropout=0.1)
+    fields = {"model_fn": get_model, "dropout": 0.1}
+    whole = run(tmp_path / "whole", steps=6, **fields)
+    run(tmp_path / "parts", steps=3, **fields)
+    resumed = run(tmp_path / "parts", steps=6, **fields)
     for ours, theirs in (
         (resumed.model, whole.model),
         (resumed.ema_model, whole.ema_model),
@@ -55,9 +95,159 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     run(tmp_path, steps=2, checkpoint_steps=2)
-    config = get_config("digits", **SMALL, num_diffusion_timesteps=20, steps=4)
-    trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=False)
+    trainer = make_trainer(steps=4)
     trainer.diffusion.sqrt_alphas_cumprod = np.full(20, np.nan)
     with pytest.raises(FloatingPointError, match=r"loss is nan .* at step 2;.*ckpt-2:"):
-        train(trainer, get_dataset(config), str(tmp_path))
-    assert sorted(p.name for p in (tmp_path / "checkpoints").glob("*.index")) == ["ckpt-2.index"]
+        train(trainer, get_dataset(trainer.config), str(tmp_path))
+    assert saved_steps(tmp_path) == [2]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    trainer = make_trainer(steps=1, lr=3e38, warmup=0)  # loss and gradient of step 0 are fine
+    with pytest.raises(FloatingPointError, match="weights are .* at step 1; .* is None"):
+        train(trainer, get_dataset(trainer.config), str(tmp_path / "run"))
+    assert saved_steps(tmp_path / "run") == []
+
+
+def test_checkpoints_by_steps(tmp_path):
+    run(tmp_path / "run", steps=9, checkpoint_steps=4, checkpoint_minutes=0, keep_checkpoints=9)
+    assert saved_steps(tmp_path / "run") == [4, 8, 9]
+
+
+def test_checkpoints_by_time(tmp_path):
+    # Every call of the devices takes longer than that; the first call is one step.
+    fields = {"checkpoint_minutes": 1e-9, "steps_per_call": 3, "keep_checkpoints": 9}
+    run(tmp_path / "run", steps=9, **fields)
+    assert saved_steps(tmp_path / "run") == [1, 4, 7, 9]
+
+
+def test_curves_speed_and_grids_are_in_tensorboard(tmp_path):
+    run(tmp_path / "run", steps=6, log_steps=2, grid_steps=3)
+    events = EventAccumulator(events_dir(str(tmp_path / "run")), size_guidance={"tensors": 0})
+    events.Reload()
+    steps = {tag: [e.step for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    for name in ("loss", "gnorm", "pnorm", "lr"):
+        assert steps[f"train/{name}"] == [0, 2, 4, 5]
+    assert steps["samples/ema"] == [3, 6]
+    rates, images = (
+        [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(f"speed/{unit}_per_second")]
+        for unit in ("steps", "images")
+    )
+    assert min(rates) > 0
+    np.testing.assert_allclose(images, 8 * np.array(rates), rtol=1e-6)
+    learning_rates = [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("train/lr")]
+    np.testing.assert_allclose(learning_rates, [0, 2e-3, 2e-3, 2e-3])
+
+
+def test_a_warm_start_takes_over_everything_and_leaves_the_source_alone(tmp_path):
+    source = run(tmp_path / "source", steps=3)
+    before = {p: p.read_bytes() for p in (tmp_path / "source").rglob("*") if p.is_file()}
+    fields = {"warm_start": str(tmp_path / "source"), "lr": 1e-3}
+    warm = make_trainer(steps=4, **fields)
+    checkpoints = checkpoints_of(warm, tmp_path / "warm")
+    assert checkpoints.restore_from(str(tmp_path / "source")) == 3
+    for a, b in zip(
+        [*source.model.variables, *source.ema_model.variables, *source.optimizer.variables],
+        [*warm.model.variables, *warm.ema_model.variables, *warm.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    run(tmp_path / "warm", steps=5, **fields)
+    np.testing.assert_array_equal(load_losses(str(tmp_path / "warm"))[0], [3, 4])
+    # Resumed, the run goes on from its own checkpoint.
+    run(tmp_path / "warm", steps=6, **fields)
+    np.testing.assert_array_equal(load_losses(str(tmp_path / "warm"))[0], [3, 4, 5])
+    assert {p: p.read_bytes() for p in (tmp_path / "source").rglob("*") if p.is_file()} == before
+
+
+def test_a_warm_start_beyond_the_end_is_refused(tmp_path):
+    run(tmp_path / "source", steps=3)
+    with pytest.raises(ValueError, match="is at step 3, .* steps is 3; set steps to more"):
+        run(tmp_path / "warm", steps=3, warm_start=str(tmp_path / "source"))
+
+
+def test_a_warm_start_from_nowhere_or_from_another_network_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere has no checkpoint"):
+        run(tmp_path / "warm", steps=3, warm_start=str(tmp_path / "nowhere"))
+    run(tmp_path / "source", steps=1, optimizer="rmsprop")
+    with pytest.raises(ValueError, match="ckpt-1 does not fit this config"):
+        run(tmp_path / "other", steps=3, warm_start=str(tmp_path / "source"))
+
+
+def test_a_signal_saves_and_leaves(tmp_path):
+    class StoppingDataset:
+        """Its fourth batch is accompanied by a SIGTERM to this process."""
+
+        def __init__(self, dataset):
+            self.dataset = dataset
+
+        def train_batches(self, *args, **kwargs):
+            def stop_at_three(i):
+                if i == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            def signal_at(i, batch):
+                tf.numpy_function(
+                    lambda i: os.kill(os.getpid(), signal.SIGTERM * (i == 3)), [i], []
+                )
+                return batch
+
+            return self.dataset.train_batches(*args, **kwargs).enumerate().map(signal_at)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    trainer = make_trainer(steps=1000, steps_per_call=1)
+    dataset = StoppingDataset(get_dataset(trainer.config))
+    with pytest.raises(Interrupted, match=r"Stopped at step (\d+) of 1000 and saved") as caught:
+        train(trainer, dataset, str(tmp_path / "run"))
+    assert caught.value.exit_code == 143
+    assert saved_steps(tmp_path / "run") == [int(trainer.step)]
+    assert int(trainer.step) < 100
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+FULL_DISK = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_training import make_trainer
+from diffusion_tf.datasets import get_dataset
+from diffusion_tf.models import get_model
+from diffusion_tf.training import train
+
+trainer = make_trainer(model_fn=get_model, steps=int(sys.argv[2]), checkpoint_steps=1)
+if sys.argv[3] == "full":
+    # No file may grow any more beyond this size, which is less than a checkpoint's.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+train(trainer, get_dataset(trainer.config), "run")
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path):
+    def process(*arguments):
+        return subprocess.run(
+            [sys.executable, "-c", FULL_DISK, os.path.dirname(__file__), *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    assert process("1", "empty").returncode == 0
+    names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    failed = process("2", "full")
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert "OSError: The checkpoint of step 2 could not be written" in last
+    assert "the last good one is run/checkpoints/ckpt-1. Make room" in last
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == names
+    assert process("2", "empty").returncode == 0
+    np.testing.assert_array_equal(load_losses(str(tmp_path / "run"))[0], [0, 1])
+
+
+def checkpoints_of(trainer, workdir):
+    return Checkpoints(
+        str(workdir),
+        model=trainer.model,
+        ema_model=trainer.ema_model,
+        optimizer=trainer.optimizer,
+        step=trainer.step,
+        keep=2,
+    )
