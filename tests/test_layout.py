@@ -14,11 +14,15 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Lower first. A module imports from the floors below it, and on its own floor only from what
 # stands before it in this list.
 FLOORS = [
-    ["files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices"],
+    [
+        "files", "config", "schedules", "losses", "random_numbers", "nn", "images", "devices",
+        "tfrecords",
+    ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.blocks", "models.unet", "models", "datasets",
+        "models.blocks", "models.unet", "models",
+        "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
     ],
     ["command_line", "checkpoints", "training", "sampling", "pictures"],
 ]  # fmt: skip
