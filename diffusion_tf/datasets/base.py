@@ -7,16 +7,13 @@ goes on with the data it would have seen.
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.random_numbers import stream
-
-# From int64 [n], indices that exist, to uint8 [n, H, W, C]; inside a tf.data pipeline.
-Gather = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Dataset(abc.ABC):
@@ -38,10 +35,8 @@ class Dataset(abc.ABC):
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
-    def _image(self, index: int) -> np.ndarray: ...
-
-    @abc.abstractmethod
-    def _gather(self) -> Gather: ...
+    def _images(self, index: Sequence[int]) -> np.ndarray:
+        """uint8 [n, H, W, C] at n indices that exist."""
 
     def example(self, index: int) -> np.ndarray:
         """The image at an index, uint8 [H, W, C].
@@ -53,7 +48,7 @@ class Dataset(abc.ABC):
             raise ValueError(
                 f"Image {index} does not exist; the data set has images 0..{len(self) - 1}."
             )
-        return self._image(index)
+        return self._images([index])[0]
 
     def train_batches(
         self,
@@ -84,7 +79,6 @@ class Dataset(abc.ABC):
         first_replica = context.input_pipeline_id * local_replicas
         order_seed = tf.concat([stream(seed, "data_order"), [0]], axis=0)
         size = tf.constant(len(self), tf.int64)
-        gather = self._gather()
 
         def batch(counter: tf.Tensor) -> tf.Tensor:
             step, replica = counter // local_replicas, first_replica + counter % local_replicas
@@ -96,7 +90,7 @@ class Dataset(abc.ABC):
             index = tf.raw_ops.RandomIndexShuffle(
                 index=position % size, seed=epoch_seed, max_index=size - 1
             )
-            return gather(index)
+            return self._gather(index)
 
         counter = tf.data.Dataset.counter(first_step * local_replicas)
         batches = counter.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -116,11 +110,11 @@ class Dataset(abc.ABC):
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-        size, gather = len(self), self._gather()
+        size = len(self)
         batches = (
             tf.data.Dataset.range(0, size, batch_size)
             .map(
-                lambda start: gather(tf.range(start, tf.minimum(start + batch_size, size))),
+                lambda start: self._gather(tf.range(start, tf.minimum(start + batch_size, size))),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
@@ -144,8 +138,25 @@ class Dataset(abc.ABC):
                 raise
             raise self.error from None
 
+    def _gather(self, index: tf.Tensor) -> tf.Tensor:
+        """From int64 [n] to uint8 [n, H, W, C], inside a pipeline.
 
-@dataclass(frozen=True, eq=False)
+        By way of Python also for images in memory: as a constant of the graph, they would be copied
+        several times over.
+        """
+        images = tf.numpy_function(self._images_or_note_error, [index], tf.uint8)
+        images.set_shape([*index.shape, *self.image_shape])
+        return images
+
+    def _images_or_note_error(self, index: np.ndarray) -> np.ndarray:
+        try:
+            return self._images(index)
+        except Exception as error:  # of any kind: `original_errors` raises it again
+            self.error = self.error or error
+            raise
+
+
+@dataclass(eq=False)
 class InMemory(Dataset):
     """Images in memory.
 
@@ -165,13 +176,8 @@ class InMemory(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def _image(self, index: int) -> np.ndarray:
+    def _images(self, index: Sequence[int]) -> np.ndarray:
         return self.images[index]
-
-    def _gather(self) -> Gather:
-        with tf.device("CPU:0"):  # where tf.data runs; else a GPU would hold a copy
-            images = tf.constant(self.images)
-        return lambda index: tf.gather(images, index)
 
 
 class RandomAccess(Dataset):
@@ -197,20 +203,5 @@ class RandomAccess(Dataset):
     def __len__(self) -> int:
         return self._size
 
-    def _image(self, index: int) -> np.ndarray:
-        return self._read(index)
-
-    def _gather(self) -> Gather:
-        def gather(index: tf.Tensor) -> tf.Tensor:
-            images = tf.numpy_function(self._stack, [index], tf.uint8)
-            images.set_shape([*index.shape, *self.image_shape])
-            return images
-
-        return gather
-
-    def _stack(self, index: np.ndarray) -> np.ndarray:
-        try:
-            return np.stack([self._read(int(i)) for i in index])
-        except Exception as error:  # of any kind: `original_errors` raises it again
-            self.error = self.error or error
-            raise
+    def _images(self, index: Sequence[int]) -> np.ndarray:
+        return np.stack([self._read(int(i)) for i in index])
