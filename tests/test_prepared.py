@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -18,9 +19,9 @@ CELEBAHQ = get_config("digits", dataset="celebahq256", image_size=256, channels=
 CIFAR10 = get_config("digits", dataset="cifar10", image_size=32, channels=3)
 
 
-def png(pixels):
+def encode(pixels, kind):
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(pixels).save(file, kind)
     return file.getvalue()
 
 
@@ -30,12 +31,12 @@ def add(archive, name, content):
     archive.addfile(info, io.BytesIO(content))
 
 
-def prepare_celebahq(folder, images, **kwargs):
+def prepare_celebahq(folder, images, kind="PNG", **kwargs):
     """Runs the builder of tensorflow_datasets on an archive of a few images."""
     (folder / "manual").mkdir(parents=True)
     with tarfile.open(folder / "manual" / "data256x256.tar", "w") as archive:
         for i, pixels in enumerate(images):
-            add(archive, f"{i:05d}.png", png(pixels))
+            add(archive, f"{i:05d}.png", encode(pixels, kind))
     builder = tfds.builder("celeb_a_hq/256", data_dir=str(folder), **kwargs)
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(
@@ -63,18 +64,40 @@ def celebahq(prepared_celebahq, tmp_path):
     return Path(shutil.copytree(prepared_celebahq, tmp_path / "tfds"))
 
 
+def as_tensorflow_datasets_reads(folder):
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+    examples = tfds.load(
+        "celeb_a_hq/256", split="train", data_dir=str(folder), read_config=in_order
+    )
+    return [example["image"] for example in tfds.as_numpy(examples)]
+
+
 def test_celebahq_is_what_tensorflow_datasets_reads(celebahq, faces):
     dataset = get_dataset(CELEBAHQ, str(celebahq))
     assert (len(dataset), dataset.image_shape) == (5, (256, 256, 3))
     there = list(dataset.batches(2))
     assert [len(batch) for batch in there] == [2, 2, 1]
-    in_order = tfds.ReadConfig(interleave_cycle_length=1)
-    expected = tfds.load(
-        "celeb_a_hq/256", split="train", data_dir=str(celebahq), read_config=in_order
-    )
-    expected = [example["image"] for example in tfds.as_numpy(expected)]
+    expected = as_tensorflow_datasets_reads(celebahq)
     np.testing.assert_array_equal(np.concatenate(there), expected)
     assert sorted(image.tobytes() for image in expected) == sorted(f.tobytes() for f in faces)
+
+
+def test_jpegs_are_decoded_as_tensorflow_datasets_does(tmp_path, faces):
+    prepare_celebahq(tmp_path, faces, "JPEG")
+    dataset = get_dataset(CELEBAHQ, str(tmp_path))
+    expected = as_tensorflow_datasets_reads(tmp_path)
+    np.testing.assert_array_equal([dataset.example(i) for i in range(5)], expected)
+
+
+def test_a_record_that_is_no_image_is_named(tmp_path):
+    folder = prepare_celebahq(tmp_path, [np.zeros((256, 256, 3), np.uint8)] * 2)
+    path = str(shards(folder, "celeb_a_hq")[1])
+    feature = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"no image"]))}
+    with tf.io.TFRecordWriter(path) as writer:
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        writer.write(example.SerializeToString())
+    with pytest.raises(ValueError, match=f"{path}, record 0 at byte 0, holds no image"):
+        get_dataset(CELEBAHQ, str(folder)).example(1)
 
 
 def shards(folder, name):

@@ -1,7 +1,6 @@
 """CIFAR-10 and CelebA-HQ, from the TFRecords that tensorflow_datasets prepared."""
 
 import importlib.util
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
-from PIL import Image
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import InMemory, RandomAccess
@@ -142,12 +140,12 @@ def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry
 
 def _decode(features: tf.train.Features.FeatureEntry, source: _Source, where: str) -> np.ndarray:
     """The encoded image of a record, uint8 [H, W, C]."""
-    try:
-        with Image.open(io.BytesIO(b"".join(features["image"].bytes_list.value))) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    encoded = b"".join(features["image"].bytes_list.value)
+    try:  # not Pillow, which decodes JPEG to other pixels than tensorflow_datasets does
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
         raise ValueError(
-            f"{where}, holds no image that can be read ({error}); prepare the set again."
+            f"{where}, holds no image that can be decoded; prepare the set again."
         ) from None
     if pixels.shape != source.shape:
         raise ValueError(
