@@ -11,9 +11,10 @@ REQUIRED = [
     "absl-py",  # flags and logging
     "tensorboard",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
+    "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
     "scikit-learn",  # the handwritten digits that the default run learns from
-    "pillow",  # PNG and GIF
+    "pillow",  # image files
     "matplotlib",  # the loss curve
     "tqdm",  # progress and time left
 ]

@@ -21,7 +21,10 @@ flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 # What several scripts take, so that the same word means the same thing everywhere.
 _SHARED = {
     "data_dir": lambda name: flags.DEFINE_string(
-        name, None, "folder of tensorflow_datasets, for data that are not shipped [TFDS_DATA_DIR]"
+        name,
+        None,
+        "where the data are: a folder of images (dataset folder), a TFRecord file or its folder"
+        " (lsun), the folder of tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
     ),
     "jit_compile": lambda name: flags.DEFINE_enum(
         name,

@@ -121,8 +121,9 @@ class _Loop:
         number = self._steps_of_this_call()
         start = time.monotonic()
         try:
-            metrics = self.trainer.train_steps(self.batches, tf.constant(number))
-            metrics = {name: values.numpy() for name, values in metrics.items()}
+            with self.dataset.original_errors():
+                metrics = self.trainer.train_steps(self.batches, tf.constant(number))
+                metrics = {name: values.numpy() for name, values in metrics.items()}
         except tf.errors.OpError as error:
             raise self._explained(error) from error
         seconds = time.monotonic() - start

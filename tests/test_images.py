@@ -84,6 +84,12 @@ def test_a_truncated_image_is_named(tmp_path):
         images.load_image(str(path), (64, 64, 3))
 
 
+def test_pixels_of_16_bits_keep_their_brightness(tmp_path):
+    Image.new("I;16", (8, 8), 70 * 257).save(tmp_path / "a.png")
+    pixels = images.load_image(str(tmp_path / "a.png"), (8, 8, 1))
+    np.testing.assert_array_equal(pixels, np.full((8, 8, 1), 70))
+
+
 def test_an_image_of_another_size_is_refused(tmp_path):
     path = str(tmp_path / "a.png")
     images.save_png(path, np.zeros((10, 12, 1), np.uint8))

@@ -16,12 +16,13 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
-        "images", "devices", "optimizers", "interruption",
+        "images", "devices", "optimizers", "interruption", "tfrecords",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.blocks", "models.unet", "models", "datasets",
+        "models.blocks", "models.unet", "models",
+        "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
     ],
     [
         "command_line", "checkpoints", "run_log", "trainer", "sampling", "pictures", "training",

@@ -11,8 +11,11 @@ from processes import TINY, newest_step, start, start_workers, wait_for_step
 
 from diffusion_tf.run_log import load_losses
 
-RUN = ["--workdir=run", *TINY, "--dropout=0.1", "--random_flip", "--checkpoint_steps=20"]
+RUN = ["--workdir=run", *TINY, "--dropout=0.1", "--random_flip", "--checkpoint_steps=10"]
 RUN += ["--deterministic", "--keep_checkpoints=3"]
+
+
+STEPS = 500
 
 
 def train_to_the_end(cwd, steps):
@@ -40,40 +43,43 @@ def assert_the_same_run(one, other, steps):
     assert len(load_losses(str(one))[0]) == steps
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The workdir of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_to_the_end(folder, STEPS)
+    return folder / "run"
+
+
 @pytest.mark.slow
-def test_killed_at_five_random_moments(tmp_path):
+def test_killed_at_five_random_moments(tmp_path, whole):
     moments = random.Random(0)
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
-    train_to_the_end(tmp_path / "whole", 1500)
     for _ in range(5):
-        before = newest_step(tmp_path / "killed" / "run")
-        process = start("train", *RUN, "--steps=1500", cwd=tmp_path / "killed", log="train.log")
-        wait_for_step(tmp_path / "killed" / "run", before + 20, process)
-        time.sleep(moments.uniform(0, 1))
+        before = newest_step(tmp_path / "run")
+        process = start("train", *RUN, f"--steps={STEPS}", cwd=tmp_path, log="train.log")
+        wait_for_step(tmp_path / "run", before + 10, process)
+        time.sleep(moments.uniform(0, 0.3))
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert 100 <= newest_step(tmp_path / "killed" / "run") < 1500
-    train_to_the_end(tmp_path / "killed", 1500)
-    assert_the_same_run(tmp_path / "killed" / "run", tmp_path / "whole" / "run", 1500)
+    assert 50 <= newest_step(tmp_path / "run") < STEPS
+    train_to_the_end(tmp_path, STEPS)
+    assert_the_same_run(tmp_path / "run", whole, STEPS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_asked_to_stop(tmp_path, number, code):
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "stopped").mkdir()
-    train_to_the_end(tmp_path / "whole", 400)
-    process = start("train", *RUN, "--steps=400", cwd=tmp_path / "stopped", log="train.log")
-    wait_for_step(tmp_path / "stopped" / "run", 40, process)
-    process.send_signal(number)
-    assert process.wait(60) == code
-    step = newest_step(tmp_path / "stopped" / "run")
-    log = (tmp_path / "stopped" / "train.log").read_text()
-    assert f"Stopped at step {step} of 400 and saved; the same command goes on" in log
-    assert "Traceback" not in log
-    train_to_the_end(tmp_path / "stopped", 400)
-    assert_the_same_run(tmp_path / "stopped" / "run", tmp_path / "whole" / "run", 400)
+def test_asked_to_stop(tmp_path, whole):
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = newest_step(tmp_path / "run")
+        process = start("train", *RUN, f"--steps={STEPS}", cwd=tmp_path, log="train.log")
+        wait_for_step(tmp_path / "run", before // 10 * 10 + 20, process)
+        process.send_signal(number)
+        assert process.wait(60) == code
+        step = newest_step(tmp_path / "run")
+        log = (tmp_path / "train.log").read_text()
+        assert f"Stopped at step {step} of {STEPS} and saved; the same command goes on" in log
+        assert "Traceback" not in log
+    train_to_the_end(tmp_path, STEPS)
+    assert_the_same_run(tmp_path / "run", whole, STEPS)
 
 
 def finish(workers, cwd):
@@ -87,12 +93,12 @@ def test_two_machines(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
-    arguments = ["train", *RUN, "--steps=300"]
+    arguments = ["train", *RUN, "--steps=120"]
     finish(start_workers(*arguments, cwd=whole), whole)
 
     for victim in (1, 0):
         workers = start_workers(*arguments, cwd=stopped)
-        wait_for_step(stopped / "run", newest_step(stopped / "run") + 40, workers[0])
+        wait_for_step(stopped / "run", newest_step(stopped / "run") + 10, workers[0])
         workers[victim].kill()
         killed_at = time.monotonic()
         assert workers[1 - victim].wait(90) == 1
@@ -102,11 +108,11 @@ def test_two_machines(tmp_path):
         assert "Traceback" not in log
 
     workers = start_workers(*arguments, cwd=stopped)
-    wait_for_step(stopped / "run", newest_step(stopped / "run") + 40, workers[0])
+    wait_for_step(stopped / "run", newest_step(stopped / "run") + 10, workers[0])
     workers[1].terminate()
     assert [worker.wait(60) for worker in workers] == [143, 143]
-    assert newest_step(stopped / "run") < 300
+    assert newest_step(stopped / "run") < 120
 
     finish(start_workers(*arguments, cwd=stopped), stopped)
-    assert_the_same_run(stopped / "run", whole / "run", 300)
+    assert_the_same_run(stopped / "run", whole / "run", 120)
     assert len(list((stopped / "run" / "tensorboard").iterdir())) == 4  # the chief's alone

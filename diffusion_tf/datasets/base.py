@@ -1,0 +1,207 @@
+"""What a data set is: images by index, and batches that follow from (seed, step) alone.
+
+`InMemory` holds its images; `RandomAccess` reads them one by one when a batch wants them. The order
+of training examples is computed, not shuffled through a buffer, so that a run that was interrupted
+goes on with the data it would have seen.
+"""
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.random_numbers import stream
+
+
+class Dataset(abc.ABC):
+    """Images that a model learns from.
+
+    Attributes:
+        error: the first error of reading an image inside a pipeline, as it was raised; None if
+            there was none. See `original_errors`.
+    """
+
+    error: Exception | None = None
+
+    @property
+    @abc.abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def _images(self, index: Sequence[int]) -> np.ndarray:
+        """uint8 [n, H, W, C] at n indices that exist."""
+
+    def example(self, index: int) -> np.ndarray:
+        """The image at an index, uint8 [H, W, C].
+
+        Raises:
+            ValueError: no such index, or the image cannot be read.
+        """
+        if not 0 <= index < len(self):
+            raise ValueError(
+                f"Image {index} does not exist; the data set has images 0..{len(self) - 1}."
+            )
+        return self._images([index])[0]
+
+    def train_batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        first_step: int = 0,
+        context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Endless training batches: a new permutation of the data every epoch.
+
+        The examples of a step depend on the seed and the step alone, so training goes on after an
+        interruption with the data that it would have seen, and the global batch is the same for
+        any number of replicas. Iterate inside `original_errors`.
+
+        Args:
+            batch_size: of the global batch.
+            seed: of the run.
+            first_step: step of the first batch.
+            context: which of the replicas this pipeline feeds; all of one if not given.
+
+        Returns:
+            Data set of uint8 [batch_size / replicas, H, W, C], one for each replica in turn.
+        """
+        context = context or tf.distribute.InputContext()
+        local_size = context.get_per_replica_batch_size(batch_size)
+        local_replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        first_replica = context.input_pipeline_id * local_replicas
+        order_seed = tf.concat([stream(seed, "data_order"), [0]], axis=0)
+        size = tf.constant(len(self), tf.int64)
+
+        def batch(counter: tf.Tensor) -> tf.Tensor:
+            step, replica = counter // local_replicas, first_replica + counter % local_replicas
+            position = (
+                step * batch_size + replica * local_size + tf.range(local_size, dtype=tf.int64)
+            )
+            epoch_seed = order_seed + tf.pad((position // size)[:, None], [[0, 0], [2, 0]])
+            # tf.random.experimental.index_shuffle, which takes no more than one seed in 2.21.
+            index = tf.raw_ops.RandomIndexShuffle(
+                index=position % size, seed=epoch_seed, max_index=size - 1
+            )
+            return self._gather(index)
+
+        counter = tf.data.Dataset.counter(first_step * local_replicas)
+        batches = counter.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return batches.prefetch(4)
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """All images once, in order.
+
+        Args:
+            batch_size: of every batch but the last, which holds what is left.
+
+        Yields:
+            uint8 [batch_size or fewer, H, W, C].
+
+        Raises:
+            ValueError: batch_size < 1, or an image that cannot be read.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
+        size = len(self)
+        batches = (
+            tf.data.Dataset.range(0, size, batch_size)
+            .map(
+                lambda start: self._gather(tf.range(start, tf.minimum(start + batch_size, size))),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .prefetch(1)
+        )
+        with self.original_errors():
+            yield from batches.as_numpy_iterator()
+
+    @contextlib.contextmanager
+    def original_errors(self) -> Iterator[None]:
+        """Within it, an error of reading an image arrives as it was raised.
+
+        TensorFlow turns an exception inside a pipeline into a `tf.errors.OpError` with a traceback
+        for a message. Here the original, a ValueError or OSError of one sentence, takes its place.
+        Errors that have nothing to do with the data pass.
+        """
+        try:
+            yield
+        except tf.errors.OpError:
+            if self.error is None:
+                raise
+            raise self.error from None
+
+    def _gather(self, index: tf.Tensor) -> tf.Tensor:
+        """From int64 [n] to uint8 [n, H, W, C], inside a pipeline.
+
+        By way of Python also for images in memory: as a constant of the graph, they would be copied
+        several times over.
+        """
+        images = tf.numpy_function(self._images_or_note_error, [index], tf.uint8)
+        images.set_shape([*index.shape, *self.image_shape])
+        return images
+
+    def _images_or_note_error(self, index: np.ndarray) -> np.ndarray:
+        try:
+            return self._images(index)
+        except Exception as error:  # of any kind: `original_errors` raises it again
+            self.error = self.error or error
+            raise
+
+
+@dataclass(eq=False)
+class InMemory(Dataset):
+    """Images in memory.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        labels: int32 [N].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        return self.images.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _images(self, index: Sequence[int]) -> np.ndarray:
+        return self.images[index]
+
+
+class RandomAccess(Dataset):
+    """Images that are read one by one, from several threads at once.
+
+    Args:
+        read: from an index in 0..size-1 to uint8 [H, W, C]; raises a ValueError or OSError that
+            names the file where it cannot.
+        size: number of images.
+        image_shape: (height, width, channels) of every image.
+    """
+
+    def __init__(
+        self, read: Callable[[int], np.ndarray], size: int, image_shape: tuple[int, int, int]
+    ):
+        self._read, self._size, self._image_shape = read, size, image_shape
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        return self._image_shape
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _images(self, index: Sequence[int]) -> np.ndarray:
+        return np.stack([self._read(int(i)) for i in index])

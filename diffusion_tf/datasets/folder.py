@@ -1,0 +1,180 @@
+"""Any folder of images: cropped to squares, resized, converted."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from diffusion_tf.config import Config
+from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
+from diffusion_tf.images import to_mode
+
+MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels that are kept; more are decoded when needed
+NAMED_WHEN_REFUSED, NAMED_WHEN_SKIPPED = 5, 20  # unreadable files that a message names
+
+
+def load_folder(config: Config, data_dir: str | None) -> Dataset:
+    """All images of a folder and the folders in it, in the order of their names.
+
+    Every file is decoded once before training starts, so that one that cannot be read is found now
+    and not after days. The images stay in memory if there is room for all (`MEMORY_LIMIT`).
+
+    Args:
+        config: says image size, channels, and whether unreadable files are refused or skipped.
+        data_dir: the folder. Hidden files and files that are no images by their ending are ignored.
+
+    Raises:
+        ValueError: no data_dir, no folder, no image, or images that cannot be read.
+        FileNotFoundError: no such folder.
+    """
+    if data_dir is None:
+        raise ValueError("folder needs --data_dir: the folder with the images.")
+    paths, num_ignored = find_images(data_dir)
+    if not paths:
+        raise ValueError(
+            f"{data_dir} holds no image, only {num_ignored} files of other kinds; name a folder"
+            " with images with --data_dir."
+        )
+    shape = (len(paths), *config.image_shape)
+    images = np.empty(shape, np.uint8) if np.prod(shape) <= MEMORY_LIMIT else None
+    reasons = _read_all(paths, config.image_shape, images)
+    good = [i for i in range(len(paths)) if not reasons[i]]
+    if len(good) < len(paths):
+        bad = [f"{path} ({why})" for path, why in zip(paths, reasons, strict=True) if why]
+        _report_unreadable(bad, data_dir, config.unreadable, num_good=len(good))
+        paths = [paths[i] for i in good]
+        images = images if images is None else images[good]
+    logging.info(
+        "%d images in %s, %s; %d other files ignored.", len(paths), data_dir,
+        "decoded when needed" if images is None else "in memory", num_ignored,
+    )  # fmt: skip
+    if images is not None:
+        return InMemory(images, np.zeros(len(images), np.int32))
+    return RandomAccess(_reader(paths, config.image_shape), len(paths), config.image_shape)
+
+
+def find_images(folder: str) -> tuple[list[str], int]:
+    """Files below a folder whose endings are those of images, and the number of other files.
+
+    Returns:
+        sorted paths; the number does not count hidden files.
+
+    Raises:
+        ValueError: not a folder, or one that cannot be listed.
+        FileNotFoundError: no such folder.
+    """
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is no folder; pass the one that holds it with --data_dir.")
+    endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = _walk(folder)
+    paths = [path for path in files if os.path.splitext(path)[1].lower() in endings]
+    return sorted(paths), len(files) - len(paths)
+
+
+def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads an image, turned as its EXIF says; the middle of it is cropped out and resized.
+
+    Args:
+        path: anything that Pillow reads; of an animation, the first frame.
+        shape: (height, width, channels) of the result. Transparency is dropped.
+
+    Returns:
+        uint8 array of that shape.
+
+    Raises:
+        Exception: of many kinds, for a damaged file: Pillow does not say which.
+    """
+    height, width, channels = shape
+    with Image.open(path) as image:
+        image = to_mode(ImageOps.exif_transpose(image), channels)
+        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(shape)
+
+
+def _walk(folder: str) -> list[str]:
+    """Files below a folder that are not hidden; links are followed, but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"{error.filename} cannot be listed ({error.strerror}); allow it or move it away."
+        ) from None
+
+    files, seen = [], set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        if real not in seen:
+            files += [os.path.join(parent, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    return files
+
+
+def _read_all(
+    paths: Sequence[str], shape: tuple[int, int, int], images: np.ndarray | None
+) -> list[str]:
+    """Decodes every file, into `images` if given; returns for each why it cannot be read, or ""."""
+
+    def read(index: int) -> str:
+        try:
+            pixels = read_image(paths[index], shape)
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's plugins raise many kinds; all of them are reported
+            return _reason(error, paths[index])
+        if images is not None:
+            images[index] = pixels
+        return ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress = tqdm(
+            pool.map(read, range(len(paths))), desc="reading images", unit="image",
+            total=len(paths), mininterval=0.5 if sys.stderr.isatty() else 20,
+        )  # fmt: skip
+        return list(progress)
+
+
+def _report_unreadable(bad: Sequence[str], folder: str, unreadable: str, *, num_good: int) -> None:
+    """Refuses, or warns, as the config says."""
+    count = f"{len(bad)} of {len(bad) + num_good} images in {folder} cannot be read"
+    if unreadable == "refuse":
+        raise ValueError(
+            f"{count}: {_list(bad, NAMED_WHEN_REFUSED)}; repair or remove them, or pass"
+            " --unreadable=skip to train without them."
+        )
+    if not num_good:
+        raise ValueError(f"{count}: {_list(bad, NAMED_WHEN_REFUSED)}; repair or replace them.")
+    logging.warning("%s and are skipped: %s.", count, _list(bad, NAMED_WHEN_SKIPPED))
+
+
+def _list(items: Sequence[str], limit: int) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def _reason(error: Exception, path: str) -> str:
+    """What Pillow says, without the path, which is named anyway."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    return f"{error}".replace(path, "it") or type(error).__name__
+
+
+def _reader(paths: Sequence[str], shape: tuple[int, int, int]) -> Callable[[int], np.ndarray]:
+    def read(index: int) -> np.ndarray:
+        try:
+            return read_image(paths[index], shape)
+        except MemoryError:
+            raise
+        except Exception as error:  # see _read_all
+            raise ValueError(
+                f"{paths[index]} could be read when training started, and no longer can"
+                f" ({_reason(error, paths[index])}); restore it, and go on."
+            ) from None
+
+    return read

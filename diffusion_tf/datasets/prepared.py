@@ -1,0 +1,155 @@
+"""CIFAR-10 and CelebA-HQ, from the TFRecords that tensorflow_datasets prepared."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.json_format import ParseError
+from google.protobuf.message import DecodeError
+
+from diffusion_tf.config import Config
+from diffusion_tf.datasets.base import InMemory, RandomAccess
+from diffusion_tf.tfrecords import TFRecordFiles
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+# The commands of tensorflow-datasets 4.9 need them, and its installation does not bring them.
+CLI_PACKAGES = ("apache-beam", "mlcroissant")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a data set is called, by tensorflow_datasets and by people, and what it is made from."""
+
+    name: str
+    title: str
+    archive: str
+    downloads: bool
+    shape: tuple[int, int, int]
+
+
+CIFAR10 = _Source("cifar10", "CIFAR-10", "cifar-10-binary.tar.gz", True, (32, 32, 3))
+CELEBAHQ256 = _Source(
+    "celeb_a_hq/256", "CelebA-HQ of 256x256", "data256x256.tar", False, (256, 256, 3)
+)
+
+
+def load_cifar10(config: Config, data_dir: str | None) -> InMemory:
+    """The 50,000 training images of CIFAR-10.
+
+    Args:
+        config: not used.
+        data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: a file is damaged, or has another format than TFRecord.
+    """
+    records = _open_records(CIFAR10, data_dir)
+    images = np.empty((len(records), *CIFAR10.shape), np.uint8)
+    labels = np.empty(len(records), np.int32)
+    for i in range(len(records)):
+        features = _parse(records, i)
+        images[i] = _decode(features, CIFAR10, records.where(i))
+        labels[i] = features["label"].int64_list.value[0]
+    return InMemory(images, labels)
+
+
+def load_celebahq256(config: Config, data_dir: str | None) -> RandomAccess:
+    """The 30,000 images of CelebA-HQ in 256x256, decoded when they are needed.
+
+    Args:
+        config: not used.
+        data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: a file is truncated, or has another format than TFRecord.
+    """
+    records = _open_records(CELEBAHQ256, data_dir)
+
+    def read(index: int) -> np.ndarray:
+        return _decode(_parse(records, index), CELEBAHQ256, records.where(index))
+
+    return RandomAccess(read, len(records), CELEBAHQ256.shape)
+
+
+def _open_records(source: _Source, data_dir: str | None) -> TFRecordFiles:
+    """The training split, its files and records in the order of tensorflow_datasets."""
+    import tensorflow_datasets as tfds  # a second of import that no other data set needs
+
+    try:
+        builder = tfds.builder(source.name, data_dir=data_dir)
+    except (ParseError, ValueError) as error:
+        raise ValueError(
+            f"The description of {source.title} in {data_dir or 'tensorflow_datasets'} is damaged"
+            f" ({' '.join(str(error).split())}); delete it and prepare the set again."
+        ) from None
+    if not builder.is_prepared():
+        raise FileNotFoundError(_how_to_prepare(source, builder, data_dir))
+    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"{builder.data_path} is prepared as {builder.info.file_format.value}; prepare it as"
+            " tfrecord, which tfds does unless --file_format says otherwise."
+        )
+    split = builder.info.splits["train"]
+    records = TFRecordFiles(split.filepaths)
+    if len(records) != split.num_examples:
+        raise ValueError(
+            f"{builder.data_path} has {len(records)} training records instead of the"
+            f" {split.num_examples} of its dataset_info.json; delete it and prepare the set again."
+        )
+    return records
+
+
+def _how_to_prepare(
+    source: _Source, builder: "tfds.core.DatasetBuilder", data_dir: str | None
+) -> str:
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    missing = [
+        name for name in CLI_PACKAGES if not importlib.util.find_spec(name.replace("-", "_"))
+    ]
+    install = f"pip install {' '.join(missing)} && " if missing else ""
+    command = f"{install}tfds build {source.name} --data_dir={folder}"
+    if source.downloads:
+        how = f"'{command}' to download it, with --manual_dir=FOLDER if FOLDER holds the archive"
+    else:
+        how = f"'{command} --manual_dir=FOLDER' where FOLDER holds the archive"
+    parent = Path(builder.data_path).parent
+    unfinished = sorted(parent.glob("*incomplete*")) if parent.is_dir() else []
+    but = f" (but an unfinished one that can be deleted: {unfinished[0]})" if unfinished else ""
+    return (
+        f"{folder} holds no prepared {source.title}{but}; run {how} {source.archive}, or name the"
+        " folder of tensorflow_datasets that holds the set with --data_dir."
+    )
+
+
+def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry:
+    try:
+        return tf.train.Example.FromString(records.read(index)).features.feature
+    except DecodeError:
+        raise ValueError(
+            f"{records.where(index)}, holds no tf.train.Example; prepare the set again."
+        ) from None
+
+
+def _decode(features: tf.train.Features.FeatureEntry, source: _Source, where: str) -> np.ndarray:
+    """The encoded image of a record, uint8 [H, W, C]."""
+    encoded = b"".join(features["image"].bytes_list.value)
+    try:  # not Pillow, which decodes JPEG to other pixels than tensorflow_datasets does
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(
+            f"{where}, holds no image that can be decoded; prepare the set again."
+        ) from None
+    if pixels.shape != source.shape:
+        raise ValueError(
+            f"{where}, has an image of {pixels.shape[0]}x{pixels.shape[1]}, not of"
+            f" {source.shape[0]}x{source.shape[1]}; prepare the set again."
+        )
+    return pixels
