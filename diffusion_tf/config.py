@@ -47,6 +47,7 @@ class Config:
 
     # Data
     dataset: str = _option("digits", "data set, by its name in diffusion_tf.datasets")
+    max_images: int = _option(0, "use only so many images, the first ones; 0: all")
     image_size: int = _option(8, "height and width of the images, in pixels")
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
@@ -115,7 +116,7 @@ class Config:
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("accumulation_steps", "steps_per_call"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup", "checkpoint_minutes", "grid_steps"):
+        for name in ("warmup", "checkpoint_minutes", "grid_steps", "max_images"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         _require(self, "lr", 0 < self.lr < float("inf"), "a number > 0")
         _require(self, "grad_clip", self.grad_clip > 0, "> 0")

@@ -28,14 +28,12 @@ def main() -> None:
 
     from diffusion_tf import pictures, sampling  # after the flags: TensorFlow takes its time
     from diffusion_tf.checkpoints import load_model
-    from diffusion_tf.datasets import get_image
+    from diffusion_tf.datasets import get_images
     from diffusion_tf.devices import use_xla
 
     sampling.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
-    x1, x2 = (
-        get_image(config, image, DATA_DIR.value)[None] for image in (IMAGE1.value, IMAGE2.value)
-    )
+    x1, x2 = get_images(config, [IMAGE1.value, IMAGE2.value], DATA_DIR.value)[:, None]
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step
     )

@@ -25,6 +25,7 @@ STRATEGY = flags.DEFINE_enum(
 DETERMINISTIC = flags.DEFINE_boolean(
     "deterministic", False, "let every operation give the same bits each time, also on GPUs; slower"
 )
+PICTURES = flags.DEFINE_boolean("pictures", True, "draw pictures when the training is over")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 command_line.define_config_flags()
@@ -51,7 +52,7 @@ def main() -> None:
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = training.Trainer(config, strategy, jit_compile=jit_compile)
     training.train(trainer, dataset, workdir)
-    if devices.is_chief(strategy):
+    if PICTURES.value and devices.is_chief(strategy):
         written = pictures.write_pictures(
             workdir, config, trainer.ema_model, dataset, jit_compile=jit_compile
         )

@@ -28,32 +28,44 @@ def run(script, *arguments, cwd):
     )
 
 
-def start(script, *arguments, cwd, log, **environment):
+def start(script, *arguments, cwd, log, environment=None):
     """Starts a script whose standard error goes to the file `log`."""
     with open(cwd / log, "w") as file:
         return subprocess.Popen(
             [sys.executable, SCRIPTS / f"{script}.py", *arguments],
             cwd=cwd,
             stderr=file,
-            env={**os.environ, **environment},
+            env=environment,
         )
 
 
-def start_workers(script, *arguments, cwd, number=2):
-    """Starts a script on several machines, all of them this one; they log to worker<i>.log."""
-    addresses = [f"localhost:{port}" for port in free_ports(number)]
+def start_workers(script, *arguments, cwd):
+    """Starts a script on two machines, both of them this one; they log to worker<i>.log."""
     return [
         start(
             script, *arguments, "--strategy=multi_worker", cwd=cwd, log=f"worker{i}.log",
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
-            ),
+            environment=environment,
         )
-        for i in range(number)
+        for i, environment in enumerate(cluster(2))
     ]  # fmt: skip
 
 
+def cluster(number):
+    """The environments of processes that are the machines of a cluster."""
+    addresses = [f"localhost:{port}" for port in free_ports(number)]
+    return [
+        {
+            **os.environ,
+            "TF_CONFIG": json.dumps(
+                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
+            ),
+        }
+        for i in range(number)
+    ]
+
+
 def free_ports(number):
+    """Ports that nobody listens on."""
     sockets = [socket.create_server(("localhost", 0)) for _ in range(number)]
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:

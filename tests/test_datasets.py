@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from diffusion_tf import images
 from diffusion_tf.config import get_config
-from diffusion_tf.datasets import InMemory, RandomAccess, get_dataset, get_image
+from diffusion_tf.datasets import InMemory, RandomAccess, get_dataset, get_images
 
 
 @pytest.fixture(scope="module")
@@ -183,13 +183,13 @@ def test_an_image_comes_by_index_or_from_a_file(digits, tmp_path):
     path = str(tmp_path / "seven.png")
     images.save_png(path, digits.images[7])
     config = get_config("digits")
-    np.testing.assert_array_equal(get_image(config, "7"), digits.images[7])
-    np.testing.assert_array_equal(get_image(config, path), digits.images[7])
+    np.testing.assert_array_equal(get_images(config, ["7"])[0], digits.images[7])
+    np.testing.assert_array_equal(get_images(config, [path])[0], digits.images[7])
 
 
 def test_an_index_beyond_the_data_is_refused():
     with pytest.raises(ValueError, match=r"Image 1797 does not exist; .* 0\.\.1796"):
-        get_image(get_config("digits"), "1797")
+        get_images(get_config("digits"), ["1797"])
 
 
 def test_cifar10_comes_from_tensorflow_datasets():

@@ -8,7 +8,7 @@ from absl import logging
 from PIL import Image
 
 from diffusion_tf.config import get_config
-from diffusion_tf.datasets import InMemory, RandomAccess, folder, get_dataset, get_image
+from diffusion_tf.datasets import InMemory, RandomAccess, folder, get_dataset, get_images
 
 RGB = get_config("digits", dataset="folder", image_size=8, channels=3)
 GREY = get_config("digits", dataset="folder", image_size=8)
@@ -75,7 +75,7 @@ def test_images_below_a_folder_in_the_order_of_their_names(few, monkeypatch, lim
         dataset.train_batches(2, seed=7, first_step=5).take(4), in_memory.take(4), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(get_image(RGB, "1", str(path)), pixels[1])
+    np.testing.assert_array_equal(get_images(RGB, ["1"], str(path))[0], pixels[1])
 
 
 def test_other_files_are_counted(few):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.config import get_config
-from diffusion_tf.datasets import get_dataset, get_image
+from diffusion_tf.datasets import get_dataset, get_images
 
 CONFIG = get_config("digits", dataset="lsun", image_size=4, channels=3)
 
@@ -45,7 +45,7 @@ def test_images_come_back_with_channels_last(folder, pixels, name):
     assert (len(dataset), dataset.image_shape) == (6, (4, 4, 3))
     np.testing.assert_array_equal([dataset.example(i) for i in range(6)], pixels)
     np.testing.assert_array_equal(np.concatenate(list(dataset.batches(4))), pixels)
-    np.testing.assert_array_equal(get_image(CONFIG, "5", str(folder / name)), pixels[5])
+    np.testing.assert_array_equal(get_images(CONFIG, ["5"], str(folder / name))[0], pixels[5])
     for batch in dataset.train_batches(6, seed=0).take(1):
         assert sorted(image.tobytes() for image in batch.numpy()) == sorted(
             image.tobytes() for image in pixels

@@ -29,16 +29,16 @@ SMALL = {
 class Pixelwise(keras.Model):
     """A network of ten weights, for tests of what goes on around it."""
 
-    def __init__(self):
+    def __init__(self, kernel_size=3):
         super().__init__(name="model")
-        self.layer = keras.layers.Conv2D(1, 3, padding="same", name="conv")
+        self.layer = keras.layers.Conv2D(1, kernel_size, padding="same", name="conv")
 
     def call(self, inputs, training=False):
         return self.layer(inputs[0])
 
 
-def pixelwise(config):
-    model = Pixelwise()
+def pixelwise(config, kernel_size=3):
+    model = Pixelwise(kernel_size)
     model.layer.build((None, *config.image_shape))
     model.built = True
     return model
@@ -175,28 +175,22 @@ def test_a_warm_start_from_nowhere_or_from_another_network_is_refused(tmp_path):
 
 
 def test_a_signal_saves_and_leaves(tmp_path):
-    class StoppingDataset:
-        """Its fourth batch is accompanied by a SIGTERM to this process."""
-
-        def __init__(self, dataset):
-            self.dataset = dataset
-
-        def train_batches(self, *args, **kwargs):
-            def stop_at_three(i):
-                if i == 3:
-                    os.kill(os.getpid(), signal.SIGTERM)
-
-            def signal_at(i, batch):
-                tf.numpy_function(
-                    lambda i: os.kill(os.getpid(), signal.SIGTERM * (i == 3)), [i], []
-                )
-                return batch
-
-            return self.dataset.train_batches(*args, **kwargs).enumerate().map(signal_at)
-
-    handler = signal.getsignal(signal.SIGTERM)
     trainer = make_trainer(steps=1000, steps_per_call=1)
-    dataset = StoppingDataset(get_dataset(trainer.config))
+    dataset = get_dataset(trainer.config)
+    train_batches = dataset.train_batches
+
+    def stop_at_the_fourth(i):
+        if i == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def signalling(i, batch):
+        tf.numpy_function(stop_at_the_fourth, [i], [])
+        return batch
+
+    dataset.train_batches = lambda *args, **kwargs: (
+        train_batches(*args, **kwargs).enumerate().map(signalling)
+    )
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted, match=r"Stopped at step (\d+) of 1000 and saved") as caught:
         train(trainer, dataset, str(tmp_path / "run"))
     assert caught.value.exit_code == 143
@@ -208,12 +202,13 @@ def test_a_signal_saves_and_leaves(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
-from test_training import make_trainer
+from functools import partial
+from test_training import make_trainer, pixelwise
 from diffusion_tf.datasets import get_dataset
-from diffusion_tf.models import get_model
 from diffusion_tf.training import train
 
-trainer = make_trainer(model_fn=get_model, steps=int(sys.argv[2]), checkpoint_steps=1)
+wide = partial(pixelwise, kernel_size=201)
+trainer = make_trainer(wide, steps=int(sys.argv[2]), checkpoint_steps=1)
 if sys.argv[3] == "full":
     # No file may grow any more beyond this size, which is less than a checkpoint's.
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))

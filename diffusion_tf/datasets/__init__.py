@@ -1,6 +1,6 @@
 """Data sets by name: the digits, CIFAR-10, CelebA-HQ, LSUN, and any folder of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.images import load_image
 
-__all__ = ["DATASETS", "Dataset", "InMemory", "RandomAccess", "get_dataset", "get_image"]
+__all__ = ["DATASETS", "Dataset", "InMemory", "RandomAccess", "get_dataset", "get_images"]
 
 
 def load_digits(config: Config, data_dir: str | None) -> InMemory:
@@ -62,23 +62,31 @@ def get_dataset(config: Config, data_dir: str | None = None) -> Dataset:
             f" config says image_size {config.image_size} and channels {config.channels}; set"
             f" image_size to {height} and channels to {channels}."
         )
-    return dataset
+    return dataset.first(config.max_images) if config.max_images else dataset
 
 
-def get_image(config: Config, index_or_path: str, data_dir: str | None = None) -> np.ndarray:
-    """An image of the training data by its index, or one from a file.
+def get_images(
+    config: Config, indices_or_paths: Sequence[str], data_dir: str | None = None
+) -> np.ndarray:
+    """Images of the training data by their index, or from files.
 
     Args:
         config: whose data set and image size count.
-        index_or_path: a whole number, or the path of an image file.
+        indices_or_paths: whole numbers, or paths of image files.
         data_dir: see `get_dataset`.
 
     Returns:
-        uint8 [H, W, C].
+        uint8 [n, H, W, C].
 
     Raises:
         ValueError, FileNotFoundError: no such index or file, no image, or one of another size.
     """
-    if index_or_path.isdecimal():
-        return get_dataset(config, data_dir).example(int(index_or_path))
-    return load_image(index_or_path, config.image_shape)
+    dataset = None
+    if any(name.isdecimal() for name in indices_or_paths):
+        dataset = get_dataset(config, data_dir)
+    return np.stack(
+        [
+            dataset.example(int(name)) if name.isdecimal() else load_image(name, config.image_shape)
+            for name in indices_or_paths
+        ]
+    )

@@ -38,6 +38,10 @@ class Dataset(abc.ABC):
     def _images(self, index: Sequence[int]) -> np.ndarray:
         """uint8 [n, H, W, C] at n indices that exist."""
 
+    @abc.abstractmethod
+    def first(self, number: int) -> "Dataset":
+        """The first images alone, all of them if there are fewer."""
+
     def example(self, index: int) -> np.ndarray:
         """The image at an index, uint8 [H, W, C].
 
@@ -176,6 +180,10 @@ class InMemory(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
+    def first(self, number: int) -> "InMemory":
+        """The first images alone, all of them if there are fewer."""
+        return InMemory(self.images[:number], self.labels[:number])
+
     def _images(self, index: Sequence[int]) -> np.ndarray:
         return self.images[index]
 
@@ -202,6 +210,10 @@ class RandomAccess(Dataset):
 
     def __len__(self) -> int:
         return self._size
+
+    def first(self, number: int) -> "RandomAccess":
+        """The first images alone, all of them if there are fewer."""
+        return RandomAccess(self._read, min(number, len(self)), self.image_shape)
 
     def _images(self, index: Sequence[int]) -> np.ndarray:
         return np.stack([self._read(int(i)) for i in index])
