@@ -86,11 +86,27 @@ def _multi_worker() -> tf.distribute.Strategy:
             f"Strategy 'multi_worker' needs the cluster in TF_CONFIG; {text!r} is not JSON"
             f" ({error})."
         ) from None
-    if not isinstance(cluster, dict) or not {"cluster", "task"} <= cluster.keys():
-        raise ValueError(
-            f"TF_CONFIG is {text}; it must hold 'cluster' and 'task', as tf.distribute describes."
-        )
+    _check_cluster(cluster)
     return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _check_cluster(config: object) -> None:
+    """Refuses what tf.distribute would wait for, or stumble over, without a clear word."""
+    if not isinstance(config, dict) or not {"cluster", "task"} <= config.keys():
+        raise ValueError(
+            f"TF_CONFIG is {json.dumps(config)}; it must hold 'cluster' and 'task', as"
+            " tf.distribute describes."
+        )
+    cluster, task = config["cluster"], config["task"]
+    if not {"type", "index"} <= task.keys():
+        raise ValueError(f"TF_CONFIG has task {task}; its task must have a 'type' and an 'index'.")
+    machines = len(cluster.get(task["type"], ()))
+    if not 0 <= int(task["index"]) < machines:
+        there = f"{task['type']} 0..{machines - 1}" if machines else f"no {task['type']}"
+        raise ValueError(
+            f"TF_CONFIG says that this machine's task is {task['type']} {task['index']}, but its"
+            f" cluster has {there}; give each machine an index of its own."
+        )
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -120,6 +120,8 @@ MISTAKES = [
     ("train", ["--workdir=new", "--model_var_type=learned"], "cannot be trained with"),
     ("train", ["--workdir=new", "--strategy=mirrored"], "'mirrored' needs GPUs"),
     ("train", ["--workdir=run", "--lr=0.5"], "holds a run of another config (lr"),
+    ("train", ["--config=folder", "--workdir=new"], "folder needs --data_dir"),
+    ("train", ["--config=cifar10", "--workdir=new", "--data_dir=."], "holds no prepared CIFAR-10"),
     ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
     ("sample", ["--workdir=original"], "original has no checkpoint yet"),
     ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
