@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from diffusion_tf.checkpoints import Checkpoints
 from diffusion_tf.config import get_config
-from diffusion_tf.datasets import get_dataset
+from diffusion_tf.datasets import RandomAccess, get_dataset
 from diffusion_tf.interruption import Interrupted
 from diffusion_tf.models import get_model
 from diffusion_tf.run_log import events_dir, load_losses
@@ -204,7 +204,7 @@ import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from functools import partial
 from test_training import make_trainer, pixelwise
-from diffusion_tf.datasets import get_dataset
+from diffusion_tf.datasets import RandomAccess, get_dataset
 from diffusion_tf.training import train
 
 wide = partial(pixelwise, kernel_size=201)
@@ -246,3 +246,14 @@ def checkpoints_of(trainer, workdir):
         step=trainer.step,
         keep=2,
     )
+
+
+def test_data_that_cannot_be_read_are_named(tmp_path):
+    def read(index):
+        if index == 11:
+            raise ValueError("photos/11.png is damaged; restore it.")
+        return np.zeros([8, 8, 1], np.uint8)
+
+    trainer = make_trainer(steps=50)
+    with pytest.raises(ValueError, match="^photos/11.png is damaged; restore it.$"):
+        train(trainer, RandomAccess(read, 100, (8, 8, 1)), str(tmp_path / "run"))
