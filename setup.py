@@ -31,7 +31,8 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
-        "test": ["pytest", "ruff", "scipy"],  # scipy: Frechet distance
+        # pytest-xdist runs test files side by side; scipy: Frechet distance
+        "test": ["pytest", "pytest-xdist", "ruff", "scipy"],
         "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
     },
 )
