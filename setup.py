@@ -13,6 +13,7 @@ REQUIRED = [
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
     "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
+    "scipy",  # log-softmax and entropy, for the Inception score
     "scikit-learn",  # the handwritten digits that the default run learns from
     "pillow",  # image files
     "matplotlib",  # the loss curve
@@ -31,7 +32,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
-        "test": ["pytest", "ruff", "scipy"],  # scipy: Frechet distance
+        "test": ["pytest", "ruff"],
         "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
     },
 )
