@@ -13,6 +13,7 @@ REQUIRED = [
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
     "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
+    "scipy",  # log-softmax and entropy, for the Inception score
     "scikit-learn",  # the handwritten digits that the default run learns from
     "pillow",  # image files
     "matplotlib",  # the loss curve
@@ -31,8 +32,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
-        # pytest-xdist runs test files side by side; scipy: Frechet distance
-        "test": ["pytest", "pytest-xdist", "ruff", "scipy"],
+        "test": ["pytest", "pytest-xdist", "ruff"],  # xdist runs test files side by side
         "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
     },
 )

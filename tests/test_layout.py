@@ -23,6 +23,7 @@ FLOORS = [
         "process.loops", "gaussian_diffusion", "fewer_steps",
         "models.blocks", "models.unet", "models",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
+        "metrics.fid", "metrics.inception", "metrics",
     ],
     [
         "command_line", "checkpoints", "run_log", "trainer", "sampling", "pictures", "training",
