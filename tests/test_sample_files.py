@@ -85,6 +85,7 @@ def test_npz_holds_uint8_under_arr_0(tmp_path):
     assert names() == ["s.npz"]
     with zipfile.ZipFile("s.npz") as archive:
         assert archive.testzip() is None
+        assert archive.getinfo("arr_0.npy").date_time == (1980, 1, 1, 0, 0, 0)  # never now
         np.savez(tmp_path / "by_numpy.npz", arr_0=samples)
         with zipfile.ZipFile("by_numpy.npz") as by_numpy:
             assert archive.read("arr_0.npy") == by_numpy.read("arr_0.npy")
