@@ -1,27 +1,21 @@
-"""Files of samples: shards beside the output as they are drawn, put together when all are there."""
+"""Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
 
-import contextlib
 import hashlib
-import json
 import re
-import shutil
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf import images
-from diffusion_tf.files import read_json_object, replacing
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.sample_parts import Parts, beside, kind_of
+from diffusion_tf.sample_paths import check_paths, write_progressive, write_trajectory
 from diffusion_tf.sampling import sample_shards, split
 
-DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 _OUR_IMAGE = re.compile(r"\d{6,}\.png")
 
 
@@ -39,6 +33,8 @@ def write_samples(
     strategy: tf.distribute.Strategy | None = None,
     float32: bool = False,
     overwrite: bool = False,
+    progressive: int | None = None,
+    trajectory: Sequence[int] = (),
 ) -> None:
     """Draws exactly `num_samples` samples into a file, or goes on with those that are missing.
 
@@ -56,14 +52,22 @@ def write_samples(
         batch_size: how many at once on a device.
         float32: not uint8 but float32 in [-1, 1], as the sampler gives them; for `*.npz`.
         overwrite: replace what is there, and delete parts of other samples.
+        progressive: of the first shard, also keep the predictions of x_0 after every so many steps,
+            in `NAME.progressive.npz` and a picture, `NAME.progressive.png`.
+        trajectory: of the first shard, also keep the images at these times, from T - 1 (the noise)
+            to -1 (the sample), in `NAME.trajectory.npz` and a picture.
 
     Raises:
-        ValueError: num_samples or batch_size < 1; see also `check_output`; or there are parts of
-            other samples.
+        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
+            are there; see also `check_output`.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
     """
-    check_output(out, overwrite=overwrite, float32=float32)
+    beside_it = [
+        name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
+    ]
+    check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
+    check_paths(diffusion, progressive, trajectory)
     batch_size, num_shards = split(num_samples, batch_size)
     description = {
         **origin,
@@ -74,12 +78,19 @@ def write_samples(
         "sample_shape": list(sample_shape),
         "dtype": "float32" if float32 else "uint8",
         "jit_compile": jit_compile,
+        "progressive": progressive,
+        "trajectory": list(trajectory),
     }
     parts = Parts(out, description, overwrite=overwrite)
     missing = parts.missing(num_shards)
     if len(missing) < num_shards:
         there = num_shards - len(missing)
         logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
+    arguments = {"shape": (batch_size, *sample_shape), "seed": seed, "jit_compile": jit_compile}
+    if progressive:
+        write_progressive(parts.path_beside, model, diffusion, progressive, **arguments)
+    if trajectory:
+        write_trajectory(parts.path_beside, model, diffusion, trajectory, **arguments)
     rounds = sample_shards(
         model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
         sample_shape=sample_shape, seed=seed, jit_compile=jit_compile, strategy=strategy,
@@ -97,18 +108,31 @@ def write_samples(
     parts.assemble(num_samples)
 
 
-def check_output(out: str, *, overwrite: bool = False, float32: bool = False) -> None:
+def check_output(
+    out: str, *, overwrite: bool = False, float32: bool = False, beside_it: Sequence[str] = ()
+) -> None:
     """Makes sure that samples can be written to `out` before hours are spent on them.
 
+    Args:
+        out, overwrite, float32: see `write_samples`.
+        beside_it: `progressive`, `trajectory`: what else is to be written.
+
     Raises:
-        ValueError: it exists and may not be overwritten; it is a folder where a file is meant, or
-            the other way round; it holds files of other kinds; float32 for anything but `*.npz`.
+        ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
+            meant, or the other way round; it holds files of other kinds; float32 for anything but
+            `*.npz`.
     """
-    path, is_file = Path(out), _kind(out) != "folder"
+    path, is_file = Path(out), kind_of(out) != "folder"
     if path.name in ("", ".."):
         raise ValueError(f"--out={out} is no name for samples; give a new file or folder.")
-    if float32 and _kind(out) != "npz":
+    if path.is_symlink():
+        raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
+    if float32 and kind_of(out) != "npz":
         raise ValueError(f"--float32 needs an --out that ends with .npz, not {out}.")
+    for name in beside_it:
+        for other in (beside(path, f"{name}.npz"), beside(path, f"{name}.png")):
+            if other.exists() and not overwrite:
+                raise ValueError(f"{other} exists; choose another --out, or add --overwrite.")
     if path.is_dir():
         if is_file:
             raise ValueError(f"{out} is a folder; choose another --out.")
@@ -123,193 +147,6 @@ def check_output(out: str, *, overwrite: bool = False, float32: bool = False) ->
         raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
     if path.exists() and not overwrite:
         raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")
-
-
-class Parts:
-    """The finished shards of an output, in the folder `OUT.parts`.
-
-    Shards are whole: those of the last may be more than are asked for.
-
-    Attributes:
-        folder: where they are.
-    """
-
-    def __init__(self, out: str, description: dict[str, Any], *, overwrite: bool = False):
-        """Makes the folder, or finds the shards that are there.
-
-        Args:
-            out: what they are to become.
-            description: all that the samples depend on, in values of JSON; `batch_size`,
-                `sample_shape` and `dtype` are those of a shard.
-            overwrite: delete shards of other samples.
-
-        Raises:
-            ValueError: there are shards of other samples, or the folder holds something else.
-            OSError: the folder cannot be made.
-        """
-        path = Path(out)
-        self._out = path.resolve() if path.is_symlink() else path
-        self._kind = _kind(out)
-        self.folder = self._out.with_name(f"{self._out.name}.parts")
-        self._shape = (description["batch_size"], *description["sample_shape"])
-        self._dtype = np.dtype(description["dtype"])
-        if self.folder.exists():
-            self._check(description, overwrite)
-        if not self._description_path.exists():
-            with _explained(self.folder), replacing(self._description_path) as temporary:
-                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-    def __len__(self) -> int:
-        return len(list(self.folder.glob("[0-9]*.npy")))
-
-    def missing(self, num_shards: int) -> list[int]:
-        """Numbers of the shards that are still to be drawn, also those that are damaged."""
-        return [shard for shard in range(num_shards) if self._load(shard) is None]
-
-    def save(self, shard: int, samples: np.ndarray) -> None:
-        """Keeps a shard.
-
-        Args:
-            shard: its number.
-            samples: float [B, H, W, C] in [-1, 1].
-
-        Raises:
-            OSError: it cannot be written. Those before it are as they were.
-        """
-        array = images.to_pixels(samples) if self._dtype == np.uint8 else samples
-        path = self._path(shard)
-        with _explained(path), replacing(path) as temporary:
-            np.save(temporary, array.astype(self._dtype, copy=False), allow_pickle=False)
-
-    def assemble(self, num_samples: int) -> None:
-        """Puts the shards together to exactly `num_samples` samples, and deletes them.
-
-        Raises:
-            OSError: the output cannot be written. It is as it was, and so are the shards.
-        """
-        size = self._shape[0]
-        shards = (
-            self._load(start // size)[: num_samples - start]
-            for start in range(0, num_samples, size)
-        )
-        with _explained(self._out):
-            if self._kind == "npz":
-                save_npz(self._out, shards, (num_samples, *self._shape[1:]), self._dtype)
-            elif self._kind == "png":
-                images.save_png(self._out, images.show_grid(np.concatenate(list(shards))))
-            else:
-                self._save_folder(shards)
-        self._delete()
-
-    @property
-    def _description_path(self) -> Path:
-        return self.folder / DESCRIPTION
-
-    def _path(self, shard: int) -> Path:
-        return self.folder / f"{shard:06d}.npy"
-
-    def _check(self, description: dict[str, Any], overwrite: bool) -> None:
-        """Makes sure that the parts that are there can be used, or deletes them."""
-        if not self._description_path.exists():
-            if any(not path.name.startswith(".") for path in self.folder.iterdir()):
-                raise ValueError(
-                    f"{self.folder} holds something else than parts of samples; choose another"
-                    " --out."
-                )
-            return
-        there = read_json_object(self._description_path)
-        differences = "; ".join(
-            f"{key} {there.get(key)} there, {description.get(key)} here"
-            for key in {**there, **description}
-            if there.get(key) != description.get(key)
-        )
-        if differences and not overwrite:
-            raise ValueError(
-                f"{self.folder} holds unfinished samples of another command ({differences}); finish"
-                " them with that command, choose another --out, or add --overwrite."
-            )
-        if differences:
-            self._delete()
-
-    def _load(self, shard: int) -> np.ndarray | None:
-        """A shard, read from the disk as it is used; None if it is not there, or damaged."""
-        path = self._path(shard)
-        if not path.exists():
-            return None
-        try:
-            samples = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            logging.warning("%s is damaged (%s); it is drawn again.", path, error)
-            return None
-        if (samples.shape, samples.dtype) != (self._shape, self._dtype):
-            logging.warning("%s is of another shape; it is drawn again.", path)
-            return None
-        return samples
-
-    def _save_folder(self, shards: Iterator[np.ndarray]) -> None:
-        """Writes PNG files where nobody looks, and renames their folder when all are there."""
-        folder = self.folder / "images"
-        if folder.exists():
-            shutil.rmtree(folder)
-        number = 0
-        for shard in shards:
-            for pixels in shard:
-                images.save_png(folder / f"{number:06d}.png", pixels)
-                number += 1
-        if self._out.exists():
-            shutil.rmtree(self._out)  # `check_output` has seen to it that all in it are samples
-        folder.rename(self._out)
-
-    def _delete(self) -> None:
-        """Deletes the parts; the description goes last, so that this, too, can be interrupted."""
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path != self._description_path:
-                path.unlink()
-        shutil.rmtree(self.folder)
-
-
-def save_npz(
-    path: str | Path, shards: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype
-) -> None:
-    """Writes one array, `arr_0`, that need never be in memory as a whole.
-
-    The same array makes the same bytes, whenever it is written.
-
-    Args:
-        path: of the file.
-        shards: its parts along the first axis.
-        shape, dtype: of the whole array.
-    """
-    header = {
-        "descr": np.lib.format.dtype_to_descr(dtype),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        member = zipfile.ZipInfo("arr_0.npy")  # dated 1980
-        with archive.open(member, "w", force_zip64=True) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for shard in shards:
-                file.write(shard.tobytes())
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Adds to the system's error what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{path} could not be written ({error.strerror or error}); make room, or choose another"
-            " --out. What is finished is kept."
-        ) from error
-
-
-def _kind(out: str) -> str:
-    """What a name asks for: npz, png or folder."""
-    return next((kind for kind in ("npz", "png") if out.endswith(f".{kind}")), "folder")
 
 
 def _digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:

@@ -97,6 +97,11 @@ def split(num_samples: int, batch_size: int) -> tuple[int, int]:
     return batch_size, -(-num_samples // batch_size)
 
 
+def shard_seed(seed: int, shard: int) -> tf.Tensor:
+    """The seed [2] of all noise of a shard."""
+    return fold_in(stream(seed, "sample"), shard)
+
+
 def sample_shards(
     model: keras.Model,
     diffusion: GaussianDiffusion,
@@ -137,7 +142,7 @@ def sample_shards(
         for start in range(0, len(shards), num_replicas):
             done = progress.n
             drawn = shards[start : start + num_replicas]
-            seeds = [fold_in(stream(seed, "sample"), shard) for shard in drawn]
+            seeds = [shard_seed(seed, shard) for shard in drawn]
             seeds += seeds[-1:] * (num_replicas - len(drawn))  # for devices that would be idle
             shape = [batch_size, *sample_shape]
             x = _distribute(strategy, [diffusion.prior_sample(shape=shape, seed=s) for s in seeds])

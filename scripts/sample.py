@@ -22,6 +22,18 @@ OUT = flags.DEFINE_string(
 FLOAT32 = flags.DEFINE_boolean(
     "float32", False, "write float32 in [-1, 1] as the sampler gives them, not uint8; for *.npz"
 )
+PROGRESSIVE = flags.DEFINE_integer(
+    "progressive",
+    None,
+    "of the first --batch_size samples, also keep the predictions of x_0 after every so many steps"
+    " (50 in the paper): NAME.progressive.npz and .png",
+)
+TRAJECTORY = flags.DEFINE_list(
+    "trajectory",
+    [],
+    "of the first --batch_size samples, also keep the images at these times, comma-separated, from"
+    " T-1 (noise) to -1 (sample): NAME.trajectory.npz and .png",
+)
 OVERWRITE = command_line.define_shared_flag("overwrite")
 SAMPLER = flags.DEFINE_enum(
     "sampler", "ancestral", ["ancestral", "ddim"], "the paper's sampler, or DDIM with eta 0"
@@ -47,6 +59,7 @@ def main() -> None:
     from diffusion_tf.checkpoints import load_model
     from diffusion_tf.devices import get_strategy, use_xla
 
+    trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
     sample_files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
     sampling.split(NUM_SAMPLES.value, BATCH_SIZE.value)
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
@@ -66,6 +79,8 @@ def main() -> None:
         strategy=strategy,
         float32=FLOAT32.value,
         overwrite=OVERWRITE.value,
+        progressive=PROGRESSIVE.value,
+        trajectory=trajectory,
     )
     logging.info("Wrote %d samples to %s.", NUM_SAMPLES.value, OUT.value)
 

@@ -25,8 +25,8 @@ FLOORS = [
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
     ],
     [
-        "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_files", "pictures",
-        "training",
+        "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
+        "sample_paths", "sample_files", "pictures", "training",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

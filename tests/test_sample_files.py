@@ -5,18 +5,32 @@ import os
 import signal
 import tracemalloc
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_tf import sample_files
+from diffusion_tf import images, sample_files, sample_parts, sampling
 from diffusion_tf.config import get_config
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.interruption import Interrupted
 
-MODEL = SimpleNamespace(get_weights=lambda: [np.ones(3, np.float32)])
+
+class Network:
+    """What is needed of a network."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, inputs, training):
+        assert not training
+        return self.weight * inputs[0]
+
+    def get_weights(self):
+        return [np.float32(self.weight)]
+
+
+MODEL = Network(0.5)
 DIFFUSION = get_diffusion(get_config("digits", num_diffusion_timesteps=4))
 FLAGS = {
     "origin": {"step": 5, "weights": "ema"},
@@ -54,7 +68,7 @@ def write(out, **flags):
 
 def interrupt(monkeypatch, out, after, **flags):
     """Lets a run fail while it saves shard `after`, as if the machine had."""
-    save = sample_files.Parts.save
+    save = sample_parts.Parts.save
 
     def failing(self, shard, samples):
         if shard == after:
@@ -62,7 +76,7 @@ def interrupt(monkeypatch, out, after, **flags):
         save(self, shard, samples)
 
     with monkeypatch.context() as context:
-        context.setattr(sample_files.Parts, "save", failing)
+        context.setattr(sample_parts.Parts, "save", failing)
         with pytest.raises(RuntimeError, match="lightning"):
             write(out, **flags)
 
@@ -97,7 +111,7 @@ def test_float32_is_what_the_sampler_gave():
     assert (samples.dtype, samples.shape) == (np.float32, (7, 8, 8, 1))
     assert samples.min() < -1 and samples.max() > 1  # not clipped
     write("u.npz")
-    np.testing.assert_array_equal(sample_files.images.to_pixels(samples), load("u.npz"))
+    np.testing.assert_array_equal(images.to_pixels(samples), load("u.npz"))
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 7, 8])
@@ -172,14 +186,14 @@ def test_a_damaged_shard_is_drawn_again(monkeypatch, drawn, caplog, damage):
 
 
 def test_a_signal_stops_after_the_shards_at_hand(monkeypatch, drawn):
-    save = sample_files.Parts.save
+    save = sample_parts.Parts.save
 
     def save_and_stop(self, shard, samples):
         os.kill(os.getpid(), signal.SIGTERM)
         save(self, shard, samples)
 
     with monkeypatch.context() as context:
-        context.setattr(sample_files.Parts, "save", save_and_stop)
+        context.setattr(sample_parts.Parts, "save", save_and_stop)
         # Two signals act at once; the second shard is saved before anybody asks.
         context.setattr(os, "kill", _once(os.kill))
         with pytest.raises(
@@ -202,6 +216,7 @@ def _once(function):
         ({"seed": 1}, r"\(seed 0 there, 1 here\)"),
         ({"batch_size": 3}, r"\(batch_size 2 there, 3 here\)"),
         ({"float32": True}, r"\(dtype uint8 there, float32 here\)"),
+        ({"trajectory": (3, -1)}, r"\(trajectory \[\] there, \[3, -1\] here\)"),
         ({"jit_compile": True}, r"\(jit_compile False there, True here\)"),
         ({"origin": {"step": 6, "weights": "ema"}}, r"\(step 5 there, 6 here\)"),
         (
@@ -226,9 +241,8 @@ def test_parts_of_another_command_are_refused_by_name_of_what_differs(
 
 def test_another_network_or_process_of_the_same_name_is_noticed(monkeypatch):
     interrupt(monkeypatch, "s.npz", after=3)
-    other = SimpleNamespace(get_weights=lambda: [np.zeros(3, np.float32)])
     with pytest.raises(ValueError, match="network_sha256 .* there"):
-        sample_files.write_samples("s.npz", other, DIFFUSION, **FLAGS)
+        sample_files.write_samples("s.npz", Network(0.25), DIFFUSION, **FLAGS)
     longer = get_diffusion(get_config("digits", num_diffusion_timesteps=5))
     with pytest.raises(ValueError, match="sampling_steps 4 there, 5 here"):
         sample_files.write_samples("s.npz", MODEL, longer, **FLAGS)
@@ -271,6 +285,7 @@ def test_a_folder_of_samples_is_replaced_as_a_whole():
         ("mine/letter.txt", {}, "is a file; choose another --out, for a folder"),
         ("folder.npz", {}, "folder.npz is a folder"),
         (".", {}, "is no name for samples"),
+        ("link", {}, "link is a link; give what it leads to"),
         ("s.png", {"float32": True}, "--float32 needs an --out that ends with .npz, not s.png"),
         ("s", {"num_samples": 0}, "num_samples is 0"),
         ("t", {}, "t.parts holds something else"),
@@ -281,6 +296,7 @@ def test_nothing_of_others_is_touched(drawn, tmp_path, out, flags, message, over
         os.mkdir(folder)
     for path in ("mine/letter.txt", "t.parts/letter.txt"):
         (tmp_path / path).write_text("precious")
+    (tmp_path / "link").symlink_to("mine")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=message):
         write(out, overwrite=overwrite, **flags)
@@ -313,7 +329,7 @@ def test_parts_say_what_they_are_of(monkeypatch):
         description = json.load(file)
     assert set(description) == {
         "step", "weights", "network_sha256", "sampling_steps", "seed", "batch_size",
-        "sample_shape", "dtype", "jit_compile",
+        "sample_shape", "dtype", "jit_compile", "progressive", "trajectory",
     }  # fmt: skip
 
 
@@ -335,3 +351,53 @@ def test_memory_does_not_grow_with_the_number_of_samples():
         tracemalloc.stop()
     assert peaks[5000] < 1.2 * peaks[500] + 100_000
     assert peaks[5000] < 5000 * 32 * 32 * 3 / 3
+
+
+@pytest.mark.parametrize("out, name", [("s.npz", "s"), ("s.v2", "s.v2")])
+def test_the_way_to_the_first_shard_goes_beside_it(monkeypatch, out, name):
+    ways = {"progressive": 2, "trajectory": (-1, 3, 1)}
+    interrupt(monkeypatch, out, after=1, **ways)
+    assert names() == [f"{out}.parts"]
+    write(out, **ways)
+    beside = [
+        f"{name}.{way}.{kind}" for way in ("progressive", "trajectory") for kind in ("npz", "png")
+    ]
+    assert names() == sorted([out, *beside])
+    with np.load(f"{name}.trajectory.npz", allow_pickle=False) as arrays:
+        assert arrays["times"].tolist() == [3, 1, -1]
+        frames = arrays["images"]
+    assert (frames.dtype, frames.shape) == (np.uint8, (3, 2, 8, 8, 1))
+    seed = sampling.shard_seed(0, 0)
+    first = DIFFUSION.prior_sample(shape=(2, 8, 8, 1), seed=seed).numpy()
+    last = DIFFUSION.p_sample_loop(lambda x, t: 0.5 * x, shape=(2, 8, 8, 1), seed=seed).numpy()
+    np.testing.assert_array_equal(frames[0], images.to_pixels(first))
+    np.testing.assert_allclose(frames[-1], images.to_pixels(last).astype(int), atol=1)
+    with np.load(f"{name}.progressive.npz", allow_pickle=False) as arrays:
+        assert arrays["steps"].tolist() == [0, 2]
+        assert (arrays["xstartpreds"].dtype, arrays["xstartpreds"].shape) == (
+            np.uint8, (2, 2, 8, 8, 1),
+        )  # fmt: skip
+        np.testing.assert_allclose(arrays["xstartpreds"][:, 0], frames[-1].astype(int), atol=1)
+    for path in beside[1::2]:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 50
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"progressive": 5}, r"--progressive=5 is no distance .* 1..4"),
+        ({"progressive": 0}, r"--progressive=0 is no distance"),
+        (
+            {"trajectory": (4,), "overwrite": True},
+            r"--trajectory has 4; each time must lie in -1..3",
+        ),
+        ({"trajectory": (0,)}, r"s.trajectory.png exists; .*--overwrite"),
+    ],
+)
+def test_a_way_that_cannot_be_kept_is_refused_before_anything_is_drawn(drawn, flags, message):
+    with open("s.trajectory.png", "w") as file:
+        file.write("precious")
+    with pytest.raises(ValueError, match=message):
+        write("s.npz", **flags)
+    assert (names(), drawn) == (["s.trajectory.png"], [])

@@ -85,9 +85,11 @@ def test_sampling_uses_the_averaged_weights_unless_told(home):
 def test_ddim_samples_to_a_folder(home):
     result = run(
         "sample", "--workdir=run", "--num_samples=3", "--batch_size=2", "--out=folder",
-        "--sampler=ddim", "--sampling_steps=4", cwd=home,
+        "--sampler=ddim", "--sampling_steps=4", "--progressive=2", "--trajectory=3,1,-1", cwd=home,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    ways = {"folder.progressive.npz", "folder.progressive.png", "folder.trajectory.npz"}
+    assert ways <= {path.name for path in home.iterdir()}
     assert len(list((home / "folder").glob("*.png"))) == 3
 
 
@@ -189,6 +191,7 @@ MISTAKES = [
     ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
     ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
     ("sample", ["--workdir=run", "--out=s.png", "--float32"], "--float32 needs an --out that ends"),
+    ("sample", ["--workdir=run", "--trajectory=12"], "each time must lie in -1..11"),
     ("sample", ["--workdir=run", "--strategy=mirrored"], "'mirrored' needs GPUs"),
     ("interpolate", ["--workdir=run", "--image1=1797"], "Image 1797 does not exist"),
     ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
