@@ -164,7 +164,7 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
     part = {"ema": "ema", "raw": "model"}[weights]
     variables = _by_path(model.trainable_variables)
     _restore(tf.train.Checkpoint(step=step, **{part: variables}), path, whole=False)
-    return config, model, int(step)
+    return config, model, int(step.read_value())
 
 
 def _checkpoint_dir(workdir: str) -> str:

@@ -26,6 +26,11 @@ _SHARED = {
         "where the data are: a folder of images (dataset folder), a TFRecord file or its folder"
         " (lsun), the folder of tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
     ),
+    "deterministic": lambda name: flags.DEFINE_boolean(
+        name,
+        False,
+        "let every operation give the same bits each time, also on GPUs; slower",
+    ),
     "jit_compile": lambda name: flags.DEFINE_enum(
         name,
         "auto",
@@ -48,7 +53,7 @@ _DEFINE_BY_TYPE = {
 
 
 def define_shared_flag(name: str) -> flags.FlagHolder:
-    """Defines a flag that several scripts take: data_dir, jit_compile, overwrite or weights."""
+    """Defines a flag that several scripts take, one of `_SHARED`."""
     holder = _SHARED[name](name)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     return holder

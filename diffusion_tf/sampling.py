@@ -1,18 +1,15 @@
-"""Sampling with a trained network: exactly N samples in shards, with progress, to npz or PNG."""
+"""Sampling with a trained network: exactly N samples in shards, on any number of devices."""
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from diffusion_tf import images
 from diffusion_tf.config import Config
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
-from diffusion_tf.files import replacing
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.random_numbers import fold_in, stream
 
@@ -56,19 +53,16 @@ def sample(
     sample_shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Iterator[np.ndarray]:
     """Draws exactly `num_samples` samples, shard by shard, showing progress.
 
     A sample depends on the seed and on its place in its shard of `batch_size` alone.
 
     Args:
-        model: the network.
-        diffusion: see `get_sampler`.
+        model, diffusion, sample_shape, seed, jit_compile, strategy: see `sample_shards`.
         num_samples: how many in all.
-        batch_size: how many at once.
-        sample_shape: of one sample.
-        seed: of the noise.
-        jit_compile: compile with XLA.
+        batch_size: how many at once on a device.
 
     Yields:
         float32 [n, *sample_shape], not clipped; n is `batch_size` but for the last.
@@ -76,72 +70,128 @@ def sample(
     Raises:
         ValueError: num_samples or batch_size < 1.
     """
+    batch_size, num_shards = split(num_samples, batch_size)
+    rounds = sample_shards(
+        model, diffusion, range(num_shards), num_shards=num_shards, batch_size=batch_size,
+        sample_shape=sample_shape, seed=seed, jit_compile=jit_compile, strategy=strategy,
+    )  # fmt: skip
+    for drawn in rounds:
+        for shard, samples in drawn.items():
+            yield samples[: num_samples - shard * batch_size]
+
+
+def split(num_samples: int, batch_size: int) -> tuple[int, int]:
+    """The shards of a number of samples.
+
+    Returns:
+        Samples in a shard, not more than there are in all, and number of shards. The last shard may
+        hold more samples than are asked for.
+
+    Raises:
+        ValueError: num_samples or batch_size < 1.
+    """
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1.")
-    T = diffusion.num_timesteps
     batch_size = min(batch_size, num_samples)
-    network = denoise_fn(model)
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run_piece(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return diffusion.p_sample_steps(network, x=x, first=first, last=last, seed=seed)
-
-    bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
-    num_shards = -(-num_samples // batch_size)
-    with tqdm(
-        total=num_shards * T,
-        desc="sampling",
-        unit="step",
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-    ) as progress:
-        for shard in range(num_shards):
-            shard_seed = fold_in(stream(seed, "sample"), shard)
-            x = diffusion.prior_sample(shape=[batch_size, *sample_shape], seed=shard_seed)
-            for first, end in zip(bounds[:-1] - 1, bounds[1:], strict=True):
-                x = run_piece(x, tf.constant(first), tf.constant(end), shard_seed)
-                progress.update(int(first - end + 1))
-            yield x.numpy()[: num_samples - shard * batch_size]
+    return batch_size, -(-num_samples // batch_size)
 
 
-def check_output(path: str, *, overwrite: bool = False) -> None:
-    """Makes sure that samples can be written to `path` before hours are spent on them.
-
-    Raises:
-        ValueError: it exists and may not be overwritten.
-    """
-    exists = os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
-    if exists and not overwrite:
-        raise ValueError(f"{path} exists; choose another --out, or add --overwrite.")
+def shard_seed(seed: int, shard: int) -> tf.Tensor:
+    """The seed [2] of all noise of a shard."""
+    return fold_in(stream(seed, "sample"), shard)
 
 
-def save_samples(path: str, batches: Iterator[np.ndarray]) -> int:
-    """Writes samples in [-1, 1] as 8-bit images.
+def sample_shards(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    shards: Sequence[int],
+    *,
+    num_shards: int,
+    batch_size: int,
+    sample_shape: tuple[int, ...],
+    seed: int,
+    jit_compile: bool,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Iterator[dict[int, np.ndarray]]:
+    """Draws whole shards, one on each device at a time, showing progress.
+
+    A shard depends on the seed and its number alone: not on the devices, nor on the shards that are
+    drawn with it.
 
     Args:
-        path: `*.npz` for uint8 [N, H, W, C] under the name `arr_0`, the layout that the
-            evaluators of guided-diffusion and EDM read; `*.png` for one picture of them all; any
-            other name for a folder of PNG files.
-        batches: float [n, H, W, C] each.
+        model: the network, built in the scope of the strategy.
+        diffusion: see `get_sampler`.
+        shards: numbers of the shards to draw.
+        num_shards: how many there are in all; those that are not to be drawn count as done.
+        batch_size: samples in a shard.
+        sample_shape: of one sample.
+        seed: of the noise.
+        jit_compile: compile with XLA.
+        strategy: of this machine's devices; one device if not given.
 
-    Returns:
-        Number of samples written.
+    Yields:
+        The shards that were drawn at the same time: float32 [batch_size, *sample_shape] by number.
     """
-    if not path.endswith((".npz", ".png")):
-        return _save_folder(path, batches)
-    pixels = np.concatenate([images.to_pixels(batch) for batch in batches])
-    if path.endswith(".png"):
-        images.save_png(path, images.show_grid(pixels))
-    else:
-        with replacing(path) as temporary:
-            np.savez(temporary, arr_0=pixels)
-    return len(pixels)
+    strategy = strategy or tf.distribute.get_strategy()
+    num_replicas, T = strategy.num_replicas_in_sync, diffusion.num_timesteps
+    run_piece = _piece_runner(denoise_fn(model), diffusion, strategy, jit_compile)
+    bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
+    done = (num_shards - len(shards)) * batch_size
+    with _progress(num_shards * batch_size, done) as progress:
+        for start in range(0, len(shards), num_replicas):
+            done = progress.n
+            drawn = shards[start : start + num_replicas]
+            seeds = [shard_seed(seed, shard) for shard in drawn]
+            seeds += seeds[-1:] * (num_replicas - len(drawn))  # for devices that would be idle
+            shape = [batch_size, *sample_shape]
+            x = _distribute(strategy, [diffusion.prior_sample(shape=shape, seed=s) for s in seeds])
+            distributed_seeds = _distribute(strategy, seeds)
+            for first, end in zip(bounds[:-1] - 1, bounds[1:], strict=True):
+                x = run_piece(x, tf.constant(first), tf.constant(end), distributed_seeds)
+                share = len(drawn) * batch_size * (T - int(end)) // T
+                progress.update(done + share - progress.n)
+            results = strategy.experimental_local_results(x)[: len(drawn)]
+            yield {shard: result.numpy() for shard, result in zip(drawn, results, strict=True)}
 
 
-def _save_folder(path: str, batches: Iterator[np.ndarray]) -> int:
-    number = 0
-    for batch in batches:
-        for pixels in images.to_pixels(batch):
-            images.save_png(os.path.join(path, f"{number:06d}.png"), pixels)
-            number += 1
-    return number
+def _piece_runner(
+    network: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    diffusion: GaussianDiffusion,
+    strategy: tf.distribute.Strategy,
+    jit_compile: bool,
+) -> Callable:
+    """A function (x, first, last, seed) -> x of some steps; x and seed are one for each replica."""
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def run_replica(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return diffusion.p_sample_steps(network, x=x, first=first, last=last, seed=seed)
+
+    if strategy.num_replicas_in_sync == 1:
+        return run_replica
+
+    @tf.function(autograph=False)
+    def run_replicas(x, first: tf.Tensor, last: tf.Tensor, seed):
+        return strategy.run(run_replica, args=(x, first, last, seed))
+
+    return run_replicas
+
+
+def _distribute(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]):
+    """Gives each replica its value."""
+    if strategy.num_replicas_in_sync == 1:
+        return values[0]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: values[context.replica_id_in_sync_group]
+    )
+
+
+def _progress(num_samples: int, done: int) -> tqdm:
+    """A bar over all samples: those that were there before count, but not for the rate."""
+    return tqdm(
+        total=num_samples,
+        initial=done,
+        desc="sampling",
+        unit="sample",
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+    )

@@ -26,12 +26,12 @@ def main() -> None:
     """Loads, mixes, writes."""
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
 
-    from diffusion_tf import pictures, sampling  # after the flags: TensorFlow takes its time
+    from diffusion_tf import pictures, sample_files, sampling  # after the flags: TensorFlow is slow
     from diffusion_tf.checkpoints import load_model
     from diffusion_tf.datasets import get_images
     from diffusion_tf.devices import use_xla
 
-    sampling.check_output(OUT.value, overwrite=OVERWRITE.value)
+    sample_files.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     x1, x2 = get_images(config, [IMAGE1.value, IMAGE2.value], DATA_DIR.value)[:, None]
     logging.info(

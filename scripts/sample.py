@@ -1,19 +1,38 @@
 """Draws samples from a trained run.
 
 python scripts/sample.py --workdir=runs/digits --num_samples=256 --out=samples.npz
+
+Interrupted in whatever way, it goes on when the same command is given again.
 """
+
+import os
 
 from absl import flags, logging
 
 from diffusion_tf import command_line
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once")
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples, exactly")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once on each device")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
     "out", "samples.npz", "*.npz (uint8 NHWC, arr_0), *.png (one grid), or a folder for PNG files"
+)
+FLOAT32 = flags.DEFINE_boolean(
+    "float32", False, "write float32 in [-1, 1] as the sampler gives them, not uint8; for *.npz"
+)
+PROGRESSIVE = flags.DEFINE_integer(
+    "progressive",
+    None,
+    "of the first --batch_size samples, also keep the predictions of x_0 after every so many steps"
+    " (50 in the paper): NAME.progressive.npz and .png",
+)
+TRAJECTORY = flags.DEFINE_list(
+    "trajectory",
+    [],
+    "of the first --batch_size samples, also keep the images at these times, comma-separated, from"
+    " T-1 (noise) to -1 (sample): NAME.trajectory.npz and .png",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
 SAMPLER = flags.DEFINE_enum(
@@ -22,29 +41,48 @@ SAMPLER = flags.DEFINE_enum(
 SAMPLING_STEPS = flags.DEFINE_integer(
     "sampling_steps", None, "steps, spread over the T of training [all T]"
 )
+STRATEGY = flags.DEFINE_enum(
+    "strategy", "auto", ["auto", "single", "mirrored"], "devices to use; auto: all GPUs"
+)
+DETERMINISTIC = command_line.define_shared_flag("deterministic")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:
     """Loads, draws, writes."""
-    from diffusion_tf import sampling  # after the flags: TensorFlow takes its time
+    if STRATEGY.value == "auto" and "TF_CONFIG" in os.environ:
+        raise ValueError(
+            "TF_CONFIG is set, and one machine draws samples; unset it, or choose"
+            " --strategy=mirrored."
+        )
+    from diffusion_tf import sample_files, sampling  # after the flags: TensorFlow takes its time
     from diffusion_tf.checkpoints import load_model
-    from diffusion_tf.devices import use_xla
+    from diffusion_tf.devices import get_strategy, use_xla
 
-    sampling.check_output(OUT.value, overwrite=OVERWRITE.value)
-    config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
+    sample_files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
+    sampling.split(NUM_SAMPLES.value, BATCH_SIZE.value)
+    strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
+    with strategy.scope():
+        config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
-    batches = sampling.sample(
+    sample_files.write_samples(
+        OUT.value,
         model,
         sampling.get_sampler(config, SAMPLER.value, SAMPLING_STEPS.value),
+        origin={"step": step, "weights": WEIGHTS.value, "sampler": SAMPLER.value},
         num_samples=NUM_SAMPLES.value,
         batch_size=BATCH_SIZE.value,
         sample_shape=config.image_shape,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
+        strategy=strategy,
+        float32=FLOAT32.value,
+        overwrite=OVERWRITE.value,
+        progressive=PROGRESSIVE.value,
+        trajectory=trajectory,
     )
-    number = sampling.save_samples(OUT.value, batches)
-    logging.info("Wrote %d samples to %s.", number, OUT.value)
+    logging.info("Wrote %d samples to %s.", NUM_SAMPLES.value, OUT.value)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,7 @@ WORKDIR = flags.DEFINE_string(
 STRATEGY = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
-DETERMINISTIC = flags.DEFINE_boolean(
-    "deterministic", False, "let every operation give the same bits each time, also on GPUs; slower"
-)
+DETERMINISTIC = command_line.define_shared_flag("deterministic")
 PICTURES = flags.DEFINE_boolean("pictures", True, "draw pictures when the training is over")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")

@@ -73,7 +73,7 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 
 def test_a_run_without_a_checkpoint_is_named(tmp_path):
     claim_workdir(str(tmp_path / "run"), CONFIG)
-    with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
+    with pytest.raises(FileNotFoundError, match="has no checkpoint; train there"):
         load_model(str(tmp_path / "run"))
 
 

@@ -26,7 +26,8 @@ FLOORS = [
         "metrics.fid", "metrics.inception", "metrics",
     ],
     [
-        "command_line", "checkpoints", "run_log", "trainer", "sampling", "pictures", "training",
+        "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
+        "sample_paths", "sample_files", "pictures", "training",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

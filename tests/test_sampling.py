@@ -1,8 +1,8 @@
-"""Exactly N samples, and the files that they go into."""
+"""Exactly N samples, the same in every batch and on any number of devices."""
 
 import numpy as np
 import pytest
-from PIL import Image
+import tensorflow as tf
 
 from diffusion_tf import sampling
 from diffusion_tf.config import get_config
@@ -13,13 +13,18 @@ CONFIG = get_config("digits", ch=32, ch_mult=(2,), attn_resolutions=(), num_diff
 
 @pytest.fixture(scope="module")
 def model():
-    model = get_model(CONFIG)
+    return build(tf.distribute.get_strategy())
+
+
+def build(strategy):
+    with strategy.scope():
+        model = get_model(CONFIG)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
     return model
 
 
-def draw(model, num_samples, batch_size, seed=0, jit_compile=False, **sampler):
+def draw(model, num_samples, batch_size, seed=0, jit_compile=False, strategy=None, **sampler):
     batches = sampling.sample(
         model,
         sampling.get_sampler(CONFIG, **sampler),
@@ -28,8 +33,9 @@ def draw(model, num_samples, batch_size, seed=0, jit_compile=False, **sampler):
         sample_shape=CONFIG.image_shape,
         seed=seed,
         jit_compile=jit_compile,
+        strategy=strategy,
     )
-    return [batch for batch in batches]
+    return list(batches)
 
 
 @pytest.mark.parametrize("num_samples, sizes", [(5, [2, 2, 1]), (4, [2, 2]), (1, [1])])
@@ -74,44 +80,30 @@ def test_nothing_to_do_is_an_error(model, name):
         draw(model, **{"num_samples": 1, "batch_size": 1, name: 0})
 
 
-BATCHES = [np.full((2, 8, 8, 1), -1.0), np.full((1, 8, 8, 1), 1.0)]
-
-
-def test_npz_holds_uint8_under_arr_0(tmp_path):
-    path = str(tmp_path / "s.npz")
-    assert sampling.save_samples(path, iter(BATCHES)) == 3
-    with np.load(path, allow_pickle=False) as arrays:
-        assert arrays.files == ["arr_0"]
-        assert (arrays["arr_0"].dtype, arrays["arr_0"].shape) == (np.uint8, (3, 8, 8, 1))
-        np.testing.assert_array_equal(arrays["arr_0"][:, 0, 0, 0], [0, 0, 255])
-
-
-def test_any_other_name_is_a_folder_of_pngs(tmp_path):
-    assert sampling.save_samples(str(tmp_path / "s"), iter(BATCHES)) == 3
-    names = sorted(p.name for p in (tmp_path / "s").iterdir())
-    assert names == ["000000.png", "000001.png", "000002.png"]
-    with Image.open(tmp_path / "s" / "000002.png") as image:
-        assert (image.size, image.getpixel((0, 0))) == ((8, 8), 255)
-
-
-def test_a_png_shows_them_all(tmp_path):
-    sampling.save_samples(str(tmp_path / "s.png"), iter(BATCHES))
-    with Image.open(tmp_path / "s.png") as image:
-        assert image.size == (2 * 48 + 4, 2 * 48 + 4)
-
-
-def test_what_exists_is_not_overwritten(tmp_path):
-    path = tmp_path / "s.npz"
-    path.write_text("precious")
-    with pytest.raises(ValueError, match=r"s.npz exists; .*--overwrite"):
-        sampling.check_output(str(path))
-    sampling.check_output(str(path), overwrite=True)
-    (tmp_path / "empty").mkdir()
-    sampling.check_output(str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match="exists"):
-        sampling.check_output(str(tmp_path))
-
-
 def test_the_first_samples_are_the_same_in_a_larger_batch(model):
     small, large = draw(model, 2, 2)[0], draw(model, 5, 5)[0]
     np.testing.assert_allclose(small, large[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_several_devices_draw_the_very_same_samples(model, devices):
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
+    one = draw(model, 7, 2)
+    several = draw(build(strategy), 7, 2, strategy=strategy)
+    assert [len(batch) for batch in several] == [2, 2, 2, 1]  # devices without a shard are idle
+    for a, b in zip(one, several, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_shard_does_not_depend_on_those_that_are_drawn_with_it(model):
+    def shards(numbers):
+        rounds = sampling.sample_shards(
+            model, sampling.get_sampler(CONFIG), numbers, num_shards=4, batch_size=2,
+            sample_shape=CONFIG.image_shape, seed=0, jit_compile=False,
+        )  # fmt: skip
+        return {number: samples for drawn in rounds for number, samples in drawn.items()}
+
+    every, some = shards([0, 1, 2, 3]), shards([3, 1])
+    assert list(some) == [3, 1]
+    for number in some:
+        np.testing.assert_array_equal(some[number], every[number])

@@ -1,12 +1,18 @@
 """The scripts as people run them: real processes, real files."""
 
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
-from processes import TINY, run
+from processes import TINY, run, start
 from test_original_runs import CIFAR
+
+from diffusion_tf import sample_files, sampling
+from diffusion_tf.checkpoints import load_model
 
 
 def sentence(result):
@@ -79,10 +85,67 @@ def test_sampling_uses_the_averaged_weights_unless_told(home):
 def test_ddim_samples_to_a_folder(home):
     result = run(
         "sample", "--workdir=run", "--num_samples=3", "--batch_size=2", "--out=folder",
-        "--sampler=ddim", "--sampling_steps=4", cwd=home,
+        "--sampler=ddim", "--sampling_steps=4", "--progressive=2", "--trajectory=3,1,-1", cwd=home,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    ways = {"folder.progressive.npz", "folder.progressive.png", "folder.trajectory.npz"}
+    assert ways <= {path.name for path in home.iterdir()}
     assert len(list((home / "folder").glob("*.png"))) == 3
+
+
+MANY = [
+    "--workdir=run", "--num_samples=121", "--batch_size=2", "--sampling_steps=4",
+    "--jit_compile=off",
+]  # fmt: skip
+
+
+def stop_sampling(home, number, signal_number):
+    """Starts sampling to many.npz, stops it at `number` shards or later; the exit code."""
+    process = start("sample", *MANY, "--out=many.npz", cwd=home, log="sample.log")
+    end = time.monotonic() + 120
+    while len(list(home.glob("many.npz.parts/[0-9]*.npy"))) < number:
+        assert process.poll() is None, (home / "sample.log").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    code = process.wait(60)
+    assert not (home / "many.npz").exists()
+    return code
+
+
+def sample_here(home, out, strategy):
+    """What the script does with `MANY`, in this process."""
+    with strategy.scope():
+        config, model, step = load_model(str(home / "run"))
+    sample_files.write_samples(
+        str(home / out), model, sampling.get_sampler(config, sampling_steps=4),
+        origin={"step": step, "weights": "ema", "sampler": "ancestral"},
+        num_samples=121, batch_size=2, sample_shape=config.image_shape, seed=0,
+        jit_compile=False, strategy=strategy,
+    )  # fmt: skip
+    return (home / out).read_bytes()
+
+
+def test_killed_twice_stopped_once_or_on_two_devices_the_file_is_the_same(home):
+    assert stop_sampling(home, 3, signal.SIGKILL) == -signal.SIGKILL
+    assert stop_sampling(home, 13, signal.SIGKILL) == -signal.SIGKILL
+    assert stop_sampling(home, 23, signal.SIGTERM) == 128 + signal.SIGTERM
+    log = (home / "sample.log").read_text()
+    assert "Resuming: " in log and "Stopped by SIGTERM; " in log and "Traceback" not in log
+    refused = sentence(run("sample", *MANY, "--out=many.npz", "--seed=1", cwd=home))
+    assert "(seed 0 there, 1 here)" in refused
+    result = run("sample", *MANY, "--out=many.npz", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert "sampling: 100%" in result.stderr and "sample/s]" in result.stderr
+    assert not (home / "many.npz.parts").exists()
+
+    resumed = (home / "many.npz").read_bytes()
+    assert resumed == sample_here(home, "one.npz", tf.distribute.get_strategy())
+    assert resumed == sample_here(
+        home, "two.npz", tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    )
+    with np.load(home / "many.npz", allow_pickle=False) as arrays:
+        assert (arrays["arr_0"].dtype, arrays["arr_0"].shape) == (np.uint8, (121, 8, 8, 1))
 
 
 def test_interpolation_between_an_index_and_a_file(home):
@@ -123,10 +186,13 @@ MISTAKES = [
     ("train", ["--config=folder", "--workdir=new"], "folder needs --data_dir"),
     ("train", ["--config=cifar10", "--workdir=new", "--data_dir=."], "holds no prepared CIFAR-10"),
     ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
-    ("sample", ["--workdir=original"], "original has no checkpoint yet"),
+    ("sample", ["--workdir=original"], "original has no checkpoint; train there"),
     ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
     ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
     ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
+    ("sample", ["--workdir=run", "--out=s.png", "--float32"], "--float32 needs an --out that ends"),
+    ("sample", ["--workdir=run", "--trajectory=12"], "each time must lie in -1..11"),
+    ("sample", ["--workdir=run", "--strategy=mirrored"], "'mirrored' needs GPUs"),
     ("interpolate", ["--workdir=run", "--image1=1797"], "Image 1797 does not exist"),
     ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
     ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),

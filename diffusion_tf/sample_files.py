@@ -1,0 +1,157 @@
+"""Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.sample_parts import Parts, beside, kind_of
+from diffusion_tf.sample_paths import check_paths, write_progressive, write_trajectory
+from diffusion_tf.sampling import sample_shards, split
+
+_OUR_IMAGE = re.compile(r"\d{6,}\.png")
+
+
+def write_samples(
+    out: str,
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    *,
+    origin: dict[str, Any],
+    num_samples: int,
+    batch_size: int,
+    sample_shape: tuple[int, ...],
+    seed: int,
+    jit_compile: bool,
+    strategy: tf.distribute.Strategy | None = None,
+    float32: bool = False,
+    overwrite: bool = False,
+    progressive: int | None = None,
+    trajectory: Sequence[int] = (),
+) -> None:
+    """Draws exactly `num_samples` samples into a file, or goes on with those that are missing.
+
+    Finished shards are kept in the folder `OUT.parts` until all are there; memory is that of the
+    shards that are drawn at the same time. What is written does not depend on the number of
+    devices, nor on interruptions.
+
+    Args:
+        out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
+            guided-diffusion and EDM read; `*.png` for one picture of them all; any other name for a
+            folder of PNG files.
+        model, diffusion, sample_shape, seed, jit_compile, strategy: see `sampling.sample_shards`.
+        origin: what else the samples depend on, such as the step of the checkpoint; values of JSON.
+        num_samples: how many in all.
+        batch_size: how many at once on a device.
+        float32: not uint8 but float32 in [-1, 1], as the sampler gives them; for `*.npz`.
+        overwrite: replace what is there, and delete parts of other samples.
+        progressive: of the first shard, also keep the predictions of x_0 after every so many steps,
+            in `NAME.progressive.npz` and a picture, `NAME.progressive.png`.
+        trajectory: of the first shard, also keep the images at these times, from T - 1 (the noise)
+            to -1 (the sample), in `NAME.trajectory.npz` and a picture.
+
+    Raises:
+        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
+            are there; see also `check_output`.
+        OSError: something cannot be written. What is finished is kept.
+        Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
+    """
+    beside_it = [
+        name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
+    ]
+    check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
+    check_paths(diffusion, progressive, trajectory)
+    batch_size, num_shards = split(num_samples, batch_size)
+    description = {
+        **origin,
+        "network_sha256": _digest(model, diffusion),
+        "sampling_steps": diffusion.num_timesteps,
+        "seed": seed,
+        "batch_size": batch_size,
+        "sample_shape": list(sample_shape),
+        "dtype": "float32" if float32 else "uint8",
+        "jit_compile": jit_compile,
+        "progressive": progressive,
+        "trajectory": list(trajectory),
+    }
+    parts = Parts(out, description, overwrite=overwrite)
+    missing = parts.missing(num_shards)
+    if len(missing) < num_shards:
+        there = num_shards - len(missing)
+        logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
+    arguments = {"shape": (batch_size, *sample_shape), "seed": seed, "jit_compile": jit_compile}
+    if progressive:
+        write_progressive(parts.path_beside, model, diffusion, progressive, **arguments)
+    if trajectory:
+        write_trajectory(parts.path_beside, model, diffusion, trajectory, **arguments)
+    rounds = sample_shards(
+        model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
+        sample_shape=sample_shape, seed=seed, jit_compile=jit_compile, strategy=strategy,
+    )  # fmt: skip
+    with StopSignals() as signals:
+        for drawn in rounds:
+            for shard, samples in drawn.items():
+                parts.save(shard, samples)
+            if signals.received:
+                raise Interrupted(
+                    f"Stopped by {signals.received.name}; {len(parts)} of {num_shards} shards are"
+                    f" in {parts.folder}. The same command goes on.",
+                    signals.received,
+                )
+    parts.assemble(num_samples)
+
+
+def check_output(
+    out: str, *, overwrite: bool = False, float32: bool = False, beside_it: Sequence[str] = ()
+) -> None:
+    """Makes sure that samples can be written to `out` before hours are spent on them.
+
+    Args:
+        out, overwrite, float32: see `write_samples`.
+        beside_it: `progressive`, `trajectory`: what else is to be written.
+
+    Raises:
+        ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
+            meant, or the other way round; it holds files of other kinds; float32 for anything but
+            `*.npz`.
+    """
+    path, is_file = Path(out), kind_of(out) != "folder"
+    if path.name in ("", ".."):
+        raise ValueError(f"--out={out} is no name for samples; give a new file or folder.")
+    if path.is_symlink():
+        raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
+    if float32 and kind_of(out) != "npz":
+        raise ValueError(f"--float32 needs an --out that ends with .npz, not {out}.")
+    for name in beside_it:
+        for other in (beside(path, f"{name}.npz"), beside(path, f"{name}.png")):
+            if other.exists() and not overwrite:
+                raise ValueError(f"{other} exists; choose another --out, or add --overwrite.")
+    if path.is_dir():
+        if is_file:
+            raise ValueError(f"{out} is a folder; choose another --out.")
+        foreign = [p.name for p in path.iterdir() if not _OUR_IMAGE.fullmatch(p.name)]
+        if foreign:
+            raise ValueError(
+                f"{out} exists and holds {min(foreign)}, which is no sample; choose another --out."
+            )
+        if not any(path.iterdir()):
+            return
+    elif path.exists() and not is_file:
+        raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")
+
+
+def _digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:
+    """Tells networks and processes apart that have the same names."""
+    digest = hashlib.sha256()
+    for array in [*model.get_weights(), diffusion.betas, diffusion.alphas_cumprod]:
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]

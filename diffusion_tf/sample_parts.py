@@ -1,0 +1,220 @@
+"""Finished shards of samples: kept beside the output, put together when all are there."""
+
+import contextlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from diffusion_tf import images
+from diffusion_tf.files import read_json_object, replacing
+
+DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
+
+
+def kind_of(out: str) -> str:
+    """What a name asks for: npz, png or folder."""
+    return next((kind for kind in ("npz", "png") if out.endswith(f".{kind}")), "folder")
+
+
+def beside(out: str | Path, ending: str) -> Path:
+    """The name of something that goes with an output, `NAME.ending`."""
+    out = Path(out)
+    name = out.stem if kind_of(out.name) != "folder" else out.name
+    return out.with_name(f"{name}.{ending}")
+
+
+class Parts:
+    """The finished shards of an output, in the folder `OUT.parts`.
+
+    Shards are whole: those of the last may be more than are asked for.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(self, out: str, description: dict[str, Any], *, overwrite: bool = False):
+        """Makes the folder, or finds the shards that are there.
+
+        Args:
+            out: what they are to become.
+            description: all that the samples depend on, in values of JSON; `batch_size`,
+                `sample_shape` and `dtype` are those of a shard.
+            overwrite: delete shards of other samples.
+
+        Raises:
+            ValueError: there are shards of other samples, or the folder holds something else.
+            OSError: the folder cannot be made.
+        """
+        self._out = Path(out)
+        self._kind = kind_of(out)
+        self.folder = self._out.with_name(f"{self._out.name}.parts")
+        self._shape = (description["batch_size"], *description["sample_shape"])
+        self._dtype = np.dtype(description["dtype"])
+        if self.folder.exists():
+            self._check(description, overwrite)
+        if not self._description_path.exists():
+            with explained(self.folder), replacing(self._description_path) as temporary:
+                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(list(self.folder.glob("[0-9]*.npy")))
+
+    def missing(self, num_shards: int) -> list[int]:
+        """Numbers of the shards that are still to be drawn, also those that are damaged."""
+        return [shard for shard in range(num_shards) if self._load(shard) is None]
+
+    def save(self, shard: int, samples: np.ndarray) -> None:
+        """Keeps a shard.
+
+        Args:
+            shard: its number.
+            samples: float [B, H, W, C] in [-1, 1].
+
+        Raises:
+            OSError: it cannot be written. Those before it are as they were.
+        """
+        array = images.to_pixels(samples) if self._dtype == np.uint8 else samples
+        path = self._path(shard)
+        with explained(path), replacing(path) as temporary:
+            np.save(temporary, array.astype(self._dtype, copy=False), allow_pickle=False)
+
+    def assemble(self, num_samples: int) -> None:
+        """Puts the shards together to exactly `num_samples` samples, and deletes them.
+
+        Raises:
+            OSError: the output cannot be written. It is as it was, and so are the shards.
+        """
+        size = self._shape[0]
+        shards = (
+            self._load(start // size)[: num_samples - start]
+            for start in range(0, num_samples, size)
+        )
+        with explained(self._out):
+            if self._kind == "npz":
+                save_npz(self._out, shards, (num_samples, *self._shape[1:]), self._dtype)
+            elif self._kind == "png":
+                images.save_png(self._out, images.show_grid(np.concatenate(list(shards))))
+            else:
+                self._save_folder(shards)
+        for path in self.folder.glob("beside.*"):
+            path.replace(beside(self._out, path.name.removeprefix("beside.")))
+        self._delete()
+
+    def path_beside(self, ending: str) -> Path:
+        """Where something is kept that `assemble` is to put beside the output, as `beside` says."""
+        return self.folder / f"beside.{ending}"
+
+    @property
+    def _description_path(self) -> Path:
+        return self.folder / DESCRIPTION
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / f"{shard:06d}.npy"
+
+    def _check(self, description: dict[str, Any], overwrite: bool) -> None:
+        """Makes sure that the parts that are there can be used, or deletes them."""
+        if not self._description_path.exists():
+            if any(not path.name.startswith(".") for path in self.folder.iterdir()):
+                raise ValueError(
+                    f"{self.folder} holds something else than parts of samples; choose another"
+                    " --out."
+                )
+            return
+        there = read_json_object(self._description_path)
+        differences = "; ".join(
+            f"{key} {there.get(key)} there, {description.get(key)} here"
+            for key in {**there, **description}
+            if there.get(key) != description.get(key)
+        )
+        if differences and not overwrite:
+            raise ValueError(
+                f"{self.folder} holds unfinished samples of another command ({differences}); finish"
+                " them with that command, choose another --out, or add --overwrite."
+            )
+        if differences:
+            self._delete()
+
+    def _load(self, shard: int) -> np.ndarray | None:
+        """A shard, read from the disk as it is used; None if it is not there, or damaged."""
+        path = self._path(shard)
+        if not path.exists():
+            return None
+        try:
+            samples = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            logging.warning("%s is damaged (%s); it is drawn again.", path, error)
+            return None
+        if (samples.shape, samples.dtype) != (self._shape, self._dtype):
+            logging.warning("%s is of another shape; it is drawn again.", path)
+            return None
+        return samples
+
+    def _save_folder(self, shards: Iterator[np.ndarray]) -> None:
+        """Writes PNG files where nobody looks, and renames their folder when all are there."""
+        folder = self.folder / "images"
+        if folder.exists():
+            shutil.rmtree(folder)
+        number = 0
+        for shard in shards:
+            for pixels in shard:
+                images.save_png(folder / f"{number:06d}.png", pixels)
+                number += 1
+        if self._out.exists():
+            shutil.rmtree(self._out)  # `check_output` has seen to it that all in it are samples
+        folder.rename(self._out)
+
+    def _delete(self) -> None:
+        """Deletes the parts; the description goes last, so that this, too, can be interrupted."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != self._description_path:
+                path.unlink()
+        shutil.rmtree(self.folder)
+
+
+def save_npz(
+    path: str | Path, shards: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype
+) -> None:
+    """Writes one array, `arr_0`, that need never be in memory as a whole.
+
+    The same array makes the same bytes, whenever it is written.
+
+    Args:
+        path: of the file.
+        shards: its parts along the first axis.
+        shape, dtype: of the whole array.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        member = zipfile.ZipInfo("arr_0.npy")  # dated 1980
+        with archive.open(member, "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for shard in shards:
+                file.write(shard.tobytes())
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Adds to the system's error what to do.
+
+    Raises:
+        OSError: instead of the one that the block raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}); make room, or choose another"
+            " --out. What is finished is kept."
+        ) from error

@@ -1,0 +1,403 @@
+"""The files that samples go into: whole, the same whatever happened on the way, or as they were."""
+
+import json
+import os
+import signal
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_tf import images, sample_files, sample_parts, sampling
+from diffusion_tf.config import get_config
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.interruption import Interrupted
+
+
+class Network:
+    """What is needed of a network."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, inputs, training):
+        assert not training
+        return self.weight * inputs[0]
+
+    def get_weights(self):
+        return [np.float32(self.weight)]
+
+
+MODEL = Network(0.5)
+DIFFUSION = get_diffusion(get_config("digits", num_diffusion_timesteps=4))
+FLAGS = {
+    "origin": {"step": 5, "weights": "ema"},
+    "num_samples": 7,
+    "batch_size": 2,
+    "sample_shape": (8, 8, 1),
+    "seed": 0,
+    "jit_compile": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch, tmp_path):
+    """Replaces drawing, two shards at a time; the list of shards that were drawn."""
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+
+    def sample_shards(_model, _diffusion, shards, *, batch_size, sample_shape, seed, **_):
+        for start in range(0, len(shards), 2):
+            drawn.extend(shards[start : start + 2])
+            yield {
+                shard: np.random.default_rng([seed, shard]).uniform(
+                    -1.2, 1.2, (batch_size, *sample_shape)
+                ).astype(np.float32)
+                for shard in shards[start : start + 2]
+            }  # fmt: skip
+
+    monkeypatch.setattr(sample_files, "sample_shards", sample_shards)
+    return drawn
+
+
+def write(out, **flags):
+    sample_files.write_samples(out, MODEL, DIFFUSION, **{**FLAGS, **flags})
+
+
+def interrupt(monkeypatch, out, after, **flags):
+    """Lets a run fail while it saves shard `after`, as if the machine had."""
+    save = sample_parts.Parts.save
+
+    def failing(self, shard, samples):
+        if shard == after:
+            raise RuntimeError("lightning")
+        save(self, shard, samples)
+
+    with monkeypatch.context() as context:
+        context.setattr(sample_parts.Parts, "save", failing)
+        with pytest.raises(RuntimeError, match="lightning"):
+            write(out, **flags)
+
+
+def load(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays.files == ["arr_0"]
+        return arrays["arr_0"]
+
+
+def names(folder="."):
+    return sorted(os.listdir(folder))
+
+
+def test_npz_holds_uint8_under_arr_0(tmp_path):
+    write("s.npz")
+    samples = load("s.npz")
+    assert (samples.dtype, samples.shape) == (np.uint8, (7, 8, 8, 1))
+    assert samples.min() == 0 and samples.max() == 255
+    assert names() == ["s.npz"]
+    with zipfile.ZipFile("s.npz") as archive:
+        assert archive.testzip() is None
+        assert archive.getinfo("arr_0.npy").date_time == (1980, 1, 1, 0, 0, 0)  # never now
+        np.savez(tmp_path / "by_numpy.npz", arr_0=samples)
+        with zipfile.ZipFile("by_numpy.npz") as by_numpy:
+            assert archive.read("arr_0.npy") == by_numpy.read("arr_0.npy")
+
+
+def test_float32_is_what_the_sampler_gave():
+    write("s.npz", float32=True)
+    samples = load("s.npz")
+    assert (samples.dtype, samples.shape) == (np.float32, (7, 8, 8, 1))
+    assert samples.min() < -1 and samples.max() > 1  # not clipped
+    write("u.npz")
+    np.testing.assert_array_equal(images.to_pixels(samples), load("u.npz"))
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 7, 8])
+def test_exactly_as_many_as_asked_for(num_samples):
+    write("s.npz", num_samples=num_samples)
+    write("s", num_samples=num_samples)
+    assert len(load("s.npz")) == num_samples
+    assert names("s") == [f"{i:06d}.png" for i in range(num_samples)]
+
+
+def test_any_other_name_is_a_folder_of_pngs():
+    os.mkdir("s")  # an empty folder may be there
+    write("s")
+    write("s.npz")
+    for i, pixels in enumerate(load("s.npz")):
+        with Image.open(f"s/{i:06d}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), pixels[..., 0])
+    assert names() == ["s", "s.npz"]
+
+
+def test_a_png_shows_them_all():
+    write("s.png", num_samples=3)
+    with Image.open("s.png") as image:
+        assert image.size == (2 * 48 + 4, 2 * 48 + 4)
+    assert names() == ["s.png"]
+
+
+@pytest.mark.parametrize("out", ["s.npz", "s.png", "s"])
+def test_an_interrupted_run_goes_on_and_writes_the_same(monkeypatch, drawn, out):
+    write(f"whole{out[1:]}")
+    drawn.clear()
+    interrupt(monkeypatch, out, after=1)
+    assert names() == [f"{out}.parts", f"whole{out[1:]}"]  # no output before all are there
+    assert names(f"{out}.parts") == ["000000.npy", "samples.json"]
+    interrupt(monkeypatch, out, after=3)
+    write(out)
+    assert drawn == [0, 1, 1, 2, 3, 3]
+    if out == "s":
+        assert names("s") == names("whole")
+        pairs = [(f"s/{name}", f"whole/{name}") for name in names("s")]
+    else:
+        pairs = [(out, f"whole{out[1:]}")]
+    for a, b in pairs:
+        with open(a, "rb") as one, open(b, "rb") as other:
+            assert one.read() == other.read()
+    assert names() == sorted([out, f"whole{out[1:]}"])
+
+
+def test_a_run_may_go_on_to_more_or_fewer_samples(monkeypatch, drawn):
+    interrupt(monkeypatch, "s.npz", after=3)
+    write("s.npz", num_samples=11)
+    assert drawn == [0, 1, 2, 3, 3, 4, 5]
+    write("whole.npz", num_samples=11)
+    np.testing.assert_array_equal(load("s.npz"), load("whole.npz"))
+    interrupt(monkeypatch, "few.npz", after=3)
+    write("few.npz", num_samples=3)
+    np.testing.assert_array_equal(load("few.npz"), load("whole.npz")[:3])
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an array", None])
+def test_a_damaged_shard_is_drawn_again(monkeypatch, drawn, caplog, damage):
+    interrupt(monkeypatch, "s.npz", after=3)
+    with open("s.npz.parts/000001.npy", "r+b") as file:
+        file.truncate(150 if damage is None else 0)
+        file.write(damage or b"")
+    drawn.clear()
+    write("s.npz")
+    assert drawn == [1, 3]
+    assert "000001.npy is damaged" in caplog.text
+    write("whole.npz")
+    np.testing.assert_array_equal(load("s.npz"), load("whole.npz"))
+
+
+def test_a_signal_stops_after_the_shards_at_hand(monkeypatch, drawn):
+    save = sample_parts.Parts.save
+
+    def save_and_stop(self, shard, samples):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(self, shard, samples)
+
+    with monkeypatch.context() as context:
+        context.setattr(sample_parts.Parts, "save", save_and_stop)
+        # Two signals act at once; the second shard is saved before anybody asks.
+        context.setattr(os, "kill", _once(os.kill))
+        with pytest.raises(
+            Interrupted, match=r"Stopped by SIGTERM; 2 of 4 shards are in s.npz.parts"
+        ) as caught:
+            write("s.npz")
+    assert caught.value.exit_code == 143
+    write("s.npz")
+    assert drawn == [0, 1, 2, 3]
+
+
+def _once(function):
+    calls = []
+    return lambda *arguments: calls.append(1) or (len(calls) == 1 and function(*arguments))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"seed": 1}, r"\(seed 0 there, 1 here\)"),
+        ({"batch_size": 3}, r"\(batch_size 2 there, 3 here\)"),
+        ({"float32": True}, r"\(dtype uint8 there, float32 here\)"),
+        ({"trajectory": (3, -1)}, r"\(trajectory \[\] there, \[3, -1\] here\)"),
+        ({"jit_compile": True}, r"\(jit_compile False there, True here\)"),
+        ({"origin": {"step": 6, "weights": "ema"}}, r"\(step 5 there, 6 here\)"),
+        (
+            {"origin": {"step": 5, "weights": "raw"}, "seed": 2},
+            r"weights ema there, raw here; seed",
+        ),
+    ],
+)
+def test_parts_of_another_command_are_refused_by_name_of_what_differs(
+    monkeypatch, drawn, change, message
+):
+    interrupt(monkeypatch, "s.npz", after=3)
+    drawn.clear()
+    with pytest.raises(ValueError, match=rf"s.npz.parts holds .*{message}.*--overwrite"):
+        write("s.npz", **change)
+    assert drawn == [] and len(names("s.npz.parts")) == 4
+    write("s.npz", overwrite=True, **change)
+    assert drawn[0] == 0
+    write("whole.npz", **change)
+    np.testing.assert_array_equal(load("s.npz"), load("whole.npz"))
+
+
+def test_another_network_or_process_of_the_same_name_is_noticed(monkeypatch):
+    interrupt(monkeypatch, "s.npz", after=3)
+    with pytest.raises(ValueError, match="network_sha256 .* there"):
+        sample_files.write_samples("s.npz", Network(0.25), DIFFUSION, **FLAGS)
+    longer = get_diffusion(get_config("digits", num_diffusion_timesteps=5))
+    with pytest.raises(ValueError, match="sampling_steps 4 there, 5 here"):
+        sample_files.write_samples("s.npz", MODEL, longer, **FLAGS)
+
+
+def test_the_same_command_with_overwrite_goes_on_too(monkeypatch, drawn):
+    write("s.npz", seed=1)
+    interrupt(monkeypatch, "s.npz", after=3, overwrite=True)
+    np.testing.assert_array_equal(load("s.npz").shape, (7, 8, 8, 1))  # the old one is still there
+    drawn.clear()
+    write("s.npz", overwrite=True)
+    assert drawn == [3]
+    write("whole.npz")
+    np.testing.assert_array_equal(load("s.npz"), load("whole.npz"))
+
+
+def test_what_exists_is_not_overwritten(drawn):
+    with open("s.npz", "w") as file:
+        file.write("precious")
+    with pytest.raises(ValueError, match=r"s.npz exists; .*--overwrite"):
+        write("s.npz")
+    assert (names(), drawn) == (["s.npz"], [])
+    write("s.npz", overwrite=True)
+    assert len(load("s.npz")) == 7
+
+
+def test_a_folder_of_samples_is_replaced_as_a_whole():
+    write("s", num_samples=9)
+    with pytest.raises(ValueError, match=r"s exists; .*--overwrite"):
+        write("s")
+    write("s", overwrite=True)
+    assert len(names("s")) == 7
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "out, flags, message",
+    [
+        ("mine", {}, "mine exists and holds letter.txt, which is no sample"),
+        ("mine/letter.txt", {}, "is a file; choose another --out, for a folder"),
+        ("folder.npz", {}, "folder.npz is a folder"),
+        (".", {}, "is no name for samples"),
+        ("link", {}, "link is a link; give what it leads to"),
+        ("s.png", {"float32": True}, "--float32 needs an --out that ends with .npz, not s.png"),
+        ("s", {"num_samples": 0}, "num_samples is 0"),
+        ("t", {}, "t.parts holds something else"),
+    ],
+)
+def test_nothing_of_others_is_touched(drawn, tmp_path, out, flags, message, overwrite):
+    for folder in ("mine", "folder.npz", "t.parts"):
+        os.mkdir(folder)
+    for path in ("mine/letter.txt", "t.parts/letter.txt"):
+        (tmp_path / path).write_text("precious")
+    (tmp_path / "link").symlink_to("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=message):
+        write(out, overwrite=overwrite, **flags)
+    assert sorted(tmp_path.rglob("*")) == before and drawn == []
+
+
+def test_an_output_that_cannot_be_written_stays_and_so_do_the_shards(monkeypatch, drawn):
+    write("s.npz", seed=1)
+    before = load("s.npz")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(np.lib.format, "write_array_header_1_0", full)
+        with pytest.raises(
+            OSError, match="s.npz could not be written .No space left on device.; m"
+        ):
+            write("s.npz", overwrite=True)
+    np.testing.assert_array_equal(load("s.npz"), before)
+    assert names() == ["s.npz", "s.npz.parts"]
+    drawn.clear()
+    write("s.npz", overwrite=True)
+    assert drawn == []
+
+
+def test_parts_say_what_they_are_of(monkeypatch):
+    interrupt(monkeypatch, "s.npz", after=1)
+    with open("s.npz.parts/samples.json") as file:
+        description = json.load(file)
+    assert set(description) == {
+        "step", "weights", "network_sha256", "sampling_steps", "seed", "batch_size",
+        "sample_shape", "dtype", "jit_compile", "progressive", "trajectory",
+    }  # fmt: skip
+
+
+def test_a_removal_that_was_interrupted_is_no_obstacle(monkeypatch):
+    write("s.npz")
+    os.mkdir("s.npz.parts")  # as a kill between the last two deletions leaves it
+    write("s.npz", overwrite=True)
+    assert names() == ["s.npz"]
+
+
+def test_memory_does_not_grow_with_the_number_of_samples():
+    peaks = {}
+    for num_samples in (500, 5000):  # uint8: 1.5 MB, 15 MB
+        tracemalloc.start()
+        write(
+            f"{num_samples}.npz", num_samples=num_samples, batch_size=25, sample_shape=(32, 32, 3)
+        )
+        peaks[num_samples] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[5000] < 1.2 * peaks[500] + 100_000
+    assert peaks[5000] < 5000 * 32 * 32 * 3 / 3
+
+
+@pytest.mark.parametrize("out, name", [("s.npz", "s"), ("s.v2", "s.v2")])
+def test_the_way_to_the_first_shard_goes_beside_it(monkeypatch, out, name):
+    ways = {"progressive": 2, "trajectory": (-1, 3, 1)}
+    interrupt(monkeypatch, out, after=1, **ways)
+    assert names() == [f"{out}.parts"]
+    write(out, **ways)
+    beside = [
+        f"{name}.{way}.{kind}" for way in ("progressive", "trajectory") for kind in ("npz", "png")
+    ]
+    assert names() == sorted([out, *beside])
+    with np.load(f"{name}.trajectory.npz", allow_pickle=False) as arrays:
+        assert arrays["times"].tolist() == [3, 1, -1]
+        frames = arrays["images"]
+    assert (frames.dtype, frames.shape) == (np.uint8, (3, 2, 8, 8, 1))
+    seed = sampling.shard_seed(0, 0)
+    first = DIFFUSION.prior_sample(shape=(2, 8, 8, 1), seed=seed).numpy()
+    last = DIFFUSION.p_sample_loop(lambda x, t: 0.5 * x, shape=(2, 8, 8, 1), seed=seed).numpy()
+    np.testing.assert_array_equal(frames[0], images.to_pixels(first))
+    np.testing.assert_allclose(frames[-1], images.to_pixels(last).astype(int), atol=1)
+    with np.load(f"{name}.progressive.npz", allow_pickle=False) as arrays:
+        assert arrays["steps"].tolist() == [0, 2]
+        assert (arrays["xstartpreds"].dtype, arrays["xstartpreds"].shape) == (
+            np.uint8, (2, 2, 8, 8, 1),
+        )  # fmt: skip
+        np.testing.assert_allclose(arrays["xstartpreds"][:, 0], frames[-1].astype(int), atol=1)
+    for path in beside[1::2]:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 50
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"progressive": 5}, r"--progressive=5 is no distance .* 1..4"),
+        ({"progressive": 0}, r"--progressive=0 is no distance"),
+        (
+            {"trajectory": (4,), "overwrite": True},
+            r"--trajectory has 4; each time must lie in -1..3",
+        ),
+        ({"trajectory": (0,)}, r"s.trajectory.png exists; .*--overwrite"),
+    ],
+)
+def test_a_way_that_cannot_be_kept_is_refused_before_anything_is_drawn(drawn, flags, message):
+    with open("s.trajectory.png", "w") as file:
+        file.write("precious")
+    with pytest.raises(ValueError, match=message):
+        write("s.npz", **flags)
+    assert (names(), drawn) == (["s.trajectory.png"], [])
