@@ -23,9 +23,9 @@ PAPER = {
     "beta_start": 0.0001, "beta_end": 0.02, "model_mean_type": "eps", "loss_type": "mse",
     "num_res_blocks": 2, "attn_resolutions": (16,), "resamp_with_conv": True, "block_size": 1,
     "optimizer": "adam", "warmup": 5000, "grad_clip": 1.0, "ema_decay": 0.9999, "seed": 0,
-    "dtype": "float32", "accumulation_steps": 1, "warm_start": "", "unreadable": "refuse", "max_images": 0,
-    "log_steps": 100, "steps_per_call": 100, "checkpoint_steps": 10000, "checkpoint_minutes": 27,
-    "keep_checkpoints": 2, "grid_steps": 10000,
+    "dtype": "float32", "accumulation_steps": 1, "warm_start": "", "unreadable": "refuse",
+    "max_images": 0, "log_steps": 100, "steps_per_call": 100, "checkpoint_steps": 10000,
+    "checkpoint_minutes": 27, "keep_checkpoints": 2, "grid_steps": 10000,
 }  # fmt: skip
 SMALL = {"model_var_type": "fixedlarge", "ch": 128, "ch_mult": (1, 2, 2, 2), "dropout": 0.1}
 LARGE = {
