@@ -63,6 +63,7 @@ def weights(folder):
     return int(replicas), arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
 def test_two_replicas_give_the_weights_of_one(folders, name):
     (one, single), (two, others) = weights(folders["single"]), weights(folders[name])
@@ -71,6 +72,7 @@ def test_two_replicas_give_the_weights_of_one(folders, name):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_reduced_once_a_step(folders):
     names = (folders["multi_worker"] / "all_reduces.txt").read_text().split()
     gradient = [name for name in names if "adam" in name]
@@ -78,6 +80,7 @@ def test_the_gradient_is_reduced_once_a_step(folders):
     assert len(names) == 2  # and loss and norm together, to be logged
 
 
+@pytest.mark.slow
 def test_only_the_chief_writes(folders):
     folder = folders["multi_worker"] / "run"
     assert len(list((folder / "tensorboard").iterdir())) == 1

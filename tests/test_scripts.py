@@ -52,14 +52,19 @@ def test_training_leaves_a_workdir_that_explains_itself(home):
 
 
 def test_a_run_goes_on_where_it_was(home):
-    result = run("train", "--workdir=run", "--steps=5", "--jit_compile=off", cwd=home)
+    result = run(
+        "train", "--workdir=run", "--steps=5", "--jit_compile=off", "--nopictures", cwd=home
+    )
     assert result.returncode == 0, result.stderr
     assert "Resuming from step 3" in result.stderr
     assert (home / "run" / "checkpoints" / "ckpt-5.index").exists()
 
 
 def test_a_run_starts_from_the_config_of_another(home):
-    result = run("train", "--config=run", "--workdir=again", "--steps=1", "--seed=7", cwd=home)
+    result = run(
+        "train", "--config=run", "--workdir=again", "--steps=1", "--seed=7", "--jit_compile=off",
+        "--nopictures", cwd=home,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert (home / "again" / "checkpoints" / "ckpt-1.index").exists()
     first, again = (
@@ -72,7 +77,10 @@ def test_sampling_uses_the_averaged_weights_unless_told(home):
     samples = {}
     for name, flags in (("default", []), ("ema", ["--weights=ema"]), ("raw", ["--weights=raw"])):
         out = f"{name}.npz"
-        result = run("sample", "--workdir=run", "--num_samples=3", f"--out={out}", *flags, cwd=home)
+        result = run(
+            "sample", "--workdir=run", "--num_samples=3", f"--out={out}", "--jit_compile=off",
+            *flags, cwd=home,
+        )  # fmt: skip
         assert result.returncode == 0, result.stderr
         assert f"{flags[0][10:] if flags else 'ema'} weights of step" in result.stderr
         with np.load(home / out, allow_pickle=False) as arrays:

@@ -1,6 +1,7 @@
 """The training step against the original's, on one replica and on several."""
 
 import dataclasses
+import functools
 
 import golden_arrays as golden
 import keras
@@ -47,6 +48,7 @@ class SquaredError:
         return tf.square(denoise_fn(x_start, t) - noise)
 
 
+@functools.cache  # strategies of one process must not mix up their collective operations
 def replicas(number):
     if number == 1:
         return tf.distribute.get_strategy()
@@ -272,7 +274,6 @@ def test_parts_of_a_batch_get_different_dropout():
     assert loss(8) != loss(1)  # eight equal examples, each with a mask of its own in both
 
 
-# Four as elsewhere here: TensorFlow allows collective operations of one size in a process.
 @pytest.mark.parametrize("num_replicas", [1, 4])
 def test_float16_skips_an_update_that_overflows_anywhere(num_replicas):
     trainer = small_trainer(num_replicas, dtype="mixed_float16", warmup=0)
