@@ -11,7 +11,7 @@ from diffusion_tf.trainer import Trainer
 CONFIG = get_config("digits", ch=32, ch_mult=(2,), attn_resolutions=())
 
 
-def save_checkpoint(workdir, trainer, keep=2):
+def save_checkpoint(workdir, trainer, keep=2, read_only=False):
     claim_workdir(str(workdir), trainer.config)
     checkpoints = Checkpoints(
         str(workdir),
@@ -20,6 +20,7 @@ def save_checkpoint(workdir, trainer, keep=2):
         optimizer=trainer.optimizer,
         step=trainer.step,
         keep=keep,
+        read_only=read_only,
     )
     checkpoints.save()
     return checkpoints
@@ -54,6 +55,12 @@ def test_every_weight_is_in_the_checkpoint(tmp_path, trainer):
             sizes[part] += int(np.prod(shape))
     params = trainer.model.count_params()
     assert sizes == {"model": params, "ema": params, "optimizer": 2 * params + 1}  # + iteration
+
+
+def test_machines_that_are_not_the_chief_read_and_do_not_write(tmp_path, trainer):
+    other = save_checkpoint(tmp_path / "other", trainer, read_only=True)
+    assert other.latest is None
+    assert {p.name for p in (tmp_path / "other").iterdir()} == {"config.json"}
 
 
 def test_old_checkpoints_go(tmp_path, trainer):

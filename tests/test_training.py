@@ -110,6 +110,18 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert saved_steps(tmp_path / "run") == []
 
 
+def test_steps_are_logged_for_good_before_a_checkpoint_follows_on_them(tmp_path, monkeypatch):
+    logged, save = [], Checkpoints.save
+
+    def look_and_save(checkpoints):
+        logged.append(load_losses(str(tmp_path / "run"))[0].tolist())
+        save(checkpoints)
+
+    monkeypatch.setattr(Checkpoints, "save", look_and_save)
+    run(tmp_path / "run", steps=2, checkpoint_steps=1)
+    assert logged == [[0], [0, 1]]
+
+
 def test_checkpoints_by_steps(tmp_path):
     run(tmp_path / "run", steps=9, checkpoint_steps=4, checkpoint_minutes=0, keep_checkpoints=9)
     assert saved_steps(tmp_path / "run") == [4, 8, 9]
