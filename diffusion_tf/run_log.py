@@ -14,7 +14,8 @@ from diffusion_tf.config import Config
 class RunLog:
     """Writes a run's curves and grids to TensorBoard, and shows its progress.
 
-    Use it as a context manager. On machines that are not the chief it is silent.
+    What it has written outlives the process: leaving a writer's `as_default` flushes it. Use it as
+    a context manager. On machines that are not the chief it is silent.
     """
 
     def __init__(self, workdir: str, config: Config, *, first_step: int, silent: bool = False):
@@ -75,10 +76,6 @@ class RunLog:
         """Logs a picture of samples, uint8 [H, W, C]."""
         with self._writer.as_default():
             tf.summary.image("samples/ema", grid[None], step=step)
-
-    def flush(self) -> None:
-        """Makes sure that what was logged outlives the process."""
-        self._writer.flush()
 
 
 def events_dir(workdir: str) -> str:

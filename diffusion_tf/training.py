@@ -156,7 +156,6 @@ class _Loop:
         rms = root_mean_square(self.trainer.model.trainable_variables)
         if not np.isfinite(rms):
             raise self._not_finite(f"The weights are {rms} on average", self.step)
-        self.log.flush()  # first: nothing that a checkpoint goes on from may be missing
         self.checkpoints.save()
         self.saved_at = time.monotonic()
 
