@@ -125,8 +125,8 @@ def load_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
         ) from None
     if pixels.shape[:2] != shape[:2]:
         raise ValueError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels; the model works on"
-            f" {shape[1]}x{shape[0]}: crop and resize it first."
+            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
+            f" {shape[1]}x{shape[0]}; crop and resize it first."
         )
     return pixels.reshape(shape)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 # Streams of one seed, so that no two uses of randomness share numbers.
-STREAMS = ("data_order", "train", "dropout", "sample", "pictures")
+STREAMS = ("data_order", "train", "dropout", "sample", "pictures", "likelihood")
 
 
 def stream(seed: int, name: str) -> tf.Tensor:

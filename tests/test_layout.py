@@ -16,7 +16,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
-        "images", "devices", "optimizers", "interruption", "tfrecords",
+        "images", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
@@ -28,6 +28,8 @@ FLOORS = [
     [
         "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training",
+        "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
+        "evaluation.features", "evaluation.quality",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
