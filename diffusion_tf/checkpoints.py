@@ -141,12 +141,21 @@ class Checkpoints:
         return int(self._step.read_value())
 
 
-def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Model, int]:
-    """Loads the newest checkpoint of a workdir.
+def newest_step(workdir: str) -> int:
+    """The step of the newest checkpoint of a workdir, 0 if there is none."""
+    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
+    return int(path.rsplit("-", 1)[1]) if path else 0
+
+
+def load_model(
+    workdir: str, *, weights: str = "ema", step: int | None = None
+) -> tuple[Config, keras.Model, int]:
+    """Loads a checkpoint of a workdir.
 
     Args:
         workdir: of a run.
         weights: `ema` the averaged ones, `raw` those that the optimizer moves.
+        step: of the checkpoint; the newest if not given.
 
     Returns:
         The run's config, its network, and the step of the checkpoint.
@@ -158,13 +167,13 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
     if weights not in WEIGHTS:
         raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
     config = load_config(workdir)
-    path = _newest(workdir)
+    path = _newest(workdir) if step is None else _of_step(workdir, step)
     model = get_model(config)
-    step = tf.Variable(0, dtype=tf.int64)
+    reached = tf.Variable(0, dtype=tf.int64)
     part = {"ema": "ema", "raw": "model"}[weights]
     variables = _by_path(model.trainable_variables)
-    _restore(tf.train.Checkpoint(step=step, **{part: variables}), path, whole=False)
-    return config, model, int(step.read_value())
+    _restore(tf.train.Checkpoint(step=reached, **{part: variables}), path, whole=False)
+    return config, model, int(reached.read_value())
 
 
 def _checkpoint_dir(workdir: str) -> str:
@@ -179,6 +188,18 @@ def _newest(workdir: str) -> str:
             " one."
         )
     return path
+
+
+def _of_step(workdir: str, step: int) -> str:
+    state = tf.train.get_checkpoint_state(_checkpoint_dir(workdir))
+    paths = state.all_model_checkpoint_paths if state else []
+    for path in paths:
+        if path.endswith(f"-{step}"):
+            return path
+    there = ", ".join(path.rsplit("-", 1)[1] for path in paths) or "none"
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoint of step {step} (there: {there}); choose one of these."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,8 @@ FLOORS = [
         "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training",
         "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
-        "evaluation.features", "evaluation.quality",
+        "evaluation.features", "evaluation.quality", "evaluation.request", "evaluation.results",
+        "evaluation.measuring", "evaluation.illustrations", "evaluation.run", "evaluation.watch",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

@@ -7,8 +7,8 @@ from diffusion_tf.datasets import splits_of
 from diffusion_tf.evaluation.features import FEATURES
 
 METRICS = ("bpd", "fid", "is", "rate_distortion")
-OF_IMAGES = ("fid", "is")  # those that need no model
-DEFAULT_NUM_SAMPLES = 50_000  # the paper's
+NEED_FEATURES = ("fid", "is")  # of samples; no model
+NEED_LIKELIHOOD = ("bpd", "rate_distortion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,7 @@ class Request:
     Attributes:
         metrics: some of `METRICS`; empty for all that the features allow.
         splits: some of train and test; empty for all that the data set has.
-        num_samples: how many to draw; 0 for 50,000, or for as many as there are training images if
-            these are fewer.
+        num_samples: how many to draw; 0 for as many as there are training images, 50,000 at most.
         num_images: use only so many real images of each split, the first ones; 0 for all.
         batch_size: images at once on each device.
         seed: of all noise.
@@ -61,11 +60,11 @@ class Request:
             raise ValueError(
                 f"Unknown features {self.features!r}; choose auto, {' or '.join(FEATURES)}."
             )
-        for name, least in (("num_samples", 0), ("num_images", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if self.num_samples == 1 or self.num_images == 1:
-            raise ValueError("One image has no covariance; give --num_samples and --num_images >1.")
+        for name in ("num_samples", "num_images"):
+            if getattr(self, name) < 0 or getattr(self, name) == 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 2 or more, or 0.")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1.")
 
     def chosen_features(self, config: Config) -> str:
         """What images of a config's data set are compared by."""
@@ -84,7 +83,7 @@ class Request:
         possible = tuple(
             metric
             for metric in METRICS
-            if (has_model or metric in OF_IMAGES) and (has_classes or metric != "is")
+            if (has_model or metric in NEED_FEATURES) and (has_classes or metric != "is")
         )
         for metric in self.metrics:
             if metric not in possible and metric == "is":

@@ -1,10 +1,11 @@
 """metrics.json: what was measured and all that a reader needs to believe it."""
 
+import contextlib
 import datetime
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ import tensorflow as tf
 from diffusion_tf.datasets import SPLITS
 from diffusion_tf.files import read_json_object, replacing
 
-PARTIAL = tuple(f"bpd_{split}.partial.npz" for split in SPLITS)
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
 
 
@@ -66,32 +66,37 @@ class Results:
             self._throw_away()
         self.values |= conditions
 
-    def measure(self, key: str, split: str | None, function: Callable[[], dict[str, Any]]) -> None:
-        """Measures something, unless it has been measured before, and writes it down.
+    def add(self, split: str | None = None, **values: dict[str, Any]) -> None:
+        """Writes results down.
 
         Args:
-            key: in metrics.json; with a split, it goes under that.
-            split: of the data, or None.
-            function: returns values of JSON.
+            split: of the data that they belong to, None if to none.
+            **values: by their key in metrics.json, in values of JSON.
 
         Raises:
             OSError: metrics.json cannot be written.
         """
-        if self.has(key, split):
-            return
-        start = time.monotonic()
-        value = function()
-        seconds = self.values.setdefault("seconds", {})
-        seconds[f"{key} {split}" if split else key] = round(time.monotonic() - start, 1)
-        if split:
-            self.values.setdefault(key, {})[split] = value
-        else:
-            self.values[key] = value
+        for key, value in values.items():
+            if split:
+                self.values.setdefault(key, {})[split] = value
+            else:
+                self.values[key] = value
         self.save()
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Adds the seconds that a block takes to those that are there for the same."""
+        start, seconds = time.monotonic(), self.values.setdefault("seconds", {})
+        yield
+        seconds[what] = round(seconds.get(what, 0.0) + time.monotonic() - start, 1)
 
     def has(self, key: str, split: str | None = None) -> bool:
         """Whether something has been measured."""
         return split in self.values.get(key, {}) if split else key in self.values
+
+    def partial_path(self, split: str) -> Path:
+        """Where unfinished likelihoods of a split are kept."""
+        return self.folder / f"bpd_{split}.partial.npz"
 
     def save(self) -> None:
         """Writes metrics.json.
@@ -106,13 +111,19 @@ class Results:
 
     def _is_ours(self) -> bool:
         """Whether nothing but what an evaluation leaves when it is interrupted is in the folder."""
-        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else {""}
-        return all(name.startswith(("samples.npz", ".")) or name in PARTIAL for name in names)
+        if not self.folder.is_dir():
+            return False
+        partial = {self.partial_path(split) for split in SPLITS}
+        return all(
+            path in partial or path.name.startswith(("samples.npz", "."))
+            for path in self.folder.iterdir()
+        )
 
     def _throw_away(self) -> None:
         """Deletes what an evaluation leaves in its folder, the results last."""
-        for name in (*PARTIAL, "samples.npz", "report.html", "metrics.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        paths = [self.folder / name for name in ("samples.npz", "report.html", "metrics.json")]
+        for path in (*map(self.partial_path, SPLITS), *paths):
+            path.unlink(missing_ok=True)
         self.values = {}
 
 
@@ -133,7 +144,7 @@ def device() -> dict[str, Any]:
 
 
 def _differences(section: str, there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
-    for key in {**there, **here}:
+    for key in here:
         if key != "path" and there.get(key) != here.get(key):
             yield f"{section} {key} {_short(there.get(key))} there, {_short(here.get(key))} here"
 
