@@ -28,6 +28,8 @@ FLOORS = [
     [
         "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training",
+        "evaluation", "evaluation.comparison", "evaluation.neighbours", "evaluation.plots",
+        "evaluation.page", "evaluation.report",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
