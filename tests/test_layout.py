@@ -30,7 +30,9 @@ FLOORS = [
         "sample_paths", "sample_files", "pictures", "training",
         "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
         "evaluation.features", "evaluation.quality", "evaluation.request", "evaluation.results",
-        "evaluation.measuring", "evaluation.illustrations", "evaluation.run", "evaluation.watch",
+        "evaluation.measuring", "evaluation.comparison", "evaluation.neighbours",
+        "evaluation.plots", "evaluation.page", "evaluation.report", "evaluation.illustrations",
+        "evaluation.run", "evaluation.watch",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
