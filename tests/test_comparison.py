@@ -210,7 +210,7 @@ def test_an_objective_that_the_paper_has_no_number_for_differs_from_its_best(met
     set_config(metrics, model_mean_type="xstart")
     row = rows(metrics)["fid", "train"]
     assert (row["paper"], row["fair"]) == (3.17, False)
-    assert "another config (model_mean_type xstart for eps)" in row["sentence"]
+    assert "another config (model_mean_type 'xstart' for 'eps')" in row["sentence"]
 
 
 def test_data_that_the_paper_does_not_have(metrics):

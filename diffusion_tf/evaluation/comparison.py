@@ -185,7 +185,7 @@ def _reasons_in_model(metrics: Mapping[str, Any], reference: Config | None) -> I
     if config is not None:
         differences = config.differences(reference)
         fields = [
-            f"{name} {own} for {theirs}"
+            f"{name} {own!r} for {theirs!r}"
             for name, (own, theirs) in differences.items()
             if name not in _IRRELEVANT
         ]
