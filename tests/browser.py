@@ -4,6 +4,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -95,6 +96,7 @@ class Browser:
 
     def _next(self):
         while b"\0" not in self._received:
+            assert select.select([self._read], [], [], 60)[0], "Chromium says nothing"
             part = os.read(self._read, 1 << 20)
             assert part, "Chromium has ended"
             self._received += part

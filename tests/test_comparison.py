@@ -16,7 +16,10 @@ def metrics():
 
 
 def rows(metrics):
-    return {(row["metric"], row["split"]): row for row in compare(metrics)}
+    compared = compare(metrics)
+    by_key = {(row["metric"], row["split"]): row for row in compared}
+    assert len(by_key) == len(compared), "a number has two rows"
+    return by_key
 
 
 def test_the_papers_run_is_compared_fairly(metrics):
@@ -107,6 +110,10 @@ REASONS = {
         OF_SAMPLES,
     ),
     "samples are rounded to 8 bits": (lambda m: m["features"].update(quantized=True), OF_SAMPLES),
+    "are rounded to 8 bits, the original's are not": (
+        lambda m: set_samples(m, dtype="uint8"),
+        OF_SAMPLES,
+    ),
     "49,984 of the 50,000 train images": (
         lambda m: m["fid"]["train"].update(num_images=49_984),
         {("fid", "train")},
@@ -149,8 +156,31 @@ def test_all_reasons_stand_in_one_sentence(metrics):
     )
 
 
+def test_images_of_unknown_origin_are_asked_nothing_more(metrics):
+    metrics["source"].update(kind="images", weights=None, step=None, config=None)
+    set_samples(metrics, sampler=None, sampling_steps=None, T=None, variance=None)
+    assert rows(metrics)["fid", "train"]["sentence"] == (
+        "Not a fair comparison: how the images were made, and whether they were compressed with"
+        " loss, is not known."
+    )
+
+
+def test_what_is_not_recorded_is_said(metrics):
+    for score in (metrics["is"], *metrics["fid"].values()):
+        del score["num_samples"]
+    del metrics["samples"], metrics["features"], metrics["data"]["splits"]["test"]
+    found = rows(metrics)
+    assert found["is", None]["sentence"].startswith(
+        "Not a fair comparison: the number of samples is not recorded; the sampler is not recorded;"
+        " the features are unknown, not those of Inception. "
+    )
+    assert "the number of real images is not recorded" in found["bpd", "test"]["sentence"]
+    assert found["bpd", "train"]["fair"]
+
+
 def test_fields_that_change_nothing_are_not_held_against_a_run(metrics):
     set_config(metrics, seed=5, unreadable="skip", log_steps=1, steps=900_000)
+    metrics["source"]["step"] = 900_000
     assert rows(metrics)["fid", "train"]["fair"]
 
 
@@ -180,7 +210,7 @@ def test_an_objective_that_the_paper_has_no_number_for_differs_from_its_best(met
     set_config(metrics, model_mean_type="xstart")
     row = rows(metrics)["fid", "train"]
     assert (row["paper"], row["fair"]) == (3.17, False)
-    assert "another config (model_mean_type xstart for eps)" in row["sentence"]
+    assert "another config (model_mean_type 'xstart' for 'eps')" in row["sentence"]
 
 
 def test_data_that_the_paper_does_not_have(metrics):

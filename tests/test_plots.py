@@ -57,11 +57,15 @@ def test_only_the_splits_that_there_are(drawn):
     assert set(lines(drawn[0].axes[0])) == {"test"}
 
 
+@pytest.mark.filterwarnings("ignore:(divide|invalid)")  # the logarithm of 0 and of less
 def test_a_term_of_zero_leaves_a_gap(drawn):
     bpd = {"test": {"terms": [1.0, 0.1, 0.0, -1e-9, 0.01]}}
     check_is_a_picture(plots.bpd_by_timestep(bpd))
-    low, high = drawn[0].axes[0].get_ylim()
+    (axis,) = drawn[0].axes
+    low, high = axis.get_ylim()
     assert 1e-3 < low < 0.01 < 1 < high < 10
+    drawn_at = axis.transData.transform(np.transpose(axis.get_lines()[0].get_data()))[:, 1]
+    np.testing.assert_array_equal(np.isfinite(drawn_at), [True, True, False, False, True])
 
 
 @pytest.mark.parametrize("T", [12, 1000])

@@ -3,7 +3,9 @@
 import base64
 import html.parser
 import io
+import os
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -290,11 +292,24 @@ def test_a_picture_that_is_none_is_named(tmp_path, metrics):
 
 def test_an_error_leaves_the_report_that_was_there(written, tmp_path):
     written()
-    before = (tmp_path / "out" / "report.html").read_bytes()
+    path = tmp_path / "out" / "report.html"
+    before = path.read_bytes()
     with pytest.raises(ValueError):
         written([Picture("a", "b", b"no picture")])
-    assert (tmp_path / "out" / "report.html").read_bytes() == before
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.html"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as if the disk were full
+    try:
+        with pytest.raises(OSError):
+            written()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_path_that_is_no_unicode(written, metrics):
+    metrics["source"]["path"] = os.fsdecode(b"runs/caf\xe9")
+    assert written().headings[0] == "Evaluation of runs/caf\\udce9"
 
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")

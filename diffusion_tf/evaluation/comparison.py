@@ -185,7 +185,7 @@ def _reasons_in_model(metrics: Mapping[str, Any], reference: Config | None) -> I
     if config is not None:
         differences = config.differences(reference)
         fields = [
-            f"{name} {own} for {theirs}"
+            f"{name} {own!r} for {theirs!r}"
             for name, (own, theirs) in differences.items()
             if name not in _IRRELEVANT
         ]
@@ -204,6 +204,8 @@ def _reasons_in_samples(metrics: Mapping[str, Any], score: Mapping[str, Any]) ->
     elif number != NUM_SAMPLES:
         yield f"{number:,} samples instead of {NUM_SAMPLES:,}"
     sampler, steps, T = (samples.get(key) for key in ("sampler", "sampling_steps", "T"))
+    if sampler is None and metrics["source"]["kind"] != "images":
+        yield "the sampler is not recorded"
     if sampler not in (None, "ancestral"):
         yield f"the sampler is {sampler}, not the ancestral one"
     if steps is not None and T is not None and steps != T:

@@ -69,8 +69,8 @@ def write_report(
         _circumstances(metrics),
     ]
     text = page(title, body)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:  # a file's name may be no valid Unicode
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _summary(metrics: Mapping[str, Any]) -> str:
