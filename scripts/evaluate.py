@@ -76,6 +76,8 @@ def main() -> None:
         raise ValueError("Give either --workdir, of a run, or --images.")
     if IMAGES.value and not (CONFIG.value and OUT.value):
         raise ValueError("--images needs --config, whose data they are compared with, and --out.")
+    if WATCH.value and not (WORKDIR.value and STEP.value is None):
+        raise ValueError("--watch needs --workdir, and goes without --step.")
     out = OUT.value or os.path.join(WORKDIR.value, "evaluation")
     command_line.check_one_machine(STRATEGY.value)
 

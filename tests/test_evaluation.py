@@ -227,14 +227,19 @@ def test_inception_from_a_file(tmp_path, request_):
     [
         (np.zeros((9, 4, 4, 1), np.uint8), "images of 4x4 with 1 channels, but digits has 8x8"),
         (np.zeros((9, 8, 8, 3), np.uint8), "images of 8x8 with 3 channels, but digits has 8x8"),
-        (np.zeros((1, 8, 8, 1), np.uint8), "at least 2 samples"),
     ],
 )
 def test_images_that_cannot_be_compared(tmp_path, request_, images, message):
     np.savez(tmp_path / "images.npz", images)
     with pytest.raises(ValueError, match=message):
         evaluate_images(tmp_path / "out", tmp_path / "images.npz", CONFIG, request_)
-    assert not (tmp_path / "out" / "metrics.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_image_has_no_covariance(tmp_path, request_):
+    np.savez(tmp_path / "images.npz", np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        evaluate_images(tmp_path / "out", tmp_path / "images.npz", CONFIG, request_)
 
 
 # --- What cannot be asked for
@@ -277,6 +282,23 @@ def test_the_script_and_what_it_refuses(tmp_path, workdir):
     assert result.returncode == 0, result.stderr
     assert "bpd (test): " in result.stderr and "Wrote e/report.html" in result.stderr
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["fid"]["test"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "Give either --workdir, of a run, or --images"),
+        (["--workdir=nowhere"], "nowhere holds no run"),
+        (["--images=a.npz"], "--images needs --config"),
+        (["--images=none.npz", "--config=digits", "--out=e"], "no file or folder none.npz"),
+        (["--workdir=w", "--watch", "--step=3"], "--watch needs --workdir, and goes without"),
+        (["--workdir=w", "--metrics=kid"], "Unknown metric 'kid'"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, flags, message):
+    result = run("evaluate", *flags, cwd=tmp_path)
+    assert result.returncode == 1 and message in result.stderr.splitlines()[-1], result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_watching_a_training(tmp_path):

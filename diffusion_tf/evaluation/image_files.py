@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from diffusion_tf.config import Config
 from diffusion_tf.datasets.folder import find_images
 from diffusion_tf.images import load_image
 
@@ -27,6 +28,20 @@ class ImageFiles:
     shape: tuple[int, int, int, int]
     dtype: np.dtype
     _names: tuple[str, ...]  # of the files; of the array in an npz file
+
+    def check_shape(self, config: Config) -> None:
+        """Makes sure that the images can be compared with those of a config.
+
+        Raises:
+            ValueError: they are of another size.
+        """
+        if self.shape[1:] != config.image_shape:
+            height, width, channels = config.image_shape
+            raise ValueError(
+                f"{self.path} holds images of {self.shape[1]}x{self.shape[2]} with {self.shape[3]}"
+                f" channels, but {config.dataset} has {height}x{width} with {channels}; give the"
+                " images in that size, or another --config."
+            )
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """All images once, in order.

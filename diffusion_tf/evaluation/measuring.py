@@ -141,10 +141,9 @@ class Measuring:
             samples: all of them.
 
         Raises:
-            ValueError: samples of another size than the real images, or that cannot be read.
+            ValueError: samples that cannot be read.
             OSError: see `real_statistics`.
         """
-        _check_shape(samples, self.config)
         splits = [s for s in self._splits if "fid" in self._metrics]
         missing = [s for s in splits if not self.results.has("fid", s)]
         if not missing and ("is" not in self._metrics or self.results.has("is")):
@@ -184,16 +183,6 @@ def _inception_score(score: InceptionScore) -> dict[str, Any]:
         mean, deviation = score.split_scores()
         values |= {"split_mean": mean, "split_std": deviation, "num_splits": score.num_splits}
     return values
-
-
-def _check_shape(samples: ImageFiles, config: Config) -> None:
-    if samples.shape[1:] != config.image_shape:
-        height, width, channels = config.image_shape
-        raise ValueError(
-            f"{samples.path} holds images of {samples.shape[1]}x{samples.shape[2]} with"
-            f" {samples.shape[3]} channels, but {config.dataset} has {height}x{width} with"
-            f" {channels}; give the samples in that size, or another --config."
-        )
 
 
 def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], dict[str, Any]]:

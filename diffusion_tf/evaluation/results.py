@@ -41,13 +41,14 @@ class Results:
 
         Raises:
             ValueError: the folder holds results of other conditions, or something else.
+            OSError: metrics.json cannot be written.
         """
         self.folder = Path(folder)
         self._path = self.folder / "metrics.json"
         self.values: dict[str, Any] = {}
         if self._path.exists():
             self.values = read_json_object(self._path)
-        elif self.folder.exists() and not self._is_ours():
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ValueError(
                 f"{folder} holds something other than an evaluation; choose another --out."
             )
@@ -65,6 +66,7 @@ class Results:
         if differences:
             self._throw_away()
         self.values |= conditions
+        self.save()  # before anything else: whatever comes into the folder is of these conditions
 
     def add(self, split: str | None = None, **values: dict[str, Any]) -> None:
         """Writes results down.
@@ -108,16 +110,6 @@ class Results:
         self.values |= {"created": now, "versions": versions(), "device": device()}
         with replacing(self._path) as temporary:
             temporary.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-
-    def _is_ours(self) -> bool:
-        """Whether nothing but what an evaluation leaves when it is interrupted is in the folder."""
-        if not self.folder.is_dir():
-            return False
-        partial = {self.partial_path(split) for split in SPLITS}
-        return all(
-            path in partial or path.name.startswith(("samples.npz", "."))
-            for path in self.folder.iterdir()
-        )
 
     def _throw_away(self) -> None:
         """Deletes what an evaluation leaves in its folder, the results last."""

@@ -111,6 +111,7 @@ def evaluate_images(
             see `open_images` and `Measuring`.
     """
     images = open_images(path)
+    images.check_shape(config)
     source = {"kind": "images", "path": str(path), "step": None, "weights": None, "config": None}
     samples = {
         "path": str(path),
