@@ -26,8 +26,9 @@ FLOORS = [
         "metrics.fid", "metrics.inception", "metrics",
     ],
     [
-        "command_line", "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
-        "sample_paths", "sample_files", "pictures", "training",
+        "command_line", "convert.maps", "convert.pytorch_diffusion", "convert.diffusers",
+        "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
+        "sample_paths", "sample_files", "pictures", "training", "convert",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
