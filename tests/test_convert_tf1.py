@@ -15,8 +15,8 @@ from test_unet import build, randomise
 from diffusion_tf import original_runs
 from diffusion_tf.checkpoints import load_model
 from diffusion_tf.config import PRESETS, Config
-from diffusion_tf.convert import load_unet, tf1
-from diffusion_tf.convert.contents import Contents
+from diffusion_tf.convert import convert, load_unet, tf1
+from diffusion_tf.convert.contents import Contents, same_bits
 from diffusion_tf.convert.maps import weights_of
 
 GOLDEN = Path(golden_arrays.FOLDER) / "ckpt"
@@ -150,6 +150,19 @@ def test_a_run_with_a_block_size(tmp_path, tiny_networks):
     np.testing.assert_array_equal(model([x, t]), unet([x, t]))
     with pytest.raises(ValueError, match="holds no raw weights; choose --weights=ema"):
         load_model(str(tmp_path), weights="raw")
+
+
+def test_a_run_goes_to_the_original_with_its_kwargs(copy, tiny_networks, tmp_path):
+    (copy / "kwargs.json").write_text(CIFAR)
+    convert(str(copy), str(tmp_path / "run"), format="keras")
+    convert(str(tmp_path / "run"), str(tmp_path / "back"), format="tf1")
+    names = {path.name for path in (tmp_path / "back").iterdir()}
+    assert names == {"checkpoint", "kwargs.json"} | {p.name for p in GOLDEN.glob("model.ckpt*")}
+    (config, before, step), (other, after, same) = (
+        load_model(str(tmp_path / name)) for name in ("run", "back")
+    )
+    assert (config, step) == (other, same)
+    assert same_bits(weights_of(before), weights_of(after))
 
 
 def test_weights_of_another_network_than_the_runs_are_refused(copy):
