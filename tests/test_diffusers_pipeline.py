@@ -1,5 +1,6 @@
 """Folders of diffusers, written and read, against diffusers itself."""
 
+import dataclasses
 import json
 import shutil
 
@@ -12,8 +13,8 @@ from test_unet import build, randomise
 
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert import detect, diffusers, diffusers_pipeline, load_unet
-from diffusion_tf.convert.contents import config_of
-from diffusion_tf.convert.maps import weights_of
+from diffusion_tf.convert.contents import Contents, config_of
+from diffusion_tf.convert.maps import variables_of, weights_of
 from diffusion_tf.models import get_model
 from diffusion_tf.sampling import denoise_fn, get_sampler
 from diffusion_tf.schedules import BETA_SCHEDULES
@@ -162,6 +163,27 @@ def test_a_folder_that_diffusers_wrote_is_read(tmp_path):
     config = config_of(diffusers_pipeline.read(str(tmp_path)))
     assert (config.num_diffusion_timesteps, config.model_var_type) == (500, "fixedlarge")
     assert (config.ch, config.ch_mult, config.attn_resolutions) == (64, (1, 2), (4,))
+
+
+def test_the_one_preset_that_agrees_says_the_rest():
+    fields = {"channels": 3, "image_size": 32}
+    scheduler = diffusers_pipeline.scheduler_config(get_config("cifar10"))
+    fields |= diffusers_pipeline.process_fields(scheduler)
+    with keras.StatelessScope(initialize_variables=False):
+        shapes = {p: v.shape for p, v in variables_of(get_model(get_config("cifar10"))).items()}
+    weights = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}
+    contents = Contents(path="", weights={"ema": weights, "raw": weights}, fields=fields)
+    assert config_of(contents) == get_config("cifar10")
+    small = dataclasses.replace(contents, fields={**fields, "model_var_type": "fixedsmall"})
+    config = config_of(small)
+    assert (config.dataset, config.model_var_type, config.image_size) == (
+        "folder",
+        "fixedsmall",
+        32,
+    )
+    bare = dataclasses.replace(contents, fields={"channels": 3, "image_size": 32})
+    with pytest.raises(ValueError, match="with --config; the network fits cifar10"):
+        config_of(bare)
 
 
 @pytest.mark.parametrize("name", BETA_SCHEDULES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
@@ -91,8 +92,11 @@ def known_config(contents: Contents, base: Config | None = None) -> Config | Non
             raise ValueError(f"{contents.path} says otherwise than --config: {listed}.")
         config = base
     elif config is None and {"image_size", "beta_schedule"} <= set(contents.fields):
-        network = architecture.config_fields(contents.fields["image_size"])
-        config = get_config("folder", **{**network, **contents.fields})
+        known = {**architecture.config_fields(contents.fields["image_size"]), **contents.fields}
+        fitting = [n for n, preset in PRESETS.items() if _agrees(preset(), architecture, known)]
+        name = fitting[0] if len(fitting) == 1 else "folder"
+        logging.info("The training settings, which are not said, become those of preset %s.", name)
+        config = get_config(name, **known)
     if config is not None:
         architecture.check_config(config)
     return config
@@ -113,6 +117,10 @@ def config_of(contents: Contents, base: Config | None = None) -> Config:
             f" or a config.json with --config{hint}."
         )
     return config
+
+
+def _agrees(config: Config, architecture: Architecture, known: Mapping[str, Any]) -> bool:
+    return architecture.is_of(config) and all(getattr(config, k) == v for k, v in known.items())
 
 
 def same_bits(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:

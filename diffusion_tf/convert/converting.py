@@ -62,12 +62,13 @@ def convert(
     if format not in formats.FORMATS:
         raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(formats.FORMATS)}.")
     _check_target(source, target, format, overwrite)
-    contents = formats.read(source)
-    logging.info("%s", describe(formats.detect(source), contents))
+    source_format = formats.detect(source)
+    contents = formats.read(source, source_format)
+    logging.info("%s", describe(source_format, contents))
     expected = _expected(contents, format, weights)
     with _replacing(target, format) as temporary:
         _write(temporary, format, expected, config)
-        _verify(formats.read(temporary), expected)
+        _verify(formats.read(temporary, format), expected)
     logging.info("Wrote %s, and read it back bit for bit.", target)
 
 
