@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -316,6 +317,9 @@ def test_overwrite_spares_what_is_not_a_checkpoint(home, tmp_path):
         convert(str(GOLDEN), str(run_folder), format="keras", config=CONFIG, overwrite=True)
     with pytest.raises(ValueError, match="run exists, and pytorch_diffusion is written into a fil"):
         convert(str(GOLDEN), str(run_folder), format="pytorch_diffusion", overwrite=True)
+    (tmp_path / "link").symlink_to(run_folder)
+    with pytest.raises(ValueError, match="link is a link; give what it leads to"):
+        convert(str(GOLDEN), str(tmp_path / "link"), format="keras", config=CONFIG, overwrite=True)
     source = shutil.copytree(home / "tf1", tmp_path / "tf1")
     with pytest.raises(ValueError, match="tf1 holds the source"):
         convert(str(source / "model.ckpt-5"), str(source), format="tf1", overwrite=True)
@@ -338,6 +342,21 @@ def test_nothing_stays_of_a_conversion_that_fails(home, tmp_path, monkeypatch):
     monkeypatch.setattr(converting.tf1, "write", damaging)
     with pytest.raises(OSError, match="What was written differs from"):
         convert(str(home / "run"), str(tmp_path / "tf1"), format="tf1")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*NAMES.values(), "port.pt"])
+def test_nothing_stays_where_the_disk_is_full(home, tmp_path, name):
+    format = {v: k for k, v in NAMES.items()}.get(name, "pytorch_diffusion")
+    if name == "port.pt":
+        import_torch()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            convert(str(home / "run"), str(tmp_path / name), format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
 
 

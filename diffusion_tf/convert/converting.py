@@ -144,7 +144,9 @@ def _check_target(source: str, target: str, format: str, overwrite: bool) -> Non
     is_folder = format in _WRITTEN
     if not os.path.lexists(target):
         return
-    if os.path.islink(target) or os.path.isdir(target) != is_folder:
+    if os.path.islink(target):
+        raise ValueError(f"{target} is a link; give what it leads to, or another --target.")
+    if os.path.isdir(target) != is_folder:
         raise ValueError(
             f"{target} exists, and {format} is written into a {'folder' if is_folder else 'file'};"
             " choose another --target."
