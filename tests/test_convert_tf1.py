@@ -180,6 +180,12 @@ def test_averages_that_are_not_there_are_missed(tmp_path):
     load_unet(str(tmp_path), weights="raw")
     with pytest.raises(ValueError, match=r"ckpt-5 holds no averaged weights; choose --weights=raw"):
         load_unet(str(tmp_path))
+    for format, name in (("keras", "run"), ("tf1", "tf1"), ("pytorch_diffusion", "a.safetensors")):
+        with pytest.raises(ValueError, match="holds no averaged weights; choose --weights=raw"):
+            convert(str(tmp_path), str(tmp_path / name), format=format, config=TINY)
+    convert(str(tmp_path), str(tmp_path / "run"), format="keras", weights="raw", config=TINY)
+    _, model, _ = load_model(str(tmp_path / "run"))  # the averages are the raw weights now
+    np.testing.assert_array_equal(weights_of(model)["conv_in/kernel"], values["model/conv_in/W"])
 
 
 @pytest.mark.parametrize("ending, size", [("data-00000-of-00001", 1000), ("index", 100)])
