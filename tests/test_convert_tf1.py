@@ -13,7 +13,7 @@ from test_original_runs import CELEBAHQ, CIFAR
 from test_unet import build, randomise
 
 from diffusion_tf import original_runs
-from diffusion_tf.checkpoints import load_model
+from diffusion_tf.checkpoints import load_model, newest_step
 from diffusion_tf.config import PRESETS, Config
 from diffusion_tf.convert import convert, load_unet, tf1
 from diffusion_tf.convert.contents import Contents, same_bits
@@ -137,6 +137,23 @@ def test_load_model_takes_a_run_of_the_original(copy, tiny_networks):
         output = model([expected["x"], expected["t"]])
         np.testing.assert_allclose(output, expected[f"output_{weights}"], rtol=0, atol=2e-5)
         assert load_unet(str(copy), weights=weights).image_size == 8
+
+
+def test_a_run_of_the_original_by_its_steps(copy, tiny_networks):
+    (copy / "kwargs.json").write_text(CIFAR)
+    assert newest_step(str(copy)) == 5
+    moved = tf1.read(str(copy))
+    moved.weights["ema"]["conv_out/bias"] += 1
+    tf1.write(str(copy), replace(moved, step=12))
+    assert newest_step(str(copy)) == load_model(str(copy))[2] == 12
+    _, model, step = load_model(str(copy), step=5)
+    expected = golden_arrays.load("ckpt_expected")
+    output = model([expected["x"], expected["t"]])
+    np.testing.assert_allclose(output, expected["output_ema"], rtol=0, atol=2e-5)
+    assert step == 5
+    with pytest.raises(FileNotFoundError, match="model.ckpt-7 holds no checkpoint"):
+        load_model(str(copy), step=7)
+    assert newest_step(str(copy / "nothing")) == 0
 
 
 def test_a_run_with_a_block_size(tmp_path, tiny_networks):
