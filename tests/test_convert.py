@@ -24,7 +24,6 @@ from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.contents import Contents, config_of, same_bits
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
-from diffusion_tf.files import replacing_folder
 from diffusion_tf.trainer import Trainer
 
 pytest.importorskip("safetensors")
@@ -358,20 +357,6 @@ def test_nothing_stays_where_the_disk_is_full(home, tmp_path, name):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_finished_folder_takes_its_place(tmp_path):
-    path = tmp_path / "new" / "folder"
-    for text in ("first", "second"):
-        with replacing_folder(path) as temporary:
-            (temporary / text).write_text(text)
-            assert text == "first" or (path / "first").exists()
-        assert [p.name for p in path.iterdir()] == [text]
-    with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
-        (temporary / "half").write_text("")
-        raise RuntimeError
-    assert [p.name for p in path.iterdir()] == ["second"]
-    assert list(path.parent.iterdir()) == [path]
 
 
 # --- The script
