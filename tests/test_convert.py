@@ -224,7 +224,7 @@ class _Code:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     import_torch()
     for name, payload in (("a.pt", {"w": _Code(tmp_path / "ran")}), ("b.bin", [1, 2])):
-        (tmp_path / name).write_bytes(pickle.dumps(payload))
+        (tmp_path / name).write_bytes(pickle.dumps(payload, protocol=2))
     trap = io.BytesIO()
     import_torch().save({"down.0.w": _Code(tmp_path / "ran")}, trap)
     (tmp_path / "c.ckpt").write_bytes(trap.getvalue())
