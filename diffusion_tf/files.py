@@ -3,7 +3,8 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,34 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yields a new, empty folder beside `path`; gives it that name if the block succeeds.
+
+    A folder that is there before goes when the new one is in its place. After an error the new one
+    is gone and `path` is as it was.
+    """
+    path = Path(os.path.abspath(path))
+    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (old, new):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object, its keys in order."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
