@@ -1,0 +1,91 @@
+"""Another implementation beside this one, stage by stage: where they part, by how much, and why."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from diffusion_tf.config import Config
+from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
+from diffusion_tf.crosscheck.comparison import Comparer, Comparison
+from diffusion_tf.crosscheck.networks import image_shape, random_unet
+from diffusion_tf.crosscheck.ours import Ours, make_inputs
+from diffusion_tf.crosscheck.theirs import Counterpart, Theirs, draw_step_noise
+from diffusion_tf.models.unet import UNet
+
+AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
+
+
+def crosscheck(
+    config: Config,
+    *,
+    against: str | None = None,
+    own: str | None = None,
+    weights: str | None = None,
+    kind: str = "ema",
+    checkout: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Counterpart, Comparison]:
+    """Compares this implementation with another one, on the same weights, inputs and noise.
+
+    Args:
+        config: of the process, the network and the seed.
+        against: one of `AGAINST`.
+        own: instead of `against`, FILE.py:NAME; see `module.make_counterpart`.
+        weights: any file or folder that `convert.load_unet` reads; random weights if not given, in
+            which no tensor is zero.
+        kind: ema or raw, of the weights.
+        checkout: of pytorch_diffusion's repository.
+        options: arguments of the other implementation that replace those that make it ours.
+
+    Raises:
+        ValueError, FileNotFoundError: what the person gave does not fit together, or a package is
+            missing.
+    """
+    if (against is None) == (own is None):
+        raise ValueError("Give either --against or --module.")
+    if config.block_size != 1 or config.model_var_type == "learned":
+        raise ValueError(
+            f"block_size is {config.block_size} and model_var_type {config.model_var_type!r}; what"
+            " can be compared has block_size 1 and a fixed variance."
+        )
+    unet = None
+    if against == "denoising_diffusion_pytorch":
+        if weights:
+            raise ValueError("denoising_diffusion_pytorch's Unet is another network; no --weights.")
+        counterpart = denoising_diffusion.make_counterpart(config, options=options)
+    else:
+        unet = _load(weights, kind) if weights else random_unet(config)
+        size, _, channels = image_shape(unet)
+        config = dataclasses.replace(config, image_size=size, channels=channels)
+        counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
+    unet = None if counterpart.network is None else unet
+    inputs = make_inputs(config, draw_step_noise)
+    ours = Ours(config, inputs, unet, counterpart.state_dict_of)
+    return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
+
+
+def _make_counterpart(
+    config: Config,
+    unet: UNet,
+    against: str | None,
+    own: str | None,
+    weights: str | None,
+    checkout: str | None,
+    options: Mapping[str, Any] | None,
+) -> Counterpart:
+    """The other side that has a network."""
+    if own:
+        if options:
+            raise ValueError("--options are for --against; an own module is called with the config.")
+        return module.make_counterpart(config, unet, module=own, weights_given=bool(weights))
+    if against == "pytorch_diffusion":
+        return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
+    directory = weights if weights and os.path.exists(os.path.join(weights, "model_index.json")) else None
+    return diffusers.make_counterpart(config, unet, directory=directory, options=options)
+
+
+def _load(weights: str, kind: str) -> UNet:
+    from diffusion_tf.convert import load_unet
+
+    return load_unet(weights, weights=kind)

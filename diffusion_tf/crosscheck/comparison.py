@@ -1,0 +1,176 @@
+"""Holds the two sides against each other, and finds out why they part by trying what is known."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diffusion_tf.crosscheck.choices import (
+    IN_NETWORK,
+    IN_PROCESS,
+    IN_SCHEDULE,
+    ORIGINAL,
+    Choices,
+)
+from diffusion_tf.crosscheck.ours import GROUPS, Ours
+from diffusion_tf.crosscheck.report import NOT_COMPARED, PARTS, Row, Value, compare
+from diffusion_tf.crosscheck.theirs import Counterpart, Theirs
+
+# Largest relative difference. What rounding in float32 comes to, with room for other processors:
+# next to it stands the largest that two CPU builds showed.
+TOLERANCES = {
+    "schedule": 1e-6,
+    "coefficients": 1e-6,
+    "network": 2e-5,
+    "gradient": 1e-4,
+    "forward process": 1e-5,
+    "reverse process": 1e-5,
+    "sampling": 1e-4,
+    "loss": 1e-5,
+    "bpd": 1e-4,
+}
+# Single stages: the angles go up to T, and float32 holds them to T / 10^7.
+STAGE_TOLERANCES = {"sinusoids": 1e-4}
+# What is tried when a stage of a group parts.
+CANDIDATES: dict[str, Mapping[str, dict[str, Any]]] = {
+    "schedule": IN_SCHEDULE,
+    "coefficients": IN_SCHEDULE,
+    "network": IN_NETWORK,
+    "gradient": IN_NETWORK,
+    "forward process": IN_SCHEDULE,
+    "reverse process": IN_PROCESS,
+    "sampling": {**IN_NETWORK, **IN_PROCESS},
+    "loss": IN_NETWORK,
+    "bpd": IN_PROCESS,
+}
+# Their first entry is that of t = 0, where others clip a variance of 0 at 1e-20.
+LOG_VARIANCES = (
+    "posterior_log_variance_clipped", "posterior log variance", "p_mean_variance: log variance",
+    "bpd term",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A stage where the sides part, and what makes them agree again; nothing if that is unknown."""
+
+    stage: str
+    reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """All rows in order, and the findings in the order in which they were made."""
+
+    rows: list[Row]
+    findings: list[Finding]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing parts, and anything was compared at all."""
+        verdicts = {row.verdict for row in self.rows}
+        return PARTS not in verdicts and verdicts != {NOT_COMPARED}
+
+    def summary(self) -> str:
+        """The verdict in words, a line for each finding."""
+        compared = [row for row in self.rows if row.verdict != NOT_COMPARED]
+        if self.agrees:
+            left = len(self.rows) - len(compared)
+            return f"All {len(compared)} stages compared agree; {left} not compared.\n"
+        if not compared:
+            return "Nothing could be compared.\n"
+        first = next(row for row in self.rows if row.verdict == PARTS)
+        lines = [f"The first stage that parts is {first.stage}, by {first.max_abs:.1e}."]
+        for finding in self.findings:
+            known = " and ".join(finding.reasons) or "no known reason makes it agree"
+            lines.append(f"  {finding.stage}: {known}")
+        if not self.findings[-1].reasons:
+            lines.append("What comes after it was not looked into.")
+        elif len(self.findings) > 1 or len(self.findings[0].reasons) > 1:
+            lines.append("With all of these in it, ours agrees with it up to the last one.")
+        return "\n".join(lines) + "\n"
+
+
+class Comparer:
+    """Compares the stages of two sides."""
+
+    def __init__(self, ours: Ours, theirs: Theirs, counterpart: Counterpart):
+        self._ours = ours
+        self._theirs = theirs
+        self._its = counterpart
+
+    def run(self) -> Comparison:
+        """Compares group by group.
+
+        Once a stage parts for no known reason, what follows is compared but not explained.
+        """
+        rows: list[Row] = []
+        findings: list[Finding] = []
+        choices = ORIGINAL
+        for group in GROUPS:
+            found = self._theirs.values(group)
+            expected = self._ours.values(group)
+            group_rows = [self._row(group, stage, expected, found) for stage in expected]
+            rows += group_rows or [Row(group, NOT_COMPARED, note="no network of this kind there")]
+            explainable = not findings or findings[-1].reasons
+            if explainable and any(row.verdict == PARTS for row in group_rows):
+                choices, of_group = self._explain(group, choices, found)
+                findings += of_group
+        return Comparison(rows, findings)
+
+    def _row(
+        self, group: str, stage: str, expected: Mapping[str, Value], found: Mapping[str, Value]
+    ) -> Row:
+        ours, theirs = expected[stage], found.get(stage)
+        usual = STAGE_TOLERANCES.get(stage, TOLERANCES[group])
+        tolerance, note = self._its.coarse.get(stage, (usual, ""))
+        if theirs is not None and stage in LOG_VARIANCES and not self._its.first_log_variance:
+            ours, theirs = ours[1:], theirs[1:]
+            note = "; ".join(filter(None, ("t >= 1", note)))
+        return compare(stage, ours, theirs, tolerance=tolerance, note=note)
+
+    def _explain(
+        self, group: str, choices: Choices, found: Mapping[str, Value]
+    ) -> tuple[Choices, list[Finding]]:
+        """Puts known differences into ours, stage by stage, until the group agrees."""
+        findings: list[Finding] = []
+        parting = self._parting(group, choices, found)
+        while parting:
+            best = min(
+                self._explanations(group, choices, found, parting[0]),
+                key=lambda explanation: len(explanation[2]),
+                default=None,
+            )
+            findings.append(Finding(parting[0], best[0] if best else ()))
+            if best is None:
+                break
+            _, choices, parting = best
+        return choices, findings
+
+    def _explanations(
+        self, group: str, choices: Choices, found: Mapping[str, Value], stage: str
+    ) -> Iterator[tuple[tuple[str, ...], Choices, list[str]]]:
+        """Known differences that make a stage agree, with what still parts then.
+
+        Two at a time are tried only where none does it alone.
+        """
+        candidates = CANDIDATES[group]
+        for number in (1, 2):
+            any_found = False
+            for reasons in itertools.combinations(candidates, number):
+                changes = {k: v for reason in reasons for k, v in candidates[reason].items()}
+                varied = dataclasses.replace(choices, **changes)
+                parting = self._parting(group, varied, found)
+                if stage not in parting:
+                    any_found = True
+                    yield reasons, varied, parting
+            if any_found:
+                return
+
+    def _parting(
+        self, group: str, choices: Choices, found: Mapping[str, Value]
+    ) -> list[str]:
+        """The stages of a group that part, with these choices in ours."""
+        expected = self._ours.values(group, choices)
+        rows = [self._row(group, stage, expected, found) for stage in expected]
+        return [row.stage for row in rows if row.verdict == PARTS]

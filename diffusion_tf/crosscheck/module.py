@@ -1,0 +1,150 @@
+"""A person's own PyTorch code beside us: a U-Net, a diffusion object, or both, from a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from diffusion_tf.config import Config
+from diffusion_tf.convert import pytorch_diffusion
+from diffusion_tf.crosscheck.needs import needs
+from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
+from diffusion_tf.crosscheck.ours import COEFFICIENTS
+from diffusion_tf.crosscheck.theirs import Counterpart, Process
+from diffusion_tf.models.unet import UNet
+
+if TYPE_CHECKING:
+    import torch
+
+_PROCESS = {name for name in vars(Process) if callable(getattr(Process, name))} - {"__init__"}
+_PROCESS |= {"betas", *COEFFICIENTS}
+
+
+class Adapter(Protocol):
+    """What `NAME(config)` may return when a network or a diffusion object alone will not do.
+
+    Every attribute is optional, but there must be a network or a process.
+    """
+
+    network: torch.nn.Module  # called as network(x [B, C, S, S], t int64 [B])
+    process: Process
+    submodules: Mapping[str, str]  # see `Counterpart`
+
+    def load_weights(self, state: dict[str, np.ndarray]) -> None:
+        """Gives the network our weights; `state` has pytorch_diffusion's names and layout."""
+
+
+def make_counterpart(
+    config: Config, unet: UNet | None, *, module: str, weights_given: bool
+) -> Counterpart:
+    """What `FILE.py:NAME` gives.
+
+    NAME is an object, or a function or class that is called with the config and returns one: a
+    `torch.nn.Module` called as (x, t), an object with methods of `Process`, or an `Adapter`. A
+    network whose weights go by diffusers' or pytorch_diffusion's names gets ours, and is compared
+    block by block. Any other is either given them by its adapter, or keeps its own, which ours must
+    then have got with --weights.
+
+    Args:
+        config: of the process and the network.
+        unet: ours.
+        module: FILE.py:NAME.
+        weights_given: whether our weights come from a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file has no such name, raises something, or gives something else; a network
+            of another architecture, or with weights of its own where ours are random.
+    """
+    needs("torch", "torch")
+    thing = _call(module, config)
+    name = module
+    network, process = _parts(thing, name)
+    counterpart = Counterpart(name=name, network=network, process=process)
+    if network is not None:
+        network.eval()
+        _share_weights(counterpart, thing, unet, weights_given)
+    return counterpart
+
+
+def _share_weights(counterpart: Counterpart, thing: Any, unet: UNet, weights_given: bool) -> None:
+    """Puts our weights into the network, or makes sure that it may keep its own."""
+    name, network = counterpart.name, counterpart.network
+    counterpart.submodules = getattr(thing, "submodules", {})
+    naming = naming_of(network, unet)
+    if hasattr(thing, "load_weights"):
+        thing.load_weights(pytorch_diffusion.state_dict_of(unet))
+    elif naming:
+        load_ours(network, unet, naming, name)
+        counterpart.state_dict_of = NAMINGS[naming].state_dict_of
+        counterpart.submodules = counterpart.submodules or submodules(unet, naming)
+    elif not weights_given:
+        raise ValueError(
+            f"The weights of {name} go by names that are neither diffusers' nor pytorch_diffusion's"
+            " for this architecture, so that ours cannot be put into it; choose its architecture"
+            " with --ch, --ch_mult and so on, return an adapter with load_weights, or give ours its"
+            " weights with --weights."
+        )
+
+
+def _call(module: str, config: Config) -> Any:
+    """The object that FILE.py:NAME means."""
+    file, _, name = module.rpartition(":")
+    if not file or not name:
+        raise ValueError(f"--module={module} is not of the form FILE.py:NAME.")
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"There is no file {file}; --module takes FILE.py:NAME.")
+    namespace = _guarded(f"{file} cannot be imported", lambda: _import(file))
+    if not hasattr(namespace, name):
+        raise ValueError(f"{file} has no {name}; --module takes FILE.py:NAME.")
+    thing = getattr(namespace, name)
+    if not callable(thing) or _is_module(thing):
+        return thing
+    return _guarded(f"{module} cannot be called with the config", lambda: thing(config))
+
+
+def _import(file: str) -> Any:
+    """Runs a Python file as a module of its own; it may import what lies beside it."""
+    spec = importlib.util.spec_from_file_location(f"_crosscheck_{Path(file).stem}", file)
+    namespace = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = namespace  # dataclasses look their module up there
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    try:
+        spec.loader.exec_module(namespace)
+    finally:
+        sys.path.pop(0)
+    return namespace
+
+
+def _guarded(what: str, function: Any) -> Any:
+    """Calls a person's code, which may raise anything; all of it is their mistake to see."""
+    try:
+        return function()
+    except Exception as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {error}.") from error
+
+
+def _is_module(thing: Any) -> bool:
+    import torch
+
+    return isinstance(thing, torch.nn.Module)
+
+
+def _parts(thing: Any, name: str) -> tuple[torch.nn.Module | None, Any]:
+    """The network and the process in what a file gave."""
+    if hasattr(thing, "network") or hasattr(thing, "process"):
+        return getattr(thing, "network", None), getattr(thing, "process", None)
+    if any(hasattr(thing, attribute) for attribute in _PROCESS):
+        return None, thing
+    if _is_module(thing):
+        return thing, None
+    raise ValueError(
+        f"{name} is a {type(thing).__name__}; it must give a torch.nn.Module called as (x, t), an"
+        " object with methods of diffusion_tf.crosscheck.theirs.Process, or an object with a"
+        " network or a process."
+    )

@@ -1,0 +1,88 @@
+"""The table of a cross-check: two values of each stage, how far they are apart, and a verdict."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+# An array, or several that belong together (a gradient: one for each weight).
+Value = np.ndarray | Mapping[str, np.ndarray]
+
+AGREES, PARTS, NOT_COMPARED = "agrees", "PARTS", "not compared"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage of the comparison.
+
+    `max_abs` is the largest difference, `max_rel` the largest relative one (see `differences`),
+    which is held against `tolerance`. All three are None where nothing was compared.
+    """
+
+    stage: str
+    verdict: str
+    max_abs: float | None = None
+    max_rel: float | None = None
+    tolerance: float | None = None
+    note: str = ""
+
+
+def compare(
+    stage: str, ours: Value, theirs: Value | None, *, tolerance: float, note: str = ""
+) -> Row:
+    """Holds two values of a stage against each other; None is what the other side does not have.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    if theirs is None:
+        return Row(stage, NOT_COMPARED, note=note)
+    max_abs, max_rel = differences(stage, ours, theirs)
+    verdict = AGREES if max_rel <= tolerance else PARTS  # PARTS for NaN, too
+    return Row(stage, verdict, max_abs, max_rel, tolerance, note)
+
+
+def differences(stage: str, ours: Value, theirs: Value) -> tuple[float, float]:
+    """Largest absolute and relative difference.
+
+    Numbers [T] or [B] are relative each to itself, images and features to the largest of them all:
+    next to zero a single pixel has no relative error to speak of. Of several arrays each counts by
+    itself, but none as smaller than a thousandth of the largest: a bias in front of a softmax has
+    the gradient 0, and rounding is all that two frameworks compute of it.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not isinstance(ours, Mapping):
+        ours, theirs = {stage: ours}, {stage: theirs}
+    floor = 1e-3 * max(np.abs(array).max() for array in ours.values())
+    max_abs = max_rel = 0.0
+    for name, expected in ours.items():
+        expected, found = np.float64(expected), np.float64(theirs[name])
+        if expected.shape != found.shape:
+            raise ValueError(
+                f"{name} has shape {list(found.shape)} in the other implementation; here it is"
+                f" {list(expected.shape)}."
+            )
+        difference = np.abs(found - expected)
+        size = np.abs(expected)
+        scale = np.where(size > 0, size, 1.0) if size.ndim == 1 else max(size.max(), 1e-30)
+        if len(ours) > 1:
+            scale = max(size.max(), floor)
+        # np.maximum, other than max, keeps NaN.
+        max_abs = np.maximum(max_abs, difference.max())
+        max_rel = np.maximum(max_rel, (difference / scale).max())
+    return float(max_abs), float(max_rel)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as text, one a line, under a header."""
+    lines = [f"{'stage':<34} {'max abs':>9} {'max rel':>9} {'tolerance':>9}  verdict"]
+    for row in rows:
+        numbers = [
+            f"{'-' if number is None else format(number, '.1e'):>9}"
+            for number in (row.max_abs, row.max_rel, row.tolerance)
+        ]
+        note = f" ({row.note})" if row.note else ""
+        lines.append(f"{row.stage:<34} {' '.join(numbers)}  {row.verdict}{note}")
+    return "\n".join(lines) + "\n"
