@@ -1,5 +1,6 @@
 """Another implementation beside this one, stage by stage: where they part, by how much, and why."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -8,9 +9,10 @@ from typing import Any
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
+from diffusion_tf.crosscheck.counterpart import Counterpart
 from diffusion_tf.crosscheck.networks import image_shape, random_unet
 from diffusion_tf.crosscheck.ours import Ours, make_inputs
-from diffusion_tf.crosscheck.theirs import Counterpart, Theirs, draw_step_noise
+from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
 from diffusion_tf.models.unet import UNet
 
 AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
@@ -61,7 +63,11 @@ def crosscheck(
         counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
     unet = None if counterpart.network is None else unet
     inputs = make_inputs(config, draw_step_noise)
-    ours = Ours(config, inputs, unet, counterpart.state_dict_of)
+    other = None
+    if weights and counterpart.keeps_weights:
+        with contextlib.suppress(ValueError):  # the file has one set of weights only
+            other = _load(weights, "raw" if kind == "ema" else "ema")
+    ours = Ours(config, inputs, unet, other, counterpart.state_dict_of)
     return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
 
 
@@ -77,11 +83,15 @@ def _make_counterpart(
     """The other side that has a network."""
     if own:
         if options:
-            raise ValueError("--options are for --against; an own module is called with the config.")
+            raise ValueError(
+                "--options are for --against; an own module is called with the config."
+            )
         return module.make_counterpart(config, unet, module=own, weights_given=bool(weights))
     if against == "pytorch_diffusion":
         return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
-    directory = weights if weights and os.path.exists(os.path.join(weights, "model_index.json")) else None
+    directory = (
+        weights if weights and os.path.exists(os.path.join(weights, "model_index.json")) else None
+    )
     return diffusers.make_counterpart(config, unet, directory=directory, options=options)
 
 

@@ -1,14 +1,16 @@
 """Where implementations of DDPM are known to differ, and our side with those differences put in."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 from keras import layers
 
 from diffusion_tf.config import Config
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.models.blocks import AttnBlock, Downsample
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
 from diffusion_tf.process.reverse import DenoiseFn, PMeanVariance
@@ -22,20 +24,28 @@ class Choices:
     None stands for what the config says.
     """
 
+    other_weights: bool = False
     group_norm_epsilon: float = 1e-6
     symmetric_padding: bool = False
     cos_first: bool = False
     divide_by_half: bool = False
+    attention_head_dim: int | None = None
     clip: str = "x_start"  # or: mean, nothing
     model_var_type: str | None = None
     beta_schedule: str | None = None
     rescale_betas: bool = False
+    adam_epsilon: float = 1e-8
+    adam_epsilon_corrected: bool = False
 
 
 ORIGINAL = Choices()
 
 # What it is called in a verdict, and the fields of Choices that it changes.
-IN_NETWORK = {
+Known = Mapping[str, dict[str, Any]]
+IN_WEIGHTS: Known = {
+    "raw weights on one side, averaged ones on the other": {"other_weights": True},
+}
+IN_NETWORK: Known = {
     "group normalization with epsilon 1e-5 instead of 1e-6": {"group_norm_epsilon": 1e-5},
     "stride-2 convolutions padded on all sides instead of bottom and right": {
         "symmetric_padding": True
@@ -44,16 +54,24 @@ IN_NETWORK = {
     "frequencies of the time embedding divided by half instead of half - 1": {
         "divide_by_half": True
     },
+    "attention in heads of 8 channels instead of one head": {"attention_head_dim": 8},
+    "attention in heads of 64 channels instead of one head": {"attention_head_dim": 64},
 }
-IN_SCHEDULE = {
+IN_SCHEDULE: Known = {
     "betas scaled by 1000 / T": {"rescale_betas": True},
-    **{f"betas of the schedule {name!r}": {"beta_schedule": name} for name in BETA_SCHEDULES},
+    **{f"the schedule {name!r}": {"beta_schedule": name} for name in BETA_SCHEDULES},
 }
-IN_PROCESS = {
-    "the mean clipped, not the x_0 that it is made of": {"clip": "mean"},
+IN_PROCESS: Known = {
+    "the mean clipped instead of the x_0 that it is made of": {"clip": "mean"},
     "nothing clipped": {"clip": "nothing"},
-    "variance fixedsmall": {"model_var_type": "fixedsmall"},
-    "variance fixedlarge": {"model_var_type": "fixedlarge"},
+    "the posterior's variance, fixedsmall, instead of beta": {"model_var_type": "fixedsmall"},
+    "the variance beta, fixedlarge, instead of the posterior's": {"model_var_type": "fixedlarge"},
+}
+IN_OPTIMIZER: Known = {
+    "Adam's epsilon added after the bias correction, as PyTorch does": {
+        "adam_epsilon_corrected": True
+    },
+    "Adam's epsilon 1e-7 instead of 1e-8": {"adam_epsilon": 1e-7},
 }
 
 
@@ -69,11 +87,26 @@ def _embedding(unet: UNet, t: tf.Tensor, choices: Choices) -> tf.Tensor:
     return embedding
 
 
-def _downsample(layer: layers.Layer, h: tf.Tensor, choices: Choices) -> tf.Tensor:
+def _downsample(layer: Downsample, h: tf.Tensor, choices: Choices) -> tf.Tensor:
     if not (choices.symmetric_padding and layer.with_conv):
         return layer(h)
     h = tf.pad(h, [[0, 0], [1, 1], [1, 1], [0, 0]])
     return tf.nn.conv2d(h, layer.conv.kernel, 2, "VALID") + layer.conv.bias
+
+
+def _attention(layer: AttnBlock, x: tf.Tensor, choices: Choices) -> tf.Tensor:
+    head_dim = choices.attention_head_dim
+    _, height, width, channels = x.shape
+    if head_dim is None or channels % head_dim:
+        return layer(x)
+    h = layer.norm(x)
+    q, k, v = (
+        tf.reshape(project(h), [-1, height * width, channels // head_dim, head_dim])
+        for project in (layer.q, layer.k, layer.v)
+    )
+    weights = tf.nn.softmax(tf.einsum("bihd,bjhd->bhij", q, k) * head_dim**-0.5)
+    h = tf.einsum("bhij,bjhd->bihd", weights, v)
+    return x + layer.proj_out(tf.reshape(h, [-1, height, width, channels]))
 
 
 @contextlib.contextmanager
@@ -116,7 +149,7 @@ def unet_stages(
         def run_block(scope: layers.Layer, i: int, h: tf.Tensor) -> tf.Tensor:
             h = keep(scope.name, f"block_{i}", getattr(scope, f"block_{i}")([h, temb]))
             attn = getattr(scope, f"attn_{i}", None)
-            return h if attn is None else keep(scope.name, attn.name, attn(h))
+            return h if attn is None else keep(scope.name, attn.name, _attention(attn, h, choices))
 
         stages["conv_in"] = unet.conv_in(x)
         hs = [stages["conv_in"]]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert.diffusers import state_dict_of, unet_config
+from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.needs import needs, split_options, translate
 from diffusion_tf.crosscheck.networks import image_shape, load_ours, submodules
-from diffusion_tf.crosscheck.theirs import Counterpart, Model, moments
+from diffusion_tf.crosscheck.theirs import moments
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -162,4 +163,3 @@ class SchedulerProcess:
     def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x_{t-1}, for one t."""
         return self._scheduler.step(model(x, t), int(t[0]), x).prev_sample
-

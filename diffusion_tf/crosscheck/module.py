@@ -8,35 +8,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from diffusion_tf.config import Config
-from diffusion_tf.convert import pytorch_diffusion
+from diffusion_tf.crosscheck.counterpart import Counterpart, Process
 from diffusion_tf.crosscheck.needs import needs
 from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
 from diffusion_tf.crosscheck.ours import COEFFICIENTS
-from diffusion_tf.crosscheck.theirs import Counterpart, Process
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:
     import torch
 
-_PROCESS = {name for name in vars(Process) if callable(getattr(Process, name))} - {"__init__"}
-_PROCESS |= {"betas", *COEFFICIENTS}
+_PROCESS = {
+    "betas", *COEFFICIENTS, *(name for name in vars(Process) if not name.startswith("__")),
+}  # fmt: skip
 
 
 class Adapter(Protocol):
     """What `NAME(config)` may return when a network or a diffusion object alone will not do.
 
-    Every attribute is optional, but there must be a network or a process.
+    Every attribute is optional, but there must be a network, a process or an optimizer.
     """
 
     network: torch.nn.Module  # called as network(x [B, C, S, S], t int64 [B])
     process: Process
     submodules: Mapping[str, str]  # see `Counterpart`
+    keep_weights: bool  # the network has been trained: --weights names the same weights for ours
 
-    def load_weights(self, state: dict[str, np.ndarray]) -> None:
-        """Gives the network our weights; `state` has pytorch_diffusion's names and layout."""
+    def load_weights(self, unet: UNet) -> None:
+        """Gives the network our weights, such as `convert.diffusers.state_dict_of(unet)`."""
+
+    def optimizer(self, parameters: list[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+        """The Adam that it is trained with."""
 
 
 def make_counterpart(
@@ -65,7 +67,8 @@ def make_counterpart(
     thing = _call(module, config)
     name = module
     network, process = _parts(thing, name)
-    counterpart = Counterpart(name=name, network=network, process=process)
+    optimizer = getattr(thing, "optimizer", None)
+    counterpart = Counterpart(name=name, network=network, process=process, optimizer=optimizer)
     if network is not None:
         network.eval()
         _share_weights(counterpart, thing, unet, weights_given)
@@ -75,21 +78,26 @@ def make_counterpart(
 def _share_weights(counterpart: Counterpart, thing: Any, unet: UNet, weights_given: bool) -> None:
     """Puts our weights into the network, or makes sure that it may keep its own."""
     name, network = counterpart.name, counterpart.network
-    counterpart.submodules = getattr(thing, "submodules", {})
     naming = naming_of(network, unet)
-    if hasattr(thing, "load_weights"):
-        thing.load_weights(pytorch_diffusion.state_dict_of(unet))
-    elif naming:
-        load_ours(network, unet, naming, name)
-        counterpart.state_dict_of = NAMINGS[naming].state_dict_of
-        counterpart.submodules = counterpart.submodules or submodules(unet, naming)
-    elif not weights_given:
+    keeps = getattr(thing, "keep_weights", False) or not (naming or hasattr(thing, "load_weights"))
+    if keeps and not weights_given:
         raise ValueError(
-            f"The weights of {name} go by names that are neither diffusers' nor pytorch_diffusion's"
-            " for this architecture, so that ours cannot be put into it; choose its architecture"
-            " with --ch, --ch_mult and so on, return an adapter with load_weights, or give ours its"
-            " weights with --weights."
+            f"{name} keeps its own weights; name the same weights for ours with --weights. Ours can"
+            " be put into it if they go by the names of diffusers or pytorch_diffusion and it has"
+            " the architecture that --config, --ch, --ch_mult and so on describe, or through"
+            " load_weights of an adapter."
         )
+    if naming:
+        counterpart.state_dict_of = NAMINGS[naming].state_dict_of
+        counterpart.submodules = submodules(unet, naming)
+    counterpart.submodules = getattr(thing, "submodules", counterpart.submodules)
+    counterpart.keeps_weights = keeps
+    if keeps:
+        return
+    if hasattr(thing, "load_weights"):
+        _guarded(f"{name} does not take the weights", lambda: thing.load_weights(unet))
+    else:
+        load_ours(network, unet, naming, name)
 
 
 def _call(module: str, config: Config) -> Any:
@@ -137,7 +145,7 @@ def _is_module(thing: Any) -> bool:
 
 def _parts(thing: Any, name: str) -> tuple[torch.nn.Module | None, Any]:
     """The network and the process in what a file gave."""
-    if hasattr(thing, "network") or hasattr(thing, "process"):
+    if any(hasattr(thing, part) for part in ("network", "process", "optimizer")):
         return getattr(thing, "network", None), getattr(thing, "process", None)
     if any(hasattr(thing, attribute) for attribute in _PROCESS):
         return None, thing
@@ -145,6 +153,6 @@ def _parts(thing: Any, name: str) -> tuple[torch.nn.Module | None, Any]:
         return thing, None
     raise ValueError(
         f"{name} is a {type(thing).__name__}; it must give a torch.nn.Module called as (x, t), an"
-        " object with methods of diffusion_tf.crosscheck.theirs.Process, or an object with a"
-        " network or a process."
+        " object with methods of diffusion_tf.crosscheck.counterpart.Process, or an object with a"
+        " network, a process or an optimizer."
     )

@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.crosscheck.adam import adam_update
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
+from diffusion_tf.crosscheck.counterpart import StateDictOf
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.models.unet import UNet
 
@@ -21,9 +23,6 @@ COEFFICIENTS = (
 SAMPLING_STEPS = 10
 BATCH_SIZE = 4
 
-# state_dict_of(unet): the weights of a network in the names and layout of another framework.
-StateDictOf = Callable[[UNet], dict[str, np.ndarray]]
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -31,7 +30,8 @@ class Inputs:
 
     `x_start` is made of 8-bit pixels in [-1, 1]; `t` int64 [B] holds both ends of the chain, and
     `x_t` is x_start diffused that far. The sampling takes the timesteps `steps` from `x_first` on,
-    with the noise `step_noise` [len(steps), B, S, S, C].
+    with the noise `step_noise` [len(steps), B, S, S, C]. The optimizer gets the learning
+    rate `lr` and the `gradients` [steps, weights], which are of every magnitude.
     """
 
     x_start: np.ndarray
@@ -41,6 +41,8 @@ class Inputs:
     steps: tuple[int, ...]
     x_first: np.ndarray
     step_noise: np.ndarray
+    gradients: np.ndarray
+    lr: float
 
 
 def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarray]) -> Inputs:
@@ -61,7 +63,8 @@ def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarr
     steps = tuple(reversed(range(min(SAMPLING_STEPS, T))))
     x_first = diffusion.q_sample(x_start, np.full_like(t, steps[0]), noise=noise).numpy()
     step_noise = np.stack([draw_step_noise(step, shape) for step in steps])
-    return Inputs(x_start, noise, t, x_t, steps, x_first, step_noise)
+    gradients = np.float32(random.choice([-1, 1], (3, 64)) * np.logspace(-9, 0, 64))
+    return Inputs(x_start, noise, t, x_t, steps, x_first, step_noise, gradients, config.lr)
 
 
 def wave(x: Any, t: Any, sin: Callable[[Any], Any]) -> Any:
@@ -82,6 +85,7 @@ class Ours:
         config: of the process.
         inputs: what both sides get.
         unet: the network, or None if none is compared.
+        other_unet: the same with the other weights, averaged or raw, if there are such.
         state_dict_of: gives gradients the other side's names; if None, only that of x is compared.
     """
 
@@ -90,11 +94,13 @@ class Ours:
         config: Config,
         inputs: Inputs,
         unet: UNet | None = None,
+        other_unet: UNet | None = None,
         state_dict_of: StateDictOf | None = None,
     ):
         self._config = config
         self._inputs = inputs
         self._unet = unet
+        self._other_unet = other_unet
         self._state_dict_of = state_dict_of
 
     def values(self, group: str, choices: Choices = ORIGINAL) -> dict[str, Value]:
@@ -111,26 +117,34 @@ class Ours:
     def _coefficients(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
         return {name: getattr(diffusion, name) for name in COEFFICIENTS}
 
-    def _network(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
-        return {} if self._unet is None else self._stages(self._inputs.x_t, choices)
+    def _weights(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
+        if self._unet is None or self._state_dict_of is None:
+            return {}
+        return {"weights": self._state_dict_of(self._unet_of(choices))}
 
-    def _stages(self, x: tf.Tensor, choices: Choices) -> dict[str, tf.Tensor]:
-        return unet_stages(self._unet, tf.constant(x), tf.constant(self._inputs.t), choices)
+    def _unet_of(self, choices: Choices) -> UNet:
+        return (self._other_unet if choices.other_weights else None) or self._unet
+
+    def _network(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
+        if self._unet is None:
+            return {}
+        i = self._inputs
+        return unet_stages(self._unet_of(choices), tf.constant(i.x_t), tf.constant(i.t), choices)
 
     def _gradient(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         """Of the mean square error of the network's output, by every weight and by x_t."""
         if self._unet is None:
             return {}
-        x = tf.constant(self._inputs.x_t)
+        unet, x = self._unet_of(choices), tf.constant(self._inputs.x_t)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            output = unet_stages(self._unet, x, tf.constant(self._inputs.t), choices)["output"]
+            output = unet_stages(unet, x, tf.constant(self._inputs.t), choices)["output"]
             loss = tf.reduce_mean(tf.square(output - self._inputs.noise))
-        weights = [variable.value for variable in self._unet.trainable_variables]
+        weights = [variable.value for variable in unet.trainable_variables]
         *by_weights, by_x = tape.gradient(loss, [*weights, x])
         values = {"gradient of the loss by x": by_x}
         if self._state_dict_of is not None:
-            carrier = UNet.from_config(self._unet.get_config())
+            carrier = UNet.from_config(unet.get_config())
             carrier.build([(None, *self._config.image_shape), (None,)])
             for variable, gradient in zip(carrier.trainable_variables, by_weights, strict=True):
                 variable.assign(gradient)
@@ -174,10 +188,15 @@ class Ours:
         terms = diffusion._vb_terms_bpd(tf_wave, i.x_start, i.x_t, i.t, clip_denoised=True)
         return {"bpd term": terms}
 
+    def _optimizer(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
+        i = self._inputs
+        return {f"{len(i.gradients)} steps of Adam": adam_update(i.gradients, i.lr, choices)}
+
     def _denoise_fn(self, choices: Choices) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         if self._unet is None:
             return tf_wave
-        return lambda x, t: unet_stages(self._unet, x, t, choices)["output"]
+        unet = self._unet_of(choices)
+        return lambda x, t: unet_stages(unet, x, t, choices)["output"]
 
 
 def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
@@ -187,6 +206,7 @@ def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 # In the order of the table.
 GROUPS = {
+    "weights": Ours._weights,
     "schedule": Ours._schedule,
     "coefficients": Ours._coefficients,
     "network": Ours._network,
@@ -196,4 +216,5 @@ GROUPS = {
     "sampling": Ours._sampling,
     "loss": Ours._loss,
     "bpd": Ours._bpd,
+    "optimizer": Ours._optimizer,
 }

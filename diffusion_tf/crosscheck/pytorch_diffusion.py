@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert.pytorch_diffusion import state_dict_of
+from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.needs import needs, split_options, translate
 from diffusion_tf.crosscheck.networks import image_shape, load_ours, submodules
-from diffusion_tf.crosscheck.theirs import Counterpart, Model, moments
+from diffusion_tf.crosscheck.theirs import moments
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def make_counterpart(
             ours.
 
     Raises:
-        ValueError: no checkout, torch is missing, an unknown option, or what the port does not have.
+        ValueError: no checkout, a package is missing, an unknown option, or what the port does not
+            have.
         FileNotFoundError: the checkout holds no such package.
     """
     needs("torch", "torch")

@@ -1,5 +1,6 @@
 """The table of a cross-check: two values of each stage, how far they are apart, and a verdict."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -76,13 +77,17 @@ def differences(stage: str, ours: Value, theirs: Value) -> tuple[float, float]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as text, one a line, under a header."""
+    """The rows as text, one a line, under a header; below them the stages not compared."""
     lines = [f"{'stage':<34} {'max abs':>9} {'max rel':>9} {'tolerance':>9}  verdict"]
+    left_out = []
     for row in rows:
-        numbers = [
-            f"{'-' if number is None else format(number, '.1e'):>9}"
-            for number in (row.max_abs, row.max_rel, row.tolerance)
-        ]
+        if row.verdict == NOT_COMPARED:
+            left_out.append(row.stage)
+            continue
+        numbers = f"{row.max_abs:9.1e} {row.max_rel:9.1e} {row.tolerance:9.1e}"
         note = f" ({row.note})" if row.note else ""
-        lines.append(f"{row.stage:<34} {' '.join(numbers)}  {row.verdict}{note}")
+        lines.append(f"{row.stage:<34} {numbers}  {row.verdict}{note}")
+    if left_out:
+        text = f"Not compared, as the other side does not have it: {', '.join(left_out)}."
+        lines += ["", *textwrap.wrap(text, 100)]
     return "\n".join(lines) + "\n"

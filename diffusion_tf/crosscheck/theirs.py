@@ -7,82 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.crosscheck.ours import COEFFICIENTS, Inputs, StateDictOf, wave
+from diffusion_tf.crosscheck.counterpart import Counterpart, Model
+from diffusion_tf.crosscheck.ours import COEFFICIENTS, Inputs, wave
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 
 if TYPE_CHECKING:
     import torch
-
-Model = Callable[..., Any]  # model(x [B, C, S, S], t int64 [B]) -> like x
-
-
-class Process(Protocol):
-    """What a diffusion object may offer; whatever it lacks is not compared.
-
-    Names and signatures are those of improved-diffusion and guided-diffusion, whose objects need no
-    adapter. Images are float32 [B, C, S, S], t is int64 [B], counted from 0. A method may return a
-    mapping with the key named below, or the value itself. `betas` and the names of `COEFFICIENTS`
-    are looked up as attributes of shape [T].
-    """
-
-    def q_sample(self, x_start: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """x_t."""
-
-    def q_posterior_mean_variance(
-        self, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mean, variance and log-variance of q(x_{t-1} | x_t, x_0)."""
-
-    def p_mean_variance(
-        self, model: Model, x: torch.Tensor, t: torch.Tensor
-    ) -> Mapping[str, torch.Tensor]:
-        """`mean`, `log_variance` and `pred_xstart`, or some of them."""
-
-    def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """x_{t-1} (`sample`); its noise is the first that it draws from torch's generator."""
-
-    def training_losses(
-        self, model: Model, x_start: torch.Tensor, t: torch.Tensor, *, noise: torch.Tensor
-    ) -> torch.Tensor:
-        """The loss of each example, [B] (`loss`)."""
-
-    def _vb_terms_bpd(
-        self, model: Model, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor
-    ) -> torch.Tensor:
-        """The terms of the variational bound in bits/dim, [B] (`output`)."""
-
-
-@dataclass
-class Counterpart:
-    """An implementation to compare with.
-
-    Attributes:
-        name: for the table.
-        network: called as network(x, t) with x [B, C, S, S], or None.
-        process: see `Process`, or None.
-        state_dict_of: gives our weights the network's names and layout; None: it keeps its own.
-        submodules: for our stages of the network, the path of the submodule whose output it is;
-            `path:input` for what goes into one.
-        coarse: stages that it computes less exactly than float32 could, with their tolerance and
-            the reason.
-        first_log_variance: whether the log-variance at t = 0 follows the original; most clip the
-            variance, which is 0 there, at 1e-20 instead. No sample depends on it.
-    """
-
-    name: str
-    network: torch.nn.Module | None = None
-    process: Any = None
-    state_dict_of: StateDictOf | None = None
-    submodules: Mapping[str, str] = field(default_factory=dict)
-    coarse: Mapping[str, tuple[float, str]] = field(default_factory=dict)
-    first_log_variance: bool = True
 
 
 def to_torch(x: np.ndarray) -> torch.Tensor:
@@ -160,6 +96,7 @@ class Theirs:
 
     def __init__(self, counterpart: Counterpart, inputs: Inputs):
         self._its = counterpart
+        self._lr = inputs.lr
         self._process = counterpart.process
         self._inputs = inputs
         names = ("x_start", "noise", "t", "x_t", "x_first")
@@ -185,6 +122,11 @@ class Theirs:
         with torch.no_grad():
             result = getattr(self._process, method)(*args, **kwargs)
         return result[key] if isinstance(result, Mapping) and key else result
+
+    def _weights(self) -> dict[str, Any]:
+        if not self._its.keeps_weights or self._its.state_dict_of is None:
+            return {}
+        return {"weights": {k: v.numpy() for k, v in self._its.network.state_dict().items()}}
 
     def _schedule(self) -> dict[str, Any]:
         return {"betas": getattr(self._process, "betas", None)}
@@ -251,9 +193,7 @@ class Theirs:
         return values
 
     def _forward(self) -> dict[str, Any]:
-        posterior = self._call(
-            "q_posterior_mean_variance", None, self._x_start, self._x_t, self._t
-        )
+        posterior = self._call("q_posterior_mean_variance", None, self._x_start, self._x_t, self._t)
         mean, _, log_variance = posterior or (None, None, None)
         return {
             "q_sample": self._call("q_sample", None, self._x_start, self._t, self._noise),
@@ -293,6 +233,19 @@ class Theirs:
         terms = self._call("_vb_terms_bpd", "output", *arguments)
         return {"bpd term": self._bpd_of_its_moments() if terms is None else terms}
 
+    def _optimizer(self) -> dict[str, Any]:
+        import torch
+
+        if self._its.optimizer is None:
+            return {}
+        gradients = torch.from_numpy(self._inputs.gradients)
+        weights = torch.nn.Parameter(torch.zeros_like(gradients[0]))
+        optimizer = self._its.optimizer([weights], self._lr)
+        for gradient in gradients:
+            weights.grad = gradient.clone()
+            optimizer.step()
+        return {f"{len(gradients)} steps of Adam": weights}
+
     def _bpd_of_its_moments(self) -> np.ndarray | None:
         """The bound by our formula, from its means and variances, if it has them."""
         posterior, p = self._forward(), self._reverse()
@@ -317,6 +270,7 @@ class Theirs:
 
 
 _GROUPS = {
+    "weights": Theirs._weights,
     "schedule": Theirs._schedule,
     "coefficients": Theirs._coefficients,
     "network": Theirs._network,
@@ -326,4 +280,5 @@ _GROUPS = {
     "sampling": Theirs._sampling,
     "loss": Theirs._loss,
     "bpd": Theirs._bpd,
+    "optimizer": Theirs._optimizer,
 }
