@@ -9,10 +9,11 @@ import keras
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.convert.architecture import build_from_config
+from diffusion_tf.convert.contents import check_weights
+from diffusion_tf.convert.tf1 import read_weights
 from diffusion_tf.models import get_model
 from diffusion_tf.original_runs import read_folder
-
-WEIGHTS = ("ema", "raw")
 
 
 def config_path(workdir: str) -> str:
@@ -81,12 +82,7 @@ class Checkpoints:
         self._step = step
         self._read_only = read_only
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(
-                model=_by_path(model.trainable_variables),
-                ema=_by_path(ema_model.trainable_variables),
-                optimizer=_by_path(optimizer.variables),
-                step=step,
-            ),
+            _whole(model, ema_model, optimizer, step),
             _checkpoint_dir(workdir),
             max_to_keep=keep,
         )
@@ -142,10 +138,11 @@ class Checkpoints:
 
 
 def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Model, int]:
-    """Loads the newest checkpoint of a workdir.
+    """Loads the newest checkpoint of a workdir, or of a run directory of the original.
 
     Args:
-        workdir: of a run.
+        workdir: of a run, with `config.json` and `checkpoints/`; or, of the original, with
+            `kwargs.json` and `model.ckpt-*`.
         weights: `ema` the averaged ones, `raw` those that the optimizer moves.
 
     Returns:
@@ -153,11 +150,14 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
 
     Raises:
         FileNotFoundError: no run or no checkpoint there.
-        ValueError: unknown weights, or a checkpoint that cannot be read.
+        ValueError: unknown weights, weights that are not there, or a checkpoint that cannot be
+            read.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
+    check_weights(weights)
     config = load_config(workdir)
+    if not os.path.exists(config_path(workdir)):  # a run of the original
+        values, step = read_weights(workdir, weights)
+        return config, build_from_config(config, values), step or 0
     path = _newest(workdir)
     model = get_model(config)
     step = tf.Variable(0, dtype=tf.int64)
@@ -165,6 +165,37 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
     variables = _by_path(model.trainable_variables)
     _restore(tf.train.Checkpoint(step=step, **{part: variables}), path, whole=False)
     return config, model, int(step.read_value())
+
+
+def restore_run(
+    workdir: str,
+    *,
+    model: keras.Model,
+    ema_model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    step: tf.Variable,
+) -> None:
+    """Restores everything from the newest checkpoint of a workdir, which stays as it is.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read, or is of another architecture.
+    """
+    _restore(_whole(model, ema_model, optimizer, step), _newest(workdir), whole=True)
+
+
+def _whole(
+    model: keras.Model,
+    ema_model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    step: tf.Variable,
+) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        model=_by_path(model.trainable_variables),
+        ema=_by_path(ema_model.trainable_variables),
+        optimizer=_by_path(optimizer.variables),
+        step=step,
+    )
 
 
 def _checkpoint_dir(workdir: str) -> str:

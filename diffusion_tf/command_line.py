@@ -37,7 +37,7 @@ _SHARED = {
         ["auto", "on", "off"],
         "compile with XLA; auto: on GPUs and TPUs, and for small images",
     ),
-    "overwrite": lambda name: flags.DEFINE_boolean(name, False, "replace what --out names"),
+    "overwrite": lambda name: flags.DEFINE_boolean(name, False, "replace what is there"),
     "weights": lambda name: flags.DEFINE_enum(
         name, "ema", ["ema", "raw"], "averaged or raw weights"
     ),

@@ -26,8 +26,10 @@ FLOORS = [
         "metrics.fid", "metrics.inception", "metrics",
     ],
     [
-        "command_line", "convert.maps", "convert.pytorch_diffusion", "convert.diffusers",
-        "checkpoints", "run_log", "trainer", "sampling", "sample_parts",
+        "command_line", "convert.maps", "convert.architecture", "convert.contents", "convert.tf1",
+        "convert.state_files", "convert.pytorch_diffusion", "convert.diffusers",
+        "convert.diffusers_pipeline", "checkpoints", "convert.workdir", "convert.formats",
+        "convert.converting", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training", "convert",
     ],
 ]  # fmt: skip
@@ -46,7 +48,9 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and node.module == "diffusion_tf":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffusion_tf."):
-            names.add(node.module.removeprefix("diffusion_tf."))
+            package = node.module.removeprefix("diffusion_tf.")
+            modules = {f"{package}.{alias.name}" for alias in node.names}
+            names |= {name if name in ORDER else package for name in modules}
         elif isinstance(node, ast.Import):
             names |= {
                 alias.name.removeprefix("diffusion_tf.")

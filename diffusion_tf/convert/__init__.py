@@ -1,1 +1,22 @@
-"""Weights in and out: the original's checkpoints, PyTorch's state dicts, diffusers' folders."""
+"""Weights in and out: the original's checkpoints, PyTorch's state dicts, diffusers' folders.
+
+`load_unet(path)` is the network in any of them, `convert(source, target, format=...)` takes one
+into another. Both are imported when asked for: `checkpoints` stands between the modules here.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "FORMATS": "formats",
+    "convert": "converting",
+    "detect": "formats",
+    "load_unet": "formats",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

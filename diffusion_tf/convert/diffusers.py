@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
 from diffusion_tf.models.unet import UNet
 
@@ -70,6 +71,11 @@ _FIXED: dict[str, tuple[Any, Any]] = {
     "time_embedding_type": ("positional", "positional"),
     "upsample_type": ("conv", "conv"),
 }
+_NEEDED = ("block_out_channels", "down_block_types", "up_block_types")
+_OPTIONAL = (
+    "dropout", "in_channels", "layers_per_block", "num_train_timesteps", "out_channels",
+    "sample_size",
+)  # fmt: skip
 
 
 def state_dict_of(unet: UNet) -> dict[str, np.ndarray]:
@@ -120,6 +126,66 @@ def unet_config(unet: UNet, image_size: int) -> dict[str, Any]:
         "sample_size": image_size,
         "up_block_types": ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
     }
+
+
+def unet_from_config(values: Mapping[str, Any]) -> UNet:
+    """The network that computes what a `UNet2DModel` does, not trained; the reverse of the above.
+
+    Args:
+        values: what its `config.json` holds. Without `sample_size` the network takes all sizes.
+
+    Raises:
+        ValueError: what this network cannot do is asked for, or what it needs is not said.
+    """
+    values = {name: value for name, value in values.items() if not name.startswith("_")}
+    _refuse_others(values)
+    widths, size = values["block_out_channels"], values.get("sample_size")
+    attends = [kind == "AttnDownBlock2D" for kind in values["down_block_types"]]
+    types = ["AttnDownBlock2D" if a else "DownBlock2D" for a in attends]
+    up_types = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)]
+    if list(values["down_block_types"]) != types or list(values["up_block_types"]) != up_types:
+        raise ValueError(
+            f"config.json has down_block_types {values['down_block_types']} and up_block_types"
+            f" {values['up_block_types']}; they must be (Attn)DownBlock2D, and (Attn)UpBlock2D with"
+            " attention at the same resolutions."
+        )
+    if len(widths) != len(types) or any(width % widths[0] for width in widths):
+        raise ValueError(
+            f"config.json has block_out_channels {widths}; there must be {len(types)}, multiples of"
+            " the first."
+        )
+    if not (size is None or isinstance(size, int)):
+        raise ValueError(f"config.json has sample_size {size}; images must be square, one number.")
+    architecture = Architecture(
+        in_channels=values.get("in_channels", 3),
+        out_channels=values.get("out_channels", 3),
+        ch=widths[0],
+        ch_mult=tuple(width // widths[0] for width in widths),
+        num_res_blocks=values.get("layers_per_block", 2),
+        attention=tuple(level for level, a in enumerate(attends) if a),
+        resamp_with_conv=True,
+    )
+    return architecture.build(size, dropout=values.get("dropout", 0.0))
+
+
+def _refuse_others(values: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a `config.json` of a network that computes something else."""
+    missing = [name for name in _NEEDED if name not in values]
+    if missing:
+        raise ValueError(f"config.json lacks {', '.join(missing)}; give that of a UNet2DModel.")
+    others = sorted(set(values) - {*_FIXED, *_NEEDED, *_OPTIONAL})
+    if others:
+        raise ValueError(f"config.json holds {', '.join(others)}, which is not known here.")
+    differing = [
+        f"{name} {values.get(name, default)!r}, not {value!r}"
+        for name, (value, default) in _FIXED.items()
+        if values.get(name, default) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"config.json is of a network that computes something else: {'; '.join(differing)};"
+            " give a DDPM of the paper, such as google/ddpm-cifar10-32."
+        )
 
 
 def _check(unet: UNet) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
+from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
 from diffusion_tf.models.unet import UNet
 
 _BLOCK = (
@@ -59,6 +61,26 @@ def load_state_dict(unet: UNet, state: Mapping[str, np.ndarray]) -> None:
     """
     _check(unet)
     assign(unet, NAMES.weights(state), NAMES)
+
+
+def read(path: str) -> Contents:
+    """What a file of the port's state dict holds; see `state_files.read_state_dict`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: it is no such file.
+    """
+    weights = NAMES.weights(read_state_dict(path))
+    return Contents(path=path, weights={"ema": weights, "raw": weights})
+
+
+def write(path: str, unet: UNet) -> None:
+    """Writes a network's weights into a file that the port loads.
+
+    Raises:
+        ValueError: a block size above 1.
+        OSError: it cannot be written.
+    """
+    write_state_dict(path, state_dict_of(unet))
 
 
 def _check(unet: UNet) -> None:

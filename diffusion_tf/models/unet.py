@@ -59,6 +59,11 @@ class UNet(keras.Model):
         name: first part of every variable's path, `model` as in the original.
         **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
 
+    Attributes:
+        image_size: S, once the network is built. None lets it take every size that it can halve:
+            so it is for weights from elsewhere, which tell the resolutions with attention but not
+            their heights.
+
     Raises:
         ValueError: channels that 32 does not divide, no resolution or no block, a block size
             below 1; when built: an image that is not square, or whose size the block size and the
@@ -101,6 +106,7 @@ class UNet(keras.Model):
         self.dropout_rate = dropout
         self.resamp_with_conv = resamp_with_conv
         self.block_size = block_size
+        self.image_size: int | None = None
 
     def get_config(self) -> dict:
         """The arguments that make this network again."""
@@ -120,8 +126,8 @@ class UNet(keras.Model):
         """Creates all layers for images of shape [B, S, S, C] (and t of shape [B])."""
         x_shape = tuple(input_shape[0])
         self._check_image(x_shape)
-        self._image_size = x_shape[1]
-        size, pixels_per_block = self._image_size // self.block_size, self.block_size**2
+        self.image_size = x_shape[1]
+        size, pixels_per_block = self.image_size // self.block_size, self.block_size**2
         top = len(self.ch_mult) - 1
         dtype = self.dtype_policy
 
@@ -182,10 +188,12 @@ class UNet(keras.Model):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, t = inputs
-        if x.shape[1:3] != (self._image_size, self._image_size):
+        if self.image_size is None:
+            self._check_image(tuple(x.shape))
+        elif x.shape[1:3] != (self.image_size, self.image_size):
             raise ValueError(
                 f"x has shape {x.shape}; this network was built for images of"
-                f" {self._image_size}x{self._image_size} pixels."
+                f" {self.image_size}x{self.image_size} pixels."
             )
         temb = self.temb(t)
 

@@ -1,0 +1,165 @@
+"""The architecture of a U-Net, read off its weights."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from diffusion_tf.config import Config
+from diffusion_tf.convert.maps import Weights, assign
+from diffusion_tf.models import get_model
+from diffusion_tf.models.unet import UNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What weights tell about their network.
+
+    The image size is not among it, so attention is known by its resolutions' numbers, not their
+    heights; nor are the dropout rate and the block size, which has multiplied the channels.
+
+    Attributes:
+        in_channels, out_channels: of the first and of the last convolution.
+        ch, ch_mult, num_res_blocks, resamp_with_conv: see `UNet`.
+        attention: the resolutions that have it; 0 is the finest.
+    """
+
+    in_channels: int
+    out_channels: int
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    attention: tuple[int, ...]
+    resamp_with_conv: bool
+
+    @classmethod
+    def of_weights(cls, weights: Mapping[str, np.ndarray]) -> "Architecture":
+        """Reads the architecture off names and shapes.
+
+        Args:
+            weights: by the paths of here.
+
+        Raises:
+            ValueError: weights of no U-Net.
+        """
+        widths = []
+        while (kernel := weights.get(f"down_{len(widths)}/block_0/conv1/kernel")) is not None:
+            widths.append(kernel.shape[-1])
+        ends = [weights.get(f"{name}/kernel") for name in ("conv_in", "conv_out")]
+        if not widths or any(end is None or end.ndim != 4 for end in ends):
+            raise ValueError("The weights are of no DDPM U-Net: first or last layers are missing.")
+        ch = ends[0].shape[-1]
+        if any(width % ch for width in widths):
+            raise ValueError(
+                f"The weights have {ch} channels after conv_in and {widths} at the resolutions;"
+                " a DDPM U-Net has multiples."
+            )
+        blocks = [re.fullmatch(r"down_0/block_(\d+)/conv1/kernel", path) for path in weights]
+        return cls(
+            in_channels=ends[0].shape[2],
+            out_channels=ends[1].shape[3],
+            ch=ch,
+            ch_mult=tuple(width // ch for width in widths),
+            num_res_blocks=sum(block is not None for block in blocks),
+            attention=tuple(
+                level for level in range(len(widths)) if f"down_{level}/attn_0/q/kernel" in weights
+            ),
+            # One resolution is never halved; the UNet's default then.
+            resamp_with_conv=len(widths) == 1 or "down_0/downsample/conv/kernel" in weights,
+        )
+
+    @classmethod
+    def of_config(cls, config: Config) -> "Architecture":
+        """The architecture that a config describes."""
+        levels = range(len(config.ch_mult))
+        height, pixels = config.image_size // config.block_size, config.block_size**2
+        outputs_per_channel = 2 if config.model_var_type == "learned" else 1
+        return cls(
+            in_channels=config.channels * pixels,
+            out_channels=config.channels * pixels * outputs_per_channel,
+            ch=config.ch,
+            ch_mult=config.ch_mult,
+            num_res_blocks=config.num_res_blocks,
+            attention=tuple(i for i in levels if height >> i in config.attn_resolutions),
+            resamp_with_conv=config.resamp_with_conv or len(levels) == 1,
+        )
+
+    def is_of(self, config: Config) -> bool:
+        """Whether a config describes this architecture."""
+        return self == Architecture.of_config(config)
+
+    def check_config(self, config: Config) -> None:
+        """Raises a ValueError if a config describes another architecture."""
+        theirs = asdict(Architecture.of_config(config))
+        differing = [
+            f"{name} {value}, not {theirs[name]}"
+            for name, value in asdict(self).items()
+            if theirs[name] != value
+        ]
+        if differing:
+            raise ValueError(
+                f"The weights are of another network than the config: {'; '.join(differing)};"
+                " choose another config."
+            )
+
+    def config_fields(self, image_size: int) -> dict[str, Any]:
+        """The fields of `Config` that describe this network for images of a size."""
+        return {
+            "image_size": image_size,
+            "channels": self.in_channels,
+            "ch": self.ch,
+            "ch_mult": self.ch_mult,
+            "num_res_blocks": self.num_res_blocks,
+            "attn_resolutions": tuple(image_size >> level for level in self.attention),
+            "resamp_with_conv": self.resamp_with_conv,
+            "block_size": 1,
+        }
+
+    def build(self, image_size: int | None = None, *, dropout: float = 0.0) -> UNet:
+        """A new network of this architecture.
+
+        Args:
+            image_size: height and width of the images; if None, the network takes all sizes that
+                can be halved as often as it halves them.
+            dropout: see `UNet`.
+
+        Raises:
+            ValueError: channels that the network cannot have, or an image size that cannot be
+                halved often enough.
+        """
+        # Without a size, one at which the finest attention is at 16 pixels, as in the paper.
+        halvings = len(self.ch_mult) - 1
+        size = image_size or max(16 << min(self.attention, default=halvings), 1 << halvings)
+        fields = self.config_fields(size)
+        for name in ("image_size", "channels"):
+            del fields[name]
+        unet = UNet(out_ch=self.out_channels, dropout=dropout, **fields)
+        unet.build([(None, size, size, self.in_channels), (None,)])
+        if image_size is None:
+            unet.image_size = None
+        return unet
+
+
+def build_from_weights(weights: Weights) -> UNet:
+    """The network that weights are of, with them, for all image sizes.
+
+    Raises:
+        ValueError: weights that are missing, left over or of impossible shapes.
+    """
+    unet = Architecture.of_weights(weights).build()
+    assign(unet, weights)
+    return unet
+
+
+def build_from_config(config: Config, weights: Weights) -> UNet:
+    """The network of a config, with given weights.
+
+    Raises:
+        ValueError: the weights are of another network.
+    """
+    Architecture.of_weights(weights).check_config(config)
+    unet = get_model(config)
+    assign(unet, weights)
+    return unet

@@ -1,0 +1,116 @@
+"""What a checkpoint of any format holds, in the names and the layout of here."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from diffusion_tf.config import PRESETS, Config, get_config
+from diffusion_tf.convert.architecture import Architecture
+from diffusion_tf.convert.maps import Weights
+
+WEIGHTS = ("ema", "raw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a checkpoint holds.
+
+    Attributes:
+        path: where it was read.
+        weights: `ema` the averaged ones, `raw` those that the optimizer moves, or one of them. A
+            format that holds one set of weights has it as both.
+        slots: the optimizer's state, by the names that TensorFlow 1 gives it: `Adam` and `Adam_1`
+            are the moments m and v. Empty if there is none.
+        step: number of updates made, None if nothing tells.
+        fields: of the config, as far as they are known; all of them if the run's config is.
+    """
+
+    path: str
+    weights: Mapping[str, Weights]
+    slots: Mapping[str, Weights] = field(default_factory=dict)
+    step: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def chosen(self, weights: str) -> Weights:
+        """One set of weights.
+
+        Raises:
+            ValueError: `weights` is none of `WEIGHTS`, or there are none such.
+        """
+        check_weights(weights)
+        if weights not in self.weights:
+            raise no_such_weights(self.path, weights)
+        return self.weights[weights]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that the weights are of."""
+        return Architecture.of_weights(next(iter(self.weights.values())))
+
+    @property
+    def config(self) -> Config | None:
+        """The run's config, if all of it is known."""
+        known = set(self.fields) == {f.name for f in dataclasses.fields(Config)}
+        return Config.from_dict(self.fields) if known else None
+
+
+def check_weights(weights: str) -> None:
+    """Raises a ValueError if `weights` is none of `WEIGHTS`."""
+    if weights not in WEIGHTS:
+        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
+
+
+def no_such_weights(path: str, weights: str) -> ValueError:
+    """The error for weights that a checkpoint does not hold."""
+    other = {"ema": "raw", "raw": "ema"}[weights]
+    kind = {"ema": "averaged", "raw": "raw"}[weights]
+    return ValueError(f"{path} holds no {kind} weights; choose --weights={other}.")
+
+
+def config_of(contents: Contents, base: Config | None = None) -> Config:
+    """The config of the run that a checkpoint came from, as far as it can be known.
+
+    Args:
+        contents: of the checkpoint.
+        base: says what the checkpoint does not; its network and whatever else the checkpoint knows
+            must be the checkpoint's.
+
+    Raises:
+        ValueError: `base` is needed, not needed, or of another network or process.
+    """
+    architecture = contents.architecture
+    if contents.config is not None:
+        if base is not None:
+            raise ValueError(f"{contents.path} has its own config; leave out --config.")
+        config = contents.config
+    elif base is not None:
+        differing = {k: v for k, v in contents.fields.items() if getattr(base, k) != v}
+        if differing:
+            listed = "; ".join(f"{k} {v!r}, not {getattr(base, k)!r}" for k, v in differing.items())
+            raise ValueError(f"{contents.path} says otherwise than --config: {listed}.")
+        config = base
+    elif {"image_size", "beta_schedule"} <= set(contents.fields):
+        network = architecture.config_fields(contents.fields["image_size"])
+        config = get_config("folder", **{**network, **contents.fields})
+    else:
+        fitting = [n for n, preset in PRESETS.items() if architecture.is_of(preset())]
+        hint = f"; the network fits {', '.join(fitting)}" if fitting else ""
+        raise ValueError(
+            f"{contents.path} says neither the image size nor the diffusion process; name a preset"
+            f" or a config.json with --config{hint}."
+        )
+    architecture.check_config(config)
+    return config
+
+
+def same_bits(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sets of arrays are the same to the bit."""
+    return a.keys() == b.keys() and all(
+        a[name].dtype == b[name].dtype
+        and a[name].shape == b[name].shape
+        and a[name].tobytes() == b[name].tobytes()
+        for name in a
+    )

@@ -1,0 +1,230 @@
+"""Folders of diffusers: a `UNet2DModel`, alone or with a `DDPMScheduler` as a `DDPMPipeline`."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from diffusion_tf.config import Config
+from diffusion_tf.convert import diffusers
+from diffusion_tf.convert.contents import Contents
+from diffusion_tf.convert.maps import weights_of
+from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
+from diffusion_tf.files import read_json_object, replacing
+from diffusion_tf.models.unet import UNet
+from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
+
+_WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
+
+# Fields of Config, names of DDPMScheduler, and what each value is called there.
+_MEAN_TYPES = {"eps": "epsilon", "xstart": "sample"}
+_VAR_TYPES = {"fixedsmall": "fixed_small", "fixedlarge": "fixed_large"}
+_SCHEDULES = {
+    "linear": "linear",
+    "quad": "scaled_linear",
+    "cosine": "squaredcos_cap_v2",
+    "sigmoid": "sigmoid",
+}
+# What the sampler here does always, and diffusers' own defaults where the file is silent.
+_FIXED = {
+    "clip_sample": (True, True),
+    "clip_sample_range": (1.0, 1.0),
+    "rescale_betas_zero_snr": (False, False),
+    "thresholding": (False, False),
+}
+
+
+def scheduler_config(config: Config) -> dict[str, Any]:
+    """The `scheduler_config.json` of the `DDPMScheduler` that samples as `sampling` does.
+
+    Fewer steps are spaced as `RespacedDiffusion` spaces them. A schedule that diffusers does not
+    have by name is written as `trained_betas`.
+
+    Raises:
+        ValueError: the network predicts x_{t-1} or a log-variance, which DDPMScheduler cannot use.
+    """
+    for name, value, known in (
+        ("model_mean_type", config.model_mean_type, _MEAN_TYPES),
+        ("model_var_type", config.model_var_type, _VAR_TYPES),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"{name} is {value!r}, which diffusers' DDPMScheduler cannot use, only"
+                f" {' and '.join(known)}; choose another format."
+            )
+    betas = None
+    if config.beta_schedule not in _SCHEDULES:
+        betas = list(_betas(config.beta_schedule, dataclasses.asdict(config)))
+    return {
+        "_class_name": "DDPMScheduler",
+        "_diffusers_version": _VERSION,
+        **{name: value for name, (value, _) in _FIXED.items()},
+        "beta_end": config.beta_end,
+        "beta_schedule": _SCHEDULES.get(config.beta_schedule, "linear"),
+        "beta_start": config.beta_start,
+        "num_train_timesteps": config.num_diffusion_timesteps,
+        "prediction_type": _MEAN_TYPES[config.model_mean_type],
+        "steps_offset": 0,
+        "timestep_spacing": "linspace",
+        "trained_betas": betas,
+        "variance_type": _VAR_TYPES[config.model_var_type],
+    }
+
+
+def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Config` that a `scheduler_config.json` says; the reverse of the above.
+
+    Raises:
+        ValueError: another class of scheduler, or one that samples differently.
+    """
+    if values.get("_class_name") != "DDPMScheduler":
+        raise ValueError(
+            f"scheduler_config.json is of a {values.get('_class_name')}; it must be of a"
+            " DDPMScheduler."
+        )
+    differing = [
+        f"{name} {values[name]!r}, not {value!r}"
+        for name, (value, default) in _FIXED.items()
+        if values.get(name, default) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"scheduler_config.json is of another sampler: {'; '.join(differing)}; change it, or"
+            " delete the file and name a config with --config."
+        )
+    fields = {
+        "num_diffusion_timesteps": values.get("num_train_timesteps", 1000),
+        "beta_start": values.get("beta_start", 1e-4),
+        "beta_end": values.get("beta_end", 0.02),
+        "model_mean_type": _inverse(_MEAN_TYPES, values, "prediction_type", "epsilon"),
+        "model_var_type": _inverse(_VAR_TYPES, values, "variance_type", "fixed_small"),
+    }
+    if values.get("trained_betas") is None:
+        fields["beta_schedule"] = _inverse(_SCHEDULES, values, "beta_schedule", "linear")
+    else:
+        fields["beta_schedule"] = _schedule_with(np.asarray(values["trained_betas"]), fields)
+    return fields
+
+
+def save_pipeline(folder: str, unet: UNet, config: Config) -> None:
+    """Writes a folder from which `DDPMPipeline.from_pretrained` loads and samples.
+
+    Args:
+        folder: where to; made if it is not there. Files of the same names are replaced.
+        unet: with the weights to write.
+        config: of its run.
+
+    Raises:
+        ValueError: a network or process that diffusers does not have; nothing is written then.
+        OSError: safetensors is not installed, or a file cannot be written.
+    """
+    unet_config = diffusers.unet_config(unet, config.image_size)
+    scheduler = scheduler_config(config)
+    write_state_dict(os.path.join(folder, "unet", _WEIGHT_FILES[0]), diffusers.state_dict_of(unet))
+    _write_json(os.path.join(folder, "unet", "config.json"), unet_config)
+    _write_json(os.path.join(folder, "scheduler", "scheduler_config.json"), scheduler)
+    pipeline = {
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": _VERSION,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    }
+    _write_json(os.path.join(folder, "model_index.json"), pipeline)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder of diffusers."""
+    if os.path.isfile(os.path.join(path, "model_index.json")):
+        return True
+    config = os.path.join(path, "config.json")
+    return os.path.isfile(config) and "_class_name" in read_json_object(config)
+
+
+def load_unet(path: str) -> UNet:
+    """The network in a pipeline's folder, or in that of a `UNet2DModel`.
+
+    Args:
+        path: of the folder, or of its file with the weights.
+
+    Raises:
+        FileNotFoundError: there is none, or it has no weights.
+        ValueError: damaged files, another network than the one here, or weights that are not its.
+        OSError: the package that reads the weights is not installed.
+    """
+    if os.path.isdir(path):
+        subfolder = os.path.join(path, "unet")
+        folder = subfolder if os.path.isdir(subfolder) else path
+        weights = _first(folder, _WEIGHT_FILES)
+    else:
+        folder, weights = os.path.dirname(path), path
+    config = _first(folder, ("config.json",))
+    if config is None or weights is None:
+        raise FileNotFoundError(
+            f"{folder} holds no UNet2DModel: config.json, and {' or '.join(_WEIGHT_FILES)}."
+        )
+    unet = diffusers.unet_from_config(read_json_object(config))
+    diffusers.load_state_dict(unet, read_state_dict(weights))
+    return unet
+
+
+def read(path: str) -> Contents:
+    """Everything that a folder holds, including what its scheduler says about the process.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as for `load_unet`; a scheduler that is none of
+            this project's.
+    """
+    unet = load_unet(path)
+    fields = {"channels": unet.conv_in.kernel.shape[2]}
+    if unet.image_size is not None:
+        fields["image_size"] = unet.image_size
+    # In the oldest folders all files lie side by side.
+    scheduler = _first(path, ("scheduler/scheduler_config.json", "scheduler_config.json"))
+    if scheduler is not None:
+        fields |= process_fields(read_json_object(scheduler))
+    weights = weights_of(unet)
+    return Contents(path=path, weights={"ema": weights, "raw": weights}, fields=fields)
+
+
+def _betas(beta_schedule: str, fields: Mapping[str, Any]) -> np.ndarray:
+    arguments = ("beta_start", "beta_end", "num_diffusion_timesteps")
+    return get_beta_schedule(beta_schedule, **{name: fields[name] for name in arguments})
+
+
+def _schedule_with(betas: np.ndarray, fields: Mapping[str, Any]) -> str:
+    """The schedule that gives these variances."""
+    for name in BETA_SCHEDULES:
+        # Beyond what float32 does to the numbers, no two schedules are as close.
+        if np.allclose(_betas(name, fields), betas, rtol=1e-5, atol=0):
+            return name
+    raise ValueError(
+        "scheduler_config.json has trained_betas of no schedule known here; delete the file and"
+        " name a config with --config."
+    )
+
+
+def _inverse(known: Mapping[str, str], values: Mapping[str, Any], name: str, default: str) -> str:
+    """What a value of diffusers is called here."""
+    value = values.get(name, default)
+    for here, there in known.items():
+        if value == there:
+            return here
+    raise ValueError(
+        f"scheduler_config.json has {name} {value!r}; it must be one of"
+        f" {', '.join(known.values())}."
+    )
+
+
+def _first(folder: str, names: Sequence[str]) -> str | None:
+    """The path of the first of some files that is there."""
+    paths = [os.path.join(folder, name) for name in names]
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _write_json(path: str, values: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,74 @@
+"""Files that hold a PyTorch state dict: safetensors, or what `torch.save` writes.
+
+torch is needed for the latter alone, and reads them with `weights_only=True`, so that a file with
+code in it is refused and nothing of it runs.
+"""
+
+import importlib
+import os
+from types import ModuleType
+
+import numpy as np
+
+from diffusion_tf.files import replacing
+
+
+def read_state_dict(path: str) -> dict[str, np.ndarray]:
+    """The tensors of a file, float32.
+
+    Args:
+        path: `*.safetensors`, or a file of `torch.save` with any other ending.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or holds something else than tensors by name.
+        OSError: the package that reads it is not installed.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} is no file; name one with a state dict.")
+    is_safe = path.endswith(".safetensors")
+    package = _package("safetensors.numpy" if is_safe else "torch", path)
+    try:
+        if is_safe:
+            state = package.load_file(path)
+        else:
+            state = package.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a foreign file can make them raise has no common class
+        raise ValueError(
+            f"{path} is no file of tensors alone ({_first_sentence(error)}); nothing in it was run."
+        ) from None
+    values = state.values() if isinstance(state, dict) else [None]
+    if not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
+        raise ValueError(f"{path} holds no state dict, a tensor for each name; save that alone.")
+    if not is_safe:
+        state = {str(name): value.detach().float().numpy() for name, value in state.items()}
+    return {name: np.asarray(value, np.float32) for name, value in state.items()}
+
+
+def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
+    """Writes tensors into a file, or leaves it as it was; see `read_state_dict` for its ending.
+
+    Raises:
+        OSError: the package that writes it is not installed, or it cannot be written.
+    """
+    if path.endswith(".safetensors"):
+        package = _package("safetensors.numpy", path)
+        with replacing(path) as temporary:
+            package.save_file(state, temporary, metadata={"format": "pt"})
+        return
+    torch = _package("torch", path)
+    with replacing(path) as temporary:
+        torch.save({name: torch.from_numpy(value) for name, value in state.items()}, temporary)
+
+
+def _package(name: str, path: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.split(".")[0]
+        raise OSError(f"{path} needs the package {package}; pip install {package}.") from None
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(". ")[0].rstrip(".")

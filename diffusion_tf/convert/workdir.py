@@ -1,0 +1,116 @@
+"""Workdirs of this project, as one format among the others."""
+
+import dataclasses
+import os
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, restore_run
+from diffusion_tf.config import Config
+from diffusion_tf.convert.contents import Contents
+from diffusion_tf.convert.maps import assign, variables_of, weights_of
+from diffusion_tf.models import get_model
+from diffusion_tf.models.unet import UNet
+from diffusion_tf.optimizers import get_optimizer
+
+# The original's names of the optimizers' states, and Keras's attributes.
+_SLOTS = {
+    "adam": {"Adam": "_momentums", "Adam_1": "_velocities"},
+    "rmsprop": {"RMSProp": "_velocities", "RMSProp_1": "_momentums"},
+}
+
+
+class _Run(NamedTuple):
+    """What a checkpoint of a workdir holds."""
+
+    model: UNet
+    ema_model: UNet
+    optimizer: keras.optimizers.Optimizer
+    step: tf.Variable
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a workdir."""
+    return os.path.isfile(os.path.join(path, "config.json"))
+
+
+def read(workdir: str) -> Contents:
+    """Everything in the newest checkpoint of a workdir.
+
+    Raises:
+        FileNotFoundError: no run or no checkpoint there.
+        ValueError: damaged files.
+    """
+    config = load_config(workdir)
+    run = _new_run(config)
+    restore_run(workdir, **run._asdict())
+    slots = {}
+    if int(_inner(run.optimizer).iterations) > 0:
+        slots = {name: _by_path(run, name, config) for name in _SLOTS[config.optimizer]}
+        slots = {
+            name: {path: variable.numpy() for path, variable in variables.items()}
+            for name, variables in slots.items()
+        }
+    return Contents(
+        path=workdir,
+        weights={"ema": weights_of(run.ema_model), "raw": weights_of(run.model)},
+        slots=slots,
+        step=int(run.step),
+        fields=dataclasses.asdict(config),
+    )
+
+
+def write(workdir: str, contents: Contents, config: Config) -> None:
+    """Writes a workdir that every script takes, and that train.py goes on with.
+
+    Where there is no optimizer's state, training goes on with a new one, its warmup included.
+
+    Args:
+        workdir: new.
+        contents: weights, of which a set that is missing is written as the other.
+        config: of the run.
+
+    Raises:
+        ValueError: weights or optimizer of another config, or a workdir that holds another run.
+        OSError: it cannot be written.
+    """
+    expected = set(_SLOTS[config.optimizer])
+    if contents.slots and set(contents.slots) != expected:
+        raise ValueError(
+            f"{contents.path} holds the optimizer's state {', '.join(contents.slots)}, and the"
+            f" config's optimizer {config.optimizer!r} has {', '.join(sorted(expected))}; choose"
+            " another config."
+        )
+    contents.architecture.check_config(config)
+    run = _new_run(config)
+    sets = contents.weights
+    assign(run.model, sets.get("raw", sets.get("ema")))
+    assign(run.ema_model, sets.get("ema", sets.get("raw")))
+    for name, values in contents.slots.items():
+        for path, variable in _by_path(run, name, config).items():
+            variable.assign(values[path])
+    run.step.assign(contents.step or 0)
+    if contents.slots:
+        _inner(run.optimizer).iterations.assign(contents.step)
+    claim_workdir(workdir, config)
+    Checkpoints(workdir, **run._asdict(), keep=config.keep_checkpoints).save()
+
+
+def _new_run(config: Config) -> _Run:
+    model, ema_model = get_model(config), get_model(config)
+    optimizer = get_optimizer(config, num_replicas=1)
+    optimizer.build(model.trainable_variables)
+    return _Run(model, ema_model, optimizer, tf.Variable(0, dtype=tf.int64))
+
+
+def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, without what scales its loss in float16."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _by_path(run: _Run, slot: str, config: Config) -> dict[str, keras.Variable]:
+    """A part of the optimizer's state by the paths of the weights."""
+    state = getattr(_inner(run.optimizer), _SLOTS[config.optimizer][slot])
+    return dict(zip(variables_of(run.model), state, strict=True))

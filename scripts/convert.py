@@ -1,0 +1,60 @@
+"""Converts checkpoints: the original's, this project's, pytorch_diffusion's and diffusers'.
+
+python scripts/convert.py --source=runs/cifar10 --target=ddpm --format=diffusers
+python scripts/convert.py --source=logs/model.ckpt-790000 --config=cifar10 --target=runs/cifar10
+
+What is written is read back and compared bit for bit before it takes its place.
+"""
+
+from absl import flags
+
+from diffusion_tf import command_line
+from diffusion_tf.config import get_config
+from diffusion_tf.original_runs import read_config
+
+SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "what to convert; its format is found out: a workdir, the original's folder or model.ckpt-N, a"
+    " state dict of pytorch_diffusion, a folder of diffusers",
+)
+TARGET = flags.DEFINE_string(
+    "target", None, "where to: a file for pytorch_diffusion, otherwise a folder"
+)
+FORMAT = flags.DEFINE_enum(
+    "format", "keras", ["keras", "tf1", "pytorch_diffusion", "diffusers"], "format of the target"
+)
+WEIGHTS = command_line.define_shared_flag("weights")
+CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "the run's config, where the source does not say it and the target needs it: a preset, a"
+    " config.json, the original's kwargs.json, or a folder that holds one of these",
+)
+OVERWRITE = command_line.define_shared_flag("overwrite")
+
+
+def main() -> None:
+    """Reads, writes, compares."""
+    for flag in (SOURCE, TARGET):
+        if not flag.value:
+            raise ValueError(f"--{flag.name} is missing; name a file or folder.")
+    config = None
+    if CONFIG.value:
+        is_path = command_line.is_path(CONFIG.value)
+        config = read_config(CONFIG.value) if is_path else get_config(CONFIG.value)
+
+    from diffusion_tf.convert import convert  # after the flags: TensorFlow takes its time
+
+    convert(
+        SOURCE.value,
+        TARGET.value,
+        format=FORMAT.value,
+        weights=WEIGHTS.value,
+        config=config,
+        overwrite=OVERWRITE.value,
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)
