@@ -8,6 +8,7 @@ Same weights, same inputs, same noise on both sides. Exits with 1 if a stage par
 
 import dataclasses
 import json
+import os
 import sys
 
 from absl import flags, logging
@@ -44,8 +45,8 @@ OPTIONS = flags.DEFINE_string(
 CONFIG = flags.DEFINE_string(
     "config",
     "cifar10",
-    "process and network: a preset of diffusion_tf/config.py, a config.json, the original's"
-    " kwargs.json, or a folder that holds one of these",
+    "process and network, if --weights does not tell: a preset of diffusion_tf/config.py, a"
+    " config.json, the original's kwargs.json, or a folder that holds one of these",
 )
 command_line.define_config_flags()
 
@@ -59,14 +60,18 @@ def main() -> None:
     if not isinstance(options, dict):
         raise ValueError(f"--options={OPTIONS.value} is no JSON object of arguments.")
     config = command_line.get_config_from_flags(CONFIG.value)
+
+    # Threads of torch that wait by spinning would take the processors from TensorFlow's.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from diffusion_tf import crosscheck  # after the flags: TensorFlow is slow
+    from diffusion_tf.crosscheck.report import table
+
+    if WEIGHTS.value and not CONFIG.present:
+        config = command_line.get_config_from_flags(crosscheck.config_of(WEIGHTS.value))
     if AGAINST.value == "denoising_diffusion_pytorch" and not flags.FLAGS["model_var_type"].present:
         logging.info("Its variance is fixedsmall alone, so ours is that, too.")
         config = dataclasses.replace(config, model_var_type="fixedsmall")
-
-    from diffusion_tf.crosscheck import crosscheck  # after the flags: TensorFlow is slow
-    from diffusion_tf.crosscheck.report import table
-
-    counterpart, comparison = crosscheck(
+    counterpart, comparison = crosscheck.crosscheck(
         config,
         against=AGAINST.value,
         own=MODULE.value,

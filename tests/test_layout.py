@@ -31,6 +31,10 @@ FLOORS = [
         "convert.diffusers_pipeline", "checkpoints", "convert.workdir", "convert.formats",
         "convert.converting", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training", "convert",
+        "crosscheck.report", "crosscheck.needs", "crosscheck.choices", "crosscheck.adam",
+        "crosscheck.ours", "crosscheck.counterpart", "crosscheck.theirs", "crosscheck.networks",
+        "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",
+        "crosscheck.denoising_diffusion", "crosscheck.module", "crosscheck",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

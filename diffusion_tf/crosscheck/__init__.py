@@ -2,15 +2,15 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from diffusion_tf.config import Config
+from diffusion_tf.config import Config, get_config
+from diffusion_tf.convert.formats import detect, load_unet, read
 from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.networks import image_shape, random_unet
+from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.ours import Ours, make_inputs
 from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
 from diffusion_tf.models.unet import UNet
@@ -57,17 +57,16 @@ def crosscheck(
             raise ValueError("denoising_diffusion_pytorch's Unet is another network; no --weights.")
         counterpart = denoising_diffusion.make_counterpart(config, options=options)
     else:
-        unet = _load(weights, kind) if weights else random_unet(config)
-        size, _, channels = image_shape(unet)
-        config = dataclasses.replace(config, image_size=size, channels=channels)
+        unet = load_unet(weights, weights=kind) if weights else random_unet(config)
+        config = _with_images_of(unet, config)
         counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
     unet = None if counterpart.network is None else unet
     inputs = make_inputs(config, draw_step_noise)
     other = None
     if weights and counterpart.keeps_weights:
         with contextlib.suppress(ValueError):  # the file has one set of weights only
-            other = _load(weights, "raw" if kind == "ema" else "ema")
-    ours = Ours(config, inputs, unet, other, counterpart.state_dict_of)
+            other = load_unet(weights, weights="raw" if kind == "ema" else "ema")
+    ours = Ours(config, inputs, unet, other, counterpart.names)
     return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
 
 
@@ -89,13 +88,20 @@ def _make_counterpart(
         return module.make_counterpart(config, unet, module=own, weights_given=bool(weights))
     if against == "pytorch_diffusion":
         return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
-    directory = (
-        weights if weights and os.path.exists(os.path.join(weights, "model_index.json")) else None
-    )
+    directory = weights if weights and detect(weights) == "diffusers" else None
     return diffusers.make_counterpart(config, unet, directory=directory, options=options)
 
 
-def _load(weights: str, kind: str) -> UNet:
-    from diffusion_tf.convert import load_unet
+def config_of(weights: str) -> Config:
+    """What a checkpoint says about its network and process, and the paper's CIFAR-10 for the rest.
 
-    return load_unet(weights, weights=kind)
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `convert.load_unet`.
+    """
+    return dataclasses.replace(get_config("cifar10"), **read(weights).fields)
+
+
+def _with_images_of(unet: UNet, config: Config) -> Config:
+    """The config with the images that a network takes."""
+    size = unet.image_size or config.image_size
+    return dataclasses.replace(config, image_size=size, channels=unet.conv_in.kernel.shape[2])

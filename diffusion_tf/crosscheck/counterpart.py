@@ -6,15 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from diffusion_tf.models.unet import UNet
+from diffusion_tf.convert.maps import NameMap
 
 if TYPE_CHECKING:
     import torch
-
-# state_dict_of(unet): the weights of a network in the names and layout of another framework.
-StateDictOf = Callable[[UNet], dict[str, np.ndarray]]
 
 Model = Callable[..., Any]  # model(x [B, C, S, S], t int64 [B]) -> like x
 
@@ -63,7 +58,7 @@ class Counterpart:
         name: for the table.
         network: called as network(x, t) with x [B, C, S, S], or None.
         process: see `Process`, or None.
-        state_dict_of: gives our weights the network's names and layout; None: it keeps its own.
+        names: of the network's weights, if they are known.
         submodules: for our stages of the network, the path of the submodule whose output it is;
             `path:input` for what goes into one.
         coarse: stages that it computes less exactly than float32 could, with their tolerance and
@@ -77,7 +72,7 @@ class Counterpart:
     name: str
     network: torch.nn.Module | None = None
     process: Any = None
-    state_dict_of: StateDictOf | None = None
+    names: NameMap | None = None
     submodules: Mapping[str, str] = field(default_factory=dict)
     coarse: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     keeps_weights: bool = False

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.config import Config
-from diffusion_tf.convert.diffusers import state_dict_of, unet_config
+from diffusion_tf.convert.diffusers import NAMES, unet_config
+from diffusion_tf.convert.diffusers_pipeline import scheduler_config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
-from diffusion_tf.crosscheck.needs import needs, split_options, translate
-from diffusion_tf.crosscheck.networks import image_shape, load_ours, submodules
+from diffusion_tf.crosscheck.needs import needs, split_options
+from diffusion_tf.crosscheck.networks import load_ours, submodules
 from diffusion_tf.crosscheck.theirs import moments
 from diffusion_tf.models.unet import UNet
 
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DDPMScheduler
 
-SCHEDULES = {
-    "linear": "linear", "quad": "scaled_linear", "cosine": "squaredcos_cap_v2",
-    "sigmoid": "sigmoid",
-}  # fmt: skip
-MEAN_TYPES = {"eps": "epsilon", "xstart": "sample"}
-VAR_TYPES = {"fixedsmall": "fixed_small", "fixedlarge": "fixed_large"}
 _ROUNDED = "it multiplies alphas up in float32"
 COARSE = dict.fromkeys(
     (
@@ -62,21 +57,20 @@ def make_counterpart(
     if directory:
         network = _from_directory(diffusers, directory, network_options)
     else:
-        arguments = unet_config(unet, image_shape(unet)[0])
-        arguments = {k: v for k, v in arguments.items() if not k.startswith("_")}
+        arguments = _arguments(unet_config(unet, config.image_size))
         network = diffusers.UNet2DModel(**{**arguments, **network_options})
         load_ours(network, unet, "diffusers", "UNet2DModel")
     scheduler_at = _scheduler_folder(directory)
     if scheduler_at:
         scheduler = diffusers.DDPMScheduler.from_pretrained(scheduler_at, **scheduler_options)
     else:
-        arguments = {**scheduler_arguments(config), **scheduler_options}
+        arguments = {**_arguments(scheduler_config(config)), **scheduler_options}
         scheduler = diffusers.DDPMScheduler(**arguments)
     return Counterpart(
         name=f"diffusers {diffusers.__version__}: UNet2DModel and DDPMScheduler",
         network=network.eval(),
         process=SchedulerProcess(scheduler),
-        state_dict_of=state_dict_of,
+        names=NAMES,
         submodules=submodules(unet, "diffusers"),
         coarse=COARSE,
         first_log_variance=False,
@@ -96,21 +90,9 @@ def _scheduler_folder(directory: str | None) -> Path | None:
     return None
 
 
-def scheduler_arguments(config: Config) -> dict[str, Any]:
-    """Arguments of the DDPMScheduler that is our process.
-
-    Raises:
-        ValueError: a schedule, mean or variance type that it does not have.
-    """
-    its = "DDPMScheduler"
-    return {
-        "num_train_timesteps": config.num_diffusion_timesteps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
-        "beta_schedule": translate("beta_schedule", config.beta_schedule, SCHEDULES, its),
-        "prediction_type": translate("model_mean_type", config.model_mean_type, MEAN_TYPES, its),
-        "variance_type": translate("model_var_type", config.model_var_type, VAR_TYPES, its),
-    }
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those in one of diffusers' JSON files, which also hold the name of the class."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 class SchedulerProcess:

@@ -88,7 +88,7 @@ def _share_weights(counterpart: Counterpart, thing: Any, unet: UNet, weights_giv
             " load_weights of an adapter."
         )
     if naming:
-        counterpart.state_dict_of = NAMINGS[naming].state_dict_of
+        counterpart.names = NAMINGS[naming].NAMES
         counterpart.submodules = submodules(unet, naming)
     counterpart.submodules = getattr(thing, "submodules", counterpart.submodules)
     counterpart.keeps_weights = keeps

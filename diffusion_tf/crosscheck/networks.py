@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers, pytorch_diffusion
@@ -95,6 +94,6 @@ def submodules(unet: UNet, naming: str) -> dict[str, str]:
     return paths
 
 
-def image_shape(unet: UNet) -> tuple[int, int, int]:
-    """(height, width, channels) of the images that a built network takes."""
-    return (*[unet._image_size] * 2, int(tf.shape(unet.conv_in.kernel)[2]) // unet.block_size**2)
+def attn_resolutions(unet: UNet, image_size: int) -> tuple[int, ...]:
+    """Heights, in pixels, of the resolutions that have attention."""
+    return tuple(image_size >> i for i, down in enumerate(unet.down) if hasattr(down, "attn_0"))

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.convert.maps import NameMap, variables_of, weights_of
 from diffusion_tf.crosscheck.adam import adam_update
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
-from diffusion_tf.crosscheck.counterpart import StateDictOf
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.models.unet import UNet
 
@@ -86,7 +86,8 @@ class Ours:
         inputs: what both sides get.
         unet: the network, or None if none is compared.
         other_unet: the same with the other weights, averaged or raw, if there are such.
-        state_dict_of: gives gradients the other side's names; if None, only that of x is compared.
+        names: of the weights on the other side; if None, neither they nor their gradients are
+            compared.
     """
 
     def __init__(
@@ -95,13 +96,13 @@ class Ours:
         inputs: Inputs,
         unet: UNet | None = None,
         other_unet: UNet | None = None,
-        state_dict_of: StateDictOf | None = None,
+        names: NameMap | None = None,
     ):
         self._config = config
         self._inputs = inputs
         self._unet = unet
         self._other_unet = other_unet
-        self._state_dict_of = state_dict_of
+        self._names = names
 
     def values(self, group: str, choices: Choices = ORIGINAL) -> dict[str, Value]:
         """The stages of one of `GROUPS`, in order."""
@@ -118,9 +119,9 @@ class Ours:
         return {name: getattr(diffusion, name) for name in COEFFICIENTS}
 
     def _weights(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
-        if self._unet is None or self._state_dict_of is None:
+        if self._unet is None or self._names is None:
             return {}
-        return {"weights": self._state_dict_of(self._unet_of(choices))}
+        return {"weights": self._names.state_dict(weights_of(self._unet_of(choices)))}
 
     def _unet_of(self, choices: Choices) -> UNet:
         return (self._other_unet if choices.other_weights else None) or self._unet
@@ -140,15 +141,13 @@ class Ours:
             tape.watch(x)
             output = unet_stages(unet, x, tf.constant(self._inputs.t), choices)["output"]
             loss = tf.reduce_mean(tf.square(output - self._inputs.noise))
-        weights = [variable.value for variable in unet.trainable_variables]
-        *by_weights, by_x = tape.gradient(loss, [*weights, x])
+        by_weights, by_x = tape.gradient(
+            loss, ({path: v.value for path, v in variables_of(unet).items()}, x)
+        )
         values = {"gradient of the loss by x": by_x}
-        if self._state_dict_of is not None:
-            carrier = UNet.from_config(unet.get_config())
-            carrier.build([(None, *self._config.image_shape), (None,)])
-            for variable, gradient in zip(carrier.trainable_variables, by_weights, strict=True):
-                variable.assign(gradient)
-            values["gradient of the loss by weights"] = self._state_dict_of(carrier)
+        if self._names is not None:
+            gradients = {path: gradient.numpy() for path, gradient in by_weights.items()}
+            values["gradient of the loss by weights"] = self._names.state_dict(gradients)
         return values
 
     def _forward(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
@@ -196,7 +195,7 @@ class Ours:
         if self._unet is None:
             return tf_wave
         unet = self._unet_of(choices)
-        return lambda x, t: unet_stages(unet, x, t, choices)["output"]
+        return tf.function(lambda x, t: unet_stages(unet, x, t, choices)["output"])
 
 
 def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.config import Config
-from diffusion_tf.convert.pytorch_diffusion import state_dict_of
+from diffusion_tf.convert.pytorch_diffusion import NAMES
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.needs import needs, split_options, translate
-from diffusion_tf.crosscheck.networks import image_shape, load_ours, submodules
+from diffusion_tf.crosscheck.networks import attn_resolutions, load_ours, submodules
 from diffusion_tf.crosscheck.theirs import moments
 from diffusion_tf.models.unet import UNet
 
@@ -56,13 +56,17 @@ def make_counterpart(
             "model_var_type", config.model_var_type, _SAME, "pytorch_diffusion"
         ),
     }
-    resolution, _, channels = image_shape(unet)
     model_config = {
-        "ch": unet.ch, "out_ch": unet.out_ch, "ch_mult": unet.ch_mult,
-        "num_res_blocks": unet.num_res_blocks, "attn_resolutions": unet.attn_resolutions,
-        "dropout": unet.dropout_rate, "resamp_with_conv": unet.resamp_with_conv,
-        "in_channels": channels, "resolution": resolution,
-    }  # fmt: skip
+        "ch": unet.ch,
+        "out_ch": unet.out_ch,
+        "ch_mult": unet.ch_mult,
+        "num_res_blocks": unet.num_res_blocks,
+        "attn_resolutions": attn_resolutions(unet, config.image_size),
+        "dropout": unet.dropout_rate,
+        "resamp_with_conv": unet.resamp_with_conv,
+        "in_channels": config.channels,
+        "resolution": config.image_size,
+    }
     options = dict(options or {})
     diffusion_config |= {key: options.pop(key) for key in diffusion_config if key in options}
     (of_model,) = split_options(options, diffusion_module.Model.__init__)
@@ -72,7 +76,7 @@ def make_counterpart(
         name="pesser/pytorch_diffusion: Diffusion and its Model",
         network=diffusion.model.eval(),
         process=PortProcess(diffusion, diffusion_module.denoising_step),
-        state_dict_of=state_dict_of,
+        names=NAMES,
         submodules=submodules(unet, "pytorch_diffusion"),
         first_log_variance=False,  # it gives samples alone, which have no variance at t = 0
     )

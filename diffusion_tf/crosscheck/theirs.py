@@ -124,7 +124,7 @@ class Theirs:
         return result[key] if isinstance(result, Mapping) and key else result
 
     def _weights(self) -> dict[str, Any]:
-        if not self._its.keeps_weights or self._its.state_dict_of is None:
+        if not self._its.keeps_weights or self._its.names is None:
             return {}
         return {"weights": {k: v.numpy() for k, v in self._its.network.state_dict().items()}}
 
@@ -185,7 +185,7 @@ class Theirs:
         self._its.network.zero_grad()
         (self._run_network(x, self._t) - self._noise).square().mean().backward()
         values: dict[str, Any] = {"gradient of the loss by x": x.grad}
-        if self._its.state_dict_of is not None:
+        if self._its.names is not None:
             values["gradient of the loss by weights"] = {
                 name: np.zeros(weight.shape) if weight.grad is None else weight.grad.numpy()
                 for name, weight in self._its.network.named_parameters()
