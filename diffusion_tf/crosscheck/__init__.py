@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusion_tf.config import Config, get_config
+from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.formats import detect, load_unet, read
+from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
 from diffusion_tf.crosscheck.counterpart import Counterpart
@@ -58,7 +60,7 @@ def crosscheck(
         counterpart = denoising_diffusion.make_counterpart(config, options=options)
     else:
         unet = load_unet(weights, weights=kind) if weights else random_unet(config)
-        config = _with_images_of(unet, config)
+        config = _with_network_of(unet, config)
         counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
     unet = None if counterpart.network is None else unet
     inputs = make_inputs(config, draw_step_noise)
@@ -101,7 +103,9 @@ def config_of(weights: str) -> Config:
     return dataclasses.replace(get_config("cifar10"), **read(weights).fields)
 
 
-def _with_images_of(unet: UNet, config: Config) -> Config:
-    """The config with the images that a network takes."""
-    size = unet.image_size or config.image_size
-    return dataclasses.replace(config, image_size=size, channels=unet.conv_in.kernel.shape[2])
+def _with_network_of(unet: UNet, config: Config) -> Config:
+    """The config with the network that was read."""
+    architecture = Architecture.of_weights(weights_of(unet))
+    return dataclasses.replace(
+        config, **architecture.config_fields(unet.image_size or config.image_size)
+    )

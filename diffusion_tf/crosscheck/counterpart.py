@@ -65,8 +65,6 @@ class Counterpart:
             the reason.
         keeps_weights: whether the network has weights of its own, which are then compared.
         optimizer: `(parameters, lr)` -> a `torch.optim.Optimizer`, or None.
-        first_log_variance: whether the log-variance at t = 0 follows the original; most clip the
-            variance, which is 0 there, at 1e-20 instead. No sample depends on it.
     """
 
     name: str
@@ -77,4 +75,3 @@ class Counterpart:
     coarse: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     keeps_weights: bool = False
     optimizer: Callable[..., torch.optim.Optimizer] | None = None
-    first_log_variance: bool = True

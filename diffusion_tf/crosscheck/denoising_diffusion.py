@@ -43,9 +43,7 @@ def make_counterpart(config: Config, *, options: Mapping[str, Any] | None = None
             have.
     """
     its = "denoising_diffusion_pytorch"
-    needs("torch", PIP)
-    with _without_trainer():
-        package = needs(its, PIP)
+    package = import_package()
     arguments = {
         "image_size": config.image_size,
         "timesteps": config.num_diffusion_timesteps,
@@ -53,12 +51,24 @@ def make_counterpart(config: Config, *, options: Mapping[str, Any] | None = None
         "objective": translate("model_mean_type", config.model_mean_type, OBJECTIVES, its),
     }
     (options,) = split_options(options or {}, package.GaussianDiffusion.__init__)
-    diffusion = package.GaussianDiffusion(_model(config.channels), **{**arguments, **options})
+    diffusion = package.GaussianDiffusion(
+        function_model(config.channels), **{**arguments, **options}
+    )
     return Counterpart(
         name=f"{its} {_version()}: GaussianDiffusion",
         process=PackageProcess(diffusion),
-        first_log_variance=False,
     )
+
+
+def import_package() -> ModuleType:
+    """denoising_diffusion_pytorch, without what only its Trainer needs where that is missing.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    needs("torch", PIP)
+    with _without_trainer():
+        return needs("denoising_diffusion_pytorch", PIP)
 
 
 @contextlib.contextmanager
@@ -89,8 +99,8 @@ def _version() -> str:
     return importlib.metadata.version("denoising-diffusion-pytorch")
 
 
-def _model(channels: int) -> torch.nn.Module:
-    """A network for GaussianDiffusion that calls its attribute `function`."""
+def function_model(channels: int) -> torch.nn.Module:
+    """A network for GaussianDiffusion that calls whatever its attribute `function` is."""
     import torch
 
     class Function(torch.nn.Module):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DDPMScheduler
 
-_ROUNDED = "it multiplies alphas up in float32"
+_ROUNDED = "alphas_cumprod is a product of float32 numbers there"
 COARSE = dict.fromkeys(
     (
         "alphas_cumprod", "q_sample", "posterior mean", "posterior log variance",
@@ -73,7 +73,6 @@ def make_counterpart(
         names=NAMES,
         submodules=submodules(unet, "diffusers"),
         coarse=COARSE,
-        first_log_variance=False,
     )
 
 

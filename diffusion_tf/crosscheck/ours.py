@@ -31,7 +31,8 @@ class Inputs:
     `x_start` is made of 8-bit pixels in [-1, 1]; `t` int64 [B] holds both ends of the chain, and
     `x_t` is x_start diffused that far. The sampling takes the timesteps `steps` from `x_first` on,
     with the noise `step_noise` [len(steps), B, S, S, C]. The optimizer gets the learning
-    rate `lr` and the `gradients` [steps, weights], which are of every magnitude.
+    rate `lr` and the `gradients` [steps, weights], which are of every magnitude. `target` is what
+    the network should predict.
     """
 
     x_start: np.ndarray
@@ -43,6 +44,24 @@ class Inputs:
     step_noise: np.ndarray
     gradients: np.ndarray
     lr: float
+    target: np.ndarray
+
+    def guess(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """What a good network would say, the same on both sides to the bit.
+
+        It is close to the target, so that the x_0 that follows is clipped late in the chain and not
+        early on, and the decoder's Gaussian at t = 0 is not far off the pixels, where all that
+        float32 has is rounding.
+
+        Args:
+            x: [B', S, S, C].
+            t: [B'], of those in `t`.
+
+        Returns:
+            float32 [B', S, S, C].
+        """
+        examples = [int(np.argmax(self.t == step)) for step in t]
+        return np.float32(self.target[examples] + 0.1 * np.sin(3.0 * x))
 
 
 def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarray]) -> Inputs:
@@ -64,7 +83,8 @@ def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarr
     x_first = diffusion.q_sample(x_start, np.full_like(t, steps[0]), noise=noise).numpy()
     step_noise = np.stack([draw_step_noise(step, shape) for step in steps])
     gradients = np.float32(random.choice([-1, 1], (3, 64)) * np.logspace(-9, 0, 64))
-    return Inputs(x_start, noise, t, x_t, steps, x_first, step_noise, gradients, config.lr)
+    target = noise if config.model_mean_type == "eps" else x_start
+    return Inputs(x_start, noise, t, x_t, steps, x_first, step_noise, gradients, config.lr, target)
 
 
 def wave(x: Any, t: Any, sin: Callable[[Any], Any]) -> Any:
@@ -103,6 +123,7 @@ class Ours:
         self._unet = unet
         self._other_unet = other_unet
         self._names = names
+        self._original = tf.function(lambda x, t: unet([x, t]))
 
     def values(self, group: str, choices: Choices = ORIGINAL) -> dict[str, Value]:
         """The stages of one of `GROUPS`, in order."""
@@ -160,7 +181,7 @@ class Ours:
         }
 
     def _reverse(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
-        p = diffusion.p_mean_variance(tf_wave, x=self._inputs.x_t, t=self._inputs.t)
+        p = diffusion.p_mean_variance(self._guess, x=self._inputs.x_t, t=self._inputs.t)
         return {
             "p_mean_variance: pred_xstart": p.pred_xstart,
             "p_mean_variance: mean": p.mean,
@@ -168,10 +189,10 @@ class Ours:
         }
 
     def _sampling(self, diffusion: VariedDiffusion, choices: Choices) -> dict[str, Value]:
-        x = self._inputs.x_first
+        x, denoise_fn = self._inputs.x_first, self._denoise_fn(choices)
         for t, noise in zip(self._inputs.steps, self._inputs.step_noise, strict=True):
             x = diffusion.p_sample(
-                self._denoise_fn(choices),
+                denoise_fn,
                 x=x,
                 t=tf.fill([BATCH_SIZE], t),
                 noise_fn=lambda shape, dtype, noise=noise: tf.constant(noise),
@@ -184,16 +205,22 @@ class Ours:
 
     def _bpd(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
         i = self._inputs
-        terms = diffusion._vb_terms_bpd(tf_wave, i.x_start, i.x_t, i.t, clip_denoised=True)
+        terms = diffusion._vb_terms_bpd(self._guess, i.x_start, i.x_t, i.t, clip_denoised=True)
         return {"bpd term": terms}
 
     def _optimizer(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         i = self._inputs
         return {f"{len(i.gradients)} steps of Adam": adam_update(i.gradients, i.lr, choices)}
 
+    def _guess(self, x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        return tf.constant(self._inputs.guess(x.numpy(), t.numpy()))
+
     def _denoise_fn(self, choices: Choices) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """The network, or `wave` if there is none; compiled once for the original's choices."""
         if self._unet is None:
             return tf_wave
+        if choices == ORIGINAL:
+            return self._original
         unet = self._unet_of(choices)
         return tf.function(lambda x, t: unet_stages(unet, x, t, choices)["output"])
 

@@ -78,7 +78,6 @@ def make_counterpart(
         process=PortProcess(diffusion, diffusion_module.denoising_step),
         names=NAMES,
         submodules=submodules(unet, "pytorch_diffusion"),
-        first_log_variance=False,  # it gives samples alone, which have no variance at t = 0
     )
 
 

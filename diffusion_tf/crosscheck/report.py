@@ -29,34 +29,52 @@ class Row:
 
 
 def compare(
-    stage: str, ours: Value, theirs: Value | None, *, tolerance: float, note: str = ""
+    stage: str,
+    ours: Value,
+    theirs: Value | None,
+    *,
+    tolerance: float,
+    floor: float = 0.0,
+    note: str = "",
 ) -> Row:
-    """Holds two values of a stage against each other; None is what the other side does not have.
+    """Holds two values of a stage against each other.
+
+    Args:
+        stage: its name.
+        ours: numbers [T] or [B], images or features [B, ...], or several of these.
+        theirs: the same of the other side; None if it has no such stage.
+        tolerance: of the relative difference.
+        floor: see `differences`.
+        note: for the table.
 
     Raises:
         ValueError: their shapes differ.
     """
     if theirs is None:
         return Row(stage, NOT_COMPARED, note=note)
-    max_abs, max_rel = differences(stage, ours, theirs)
+    max_abs, max_rel = differences(stage, ours, theirs, floor)
     verdict = AGREES if max_rel <= tolerance else PARTS  # PARTS for NaN, too
     return Row(stage, verdict, max_abs, max_rel, tolerance, note)
 
 
-def differences(stage: str, ours: Value, theirs: Value) -> tuple[float, float]:
+def differences(stage: str, ours: Value, theirs: Value, floor: float = 0.0) -> tuple[float, float]:
     """Largest absolute and relative difference.
 
-    Numbers [T] or [B] are relative each to itself, images and features to the largest of them all:
-    next to zero a single pixel has no relative error to speak of. Of several arrays each counts by
-    itself, but none as smaller than a thousandth of the largest: a bias in front of a softmax has
-    the gradient 0, and rounding is all that two frameworks compute of it.
+    Numbers [T] or [B] are relative each to itself, or to `floor` if that is larger; images and
+    features to the largest of them all, as next to zero a single pixel has no relative error to
+    speak of. Of several arrays each counts by itself, but none as smaller than a thousandth of the
+    largest: a bias in front of a softmax has the gradient 0, and rounding is all that two
+    frameworks compute of it.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or one of several arrays is missing.
     """
     if not isinstance(ours, Mapping):
         ours, theirs = {stage: ours}, {stage: theirs}
-    floor = 1e-3 * max(np.abs(array).max() for array in ours.values())
+    elif ours.keys() != theirs.keys():
+        odd = ", ".join(sorted(ours.keys() ^ theirs.keys())[:5])
+        raise ValueError(f"Only one side has {odd} in its {stage}.")
+    of_largest = 1e-3 * max(np.abs(array).max() for array in ours.values())
     max_abs = max_rel = 0.0
     for name, expected in ours.items():
         expected, found = np.float64(expected), np.float64(theirs[name])
@@ -65,11 +83,12 @@ def differences(stage: str, ours: Value, theirs: Value) -> tuple[float, float]:
                 f"{name} has shape {list(found.shape)} in the other implementation; here it is"
                 f" {list(expected.shape)}."
             )
-        difference = np.abs(found - expected)
-        size = np.abs(expected)
-        scale = np.where(size > 0, size, 1.0) if size.ndim == 1 else max(size.max(), 1e-30)
+        difference, size = np.abs(found - expected), np.abs(expected)
         if len(ours) > 1:
-            scale = max(size.max(), floor)
+            scale = max(size.max(), of_largest)
+        else:
+            scale = np.maximum(size if size.ndim == 1 else size.max(), floor)
+        scale = np.where(scale > 0, scale, 1.0)
         # np.maximum, other than max, keeps NaN.
         max_abs = np.maximum(max_abs, difference.max())
         max_rel = np.maximum(max_rel, (difference / scale).max())

@@ -134,6 +134,9 @@ class Theirs:
     def _coefficients(self) -> dict[str, Any]:
         return {name: getattr(self._process, name, None) for name in COEFFICIENTS}
 
+    def _guess(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return to_torch(self._inputs.guess(to_numpy(x), t.numpy()))
+
     def _model(self) -> Model:
         return torch_wave if self._its.network is None else self._run_network
 
@@ -198,18 +201,15 @@ class Theirs:
         return {
             "q_sample": self._call("q_sample", None, self._x_start, self._t, self._noise),
             "posterior mean": mean,
-            "posterior log variance": None if log_variance is None else log_variance.flatten(),
+            "posterior log variance": _of_examples(log_variance),
         }
 
     def _reverse(self) -> dict[str, Any]:
-        p = self._call("p_mean_variance", None, torch_wave, self._x_t, self._t) or {}
-        log_variance = p.get("log_variance")
-        if log_variance is not None:
-            log_variance = log_variance.flatten(1)[:, 0]
+        p = self._call("p_mean_variance", None, self._guess, self._x_t, self._t) or {}
         return {
             "p_mean_variance: pred_xstart": p.get("pred_xstart"),
             "p_mean_variance: mean": p.get("mean"),
-            "p_mean_variance: log variance": log_variance,
+            "p_mean_variance: log variance": _of_examples(p.get("log_variance")),
         }
 
     def _sampling(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Theirs:
         return {"loss": self._call("training_losses", "loss", *arguments, noise=self._noise)}
 
     def _bpd(self) -> dict[str, Any]:
-        arguments = (torch_wave, self._x_start, self._x_t, self._t)
+        arguments = (self._guess, self._x_start, self._x_t, self._t)
         terms = self._call("_vb_terms_bpd", "output", *arguments)
         return {"bpd term": self._bpd_of_its_moments() if terms is None else terms}
 
@@ -267,6 +267,11 @@ class Theirs:
         )
         terms = np.where(self._inputs.t == 0, meanflat(nll), meanflat(kl))
         return terms / np.log(2.0)
+
+
+def _of_examples(log_variance: torch.Tensor | None) -> torch.Tensor | None:
+    """[B, 1, ...] or [B, ...] to [B]: a fixed variance is the same for all pixels."""
+    return None if log_variance is None else log_variance.flatten(1)[:, 0]
 
 
 _GROUPS = {
