@@ -107,7 +107,7 @@ class Comparison:
             known = " and ".join(finding.reasons) or "no known reason makes it agree"
             lines.append(f"  {finding.stage}: {known}")
         if all(finding.reasons for finding in self.findings):
-            lines.append("With this put into ours, all stages agree.")
+            lines.append("With this put into ours, whatever parts agrees.")
         else:
             lines.append("What builds on a difference without a reason was not looked into.")
         return "\n".join(lines) + "\n"
@@ -153,7 +153,8 @@ class Comparer:
     ) -> Row:
         ours, theirs = expected[stage], found.get(stage)
         usual = STAGE_TOLERANCES.get(stage, TOLERANCES[group])
-        tolerance, note = self._its.coarse.get(stage, (usual, ""))
+        coarse = getattr(self._its.process, "coarse", {})
+        tolerance, note = coarse.get(stage, (usual, ""))
         if stage in LOG_VARIANCES and theirs is not None:
             self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
         if self._clips and theirs is not None and stage in (*LOG_VARIANCES, "bpd term"):

@@ -21,7 +21,13 @@ class Process(Protocol):
     adapter. Images are float32 [B, C, S, S], t is int64 [B], counted from 0. A method may return a
     mapping with the key named below, or the value itself. `betas` and the names of `COEFFICIENTS`
     are looked up as attributes of shape [T].
+
+    Attributes:
+        coarse: stages that it computes less exactly than float32 could, with their tolerance and
+            the reason.
     """
+
+    coarse: Mapping[str, tuple[float, str]]
 
     def q_sample(self, x_start: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """x_t."""
@@ -61,8 +67,6 @@ class Counterpart:
         names: of the network's weights, if they are known.
         submodules: for our stages of the network, the path of the submodule whose output it is;
             `path:input` for what goes into one.
-        coarse: stages that it computes less exactly than float32 could, with their tolerance and
-            the reason.
         keeps_weights: whether the network has weights of its own, which are then compared.
         optimizer: `(parameters, lr)` -> a `torch.optim.Optimizer`, or None.
     """
@@ -72,6 +76,5 @@ class Counterpart:
     process: Any = None
     names: NameMap | None = None
     submodules: Mapping[str, str] = field(default_factory=dict)
-    coarse: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     keeps_weights: bool = False
     optimizer: Callable[..., torch.optim.Optimizer] | None = None

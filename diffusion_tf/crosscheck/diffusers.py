@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DDPMScheduler
 
-_ROUNDED = "alphas_cumprod is a product of float32 numbers there"
-COARSE = dict.fromkeys(
+_ROUNDED = "alphas_cumprod in float32"
+_COARSE = dict.fromkeys(
     (
         "alphas_cumprod", "q_sample", "posterior mean", "posterior log variance",
         "p_mean_variance: pred_xstart", "p_mean_variance: mean", "p_mean_variance: log variance",
@@ -72,7 +72,6 @@ def make_counterpart(
         process=SchedulerProcess(scheduler),
         names=NAMES,
         submodules=submodules(unet, "diffusers"),
-        coarse=COARSE,
     )
 
 
@@ -100,6 +99,8 @@ class SchedulerProcess:
     It takes one timestep for a whole batch and gives samples, not means and variances; these are
     had from two samples each.
     """
+
+    coarse = _COARSE
 
     def __init__(self, scheduler: DDPMScheduler):
         self._scheduler = scheduler
