@@ -33,6 +33,10 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
         "test": ["pytest", "pytest-xdist", "ruff"],  # xdist runs test files side by side
-        "crosscheck": ["torch", "diffusers", "safetensors"],  # other implementations
+        "crosscheck": [  # other implementations, and their files
+            "torch",  # reads and writes *.pt, *.ckpt and *.bin
+            "diffusers",
+            "safetensors",
+        ],
     },
 )

@@ -14,6 +14,7 @@ _HOME = {  # where the names that people use most live; imported when first aske
     "get_diffusion": "gaussian_diffusion",
     "get_model": "models",
     "load_model": "checkpoints",
+    "load_unet": "convert",
 }
 __all__ = sorted(_HOME)
 

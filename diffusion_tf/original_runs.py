@@ -6,6 +6,8 @@ and `run_lsun.py` those of the first, whose one loss `noisepred` stands for `eps
 and `mse`.
 """
 
+import dataclasses
+import itertools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +36,8 @@ _FIELDS = {
 _SECOND_CLASS = {"model_mean_type": "model_mean_type", "model_var_type": "model_var_type"}
 _FIRST_CLASS = {"block_size": "block_size"}
 _OPTIONAL = {"keep_checkpoint_max": "keep_checkpoints", "warm_start_model_dir": "warm_start"}
+
+_CATEGORIES = ("bedroom", "cat", "church")  # of LSUN
 
 # Where the original's cloud kept things: nothing that a run elsewhere could use. (Which LSUN it
 # was, tfr_file tells; see _preset.)
@@ -71,6 +75,40 @@ def config_from_kwargs(kwargs: Mapping[str, Any]) -> Config:
     network = PRESETS[_NETWORKS[_choose(kwargs, "model_name", tuple(_NETWORKS))]]()
     values |= {name: getattr(network, name) for name in _NETWORK_FIELDS}
     return get_config(_preset(kwargs), **values)
+
+
+def kwargs_from_config(config: Config) -> dict[str, Any] | None:
+    """The `kwargs.json` of a run, with which the original's scripts evaluate it.
+
+    What says where its cloud kept things is left out, so they cannot train with it.
+
+    Returns:
+        What `config_from_kwargs` takes back to the run, up to seed, precision and number of steps;
+        None if the original has no such run.
+    """
+    categories = [name for name in _CATEGORIES if PRESETS[f"lsun_{name}"]().steps == config.steps]
+    # The scripts of the large images have the first class alone.
+    classes = (_SECOND_CLASS,) if config.dataset == "cifar10" else (_FIRST_CLASS, _SECOND_CLASS)
+    for network, class_fields in itertools.product(_NETWORKS, classes):
+        fields = {**_FIELDS, **class_fields, **_OPTIONAL}
+        kwargs = {key: getattr(config, field) for key, field in fields.items()}
+        kwargs |= {"model_name": network, "randflip": int(config.random_flip)}
+        kwargs["loss_type"] = "noisepred" if class_fields is _FIRST_CLASS else config.loss_type
+        if categories:
+            kwargs["tfr_file"] = f"{categories[0]}.tfrecords"
+        if _describes(kwargs, config):
+            return kwargs
+    return None
+
+
+def _describes(kwargs: Mapping[str, Any], config: Config) -> bool:
+    try:
+        described = config_from_kwargs(kwargs)
+    except ValueError:
+        return False
+    return not described.differences(
+        dataclasses.replace(config, seed=described.seed, dtype=described.dtype)
+    )
 
 
 def read_config(path: str) -> Config:
@@ -111,7 +149,7 @@ def _preset(kwargs: Mapping[str, Any]) -> str:
     if dataset != "lsun":
         return dataset
     file = os.path.basename(str(kwargs.get("tfr_file")))
-    for name in ("bedroom", "cat", "church"):
+    for name in _CATEGORIES:
         if file.startswith(name):
             return f"lsun_{name}"
     raise ValueError(

@@ -27,6 +27,13 @@ def other():
     return randomise(build(size=8, **SMALL), seed=1)
 
 
+def import_torch():
+    """torch, or the test is skipped."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # beside TensorFlow's, more of them spend their time waiting
+    return torch
+
+
 def images(size, channels=3):
     x = np.random.RandomState(1).randn(2, size, size, channels).astype(np.float32)
     return x, np.array([3, 777])
@@ -34,7 +41,7 @@ def images(size, channels=3):
 
 def torch_output(module, x, t):
     """What a PyTorch network gives for NHWC images."""
-    torch = pytest.importorskip("torch")
+    torch = import_torch()
     with torch.no_grad():
         output = module.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.tensor(t))
     return getattr(output, "sample", output).numpy().transpose(0, 2, 3, 1)
@@ -42,7 +49,7 @@ def torch_output(module, x, t):
 
 def load_into(module, state):
     """Sets a PyTorch network's weights, strictly."""
-    torch = pytest.importorskip("torch")
+    torch = import_torch()
     module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     return module
 
@@ -87,7 +94,7 @@ def test_diffusers_computes_the_same_in_other_architectures(size, arguments):
 
 
 def test_diffusers_weights_of_its_own_come_in(other):
-    torch = pytest.importorskip("torch")
+    torch = import_torch()
     module = unet2d(other, 8)
     torch.manual_seed(0)
     for value in module.parameters():

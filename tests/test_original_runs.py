@@ -7,7 +7,7 @@ import pytest
 
 from diffusion_tf.checkpoints import claim_workdir, load_config
 from diffusion_tf.config import get_config
-from diffusion_tf.original_runs import config_from_kwargs, read_config
+from diffusion_tf.original_runs import config_from_kwargs, kwargs_from_config, read_config
 
 CIFAR = """{
   "beta_end": 0.02, "beta_schedule": "linear", "beta_start": 0.0001,
@@ -86,6 +86,40 @@ def test_every_value_is_carried_over():
 def test_the_network_is_the_one_named():
     config = config_from_kwargs(kwargs(CIFAR, dataset="celebahq256"))
     assert (config.image_size, config.ch_mult) == (256, (1, 2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar10", "celebahq256", "lsun_church", "lsun_bedroom", "lsun_cat"]
+)
+def test_the_papers_runs_go_back_to_the_original(name):
+    back = kwargs_from_config(get_config(name, seed=3, dtype="mixed_bfloat16"))
+    assert config_from_kwargs(back) == get_config(name)
+    written = {"cifar10": CIFAR, "celebahq256": CELEBAHQ, "lsun_church": LSUN}
+    if name in written:  # what the scripts read of it when they evaluate is what they wrote
+        for key, value in json.loads(written[name]).items():
+            if key in back and key not in ("tfr_file", "warm_start_model_dir"):
+                assert back[key] == value, key
+
+
+def test_other_values_go_back_to_the_original():
+    config = config_from_kwargs(kwargs(CIFAR, dataset="celebahq256", lr=0.5, loss_type="kl"))
+    assert config_from_kwargs(kwargs_from_config(config)) == config
+    config = config_from_kwargs(kwargs(CELEBAHQ, block_size=2))
+    assert config_from_kwargs(kwargs_from_config(config)) == config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        get_config("digits"),
+        get_config("cifar10", ch=64),
+        get_config("cifar10", ema_decay=0.99),
+        get_config("celebahq256", block_size=2, model_var_type="fixedlarge"),
+        get_config("lsun_cat", steps=3),  # of no known category
+    ],
+)
+def test_what_the_original_cannot_run_has_no_kwargs(config):
+    assert kwargs_from_config(config) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
@@ -70,8 +71,8 @@ def no_such_weights(path: str, weights: str) -> ValueError:
     return ValueError(f"{path} holds no {kind} weights; choose --weights={other}.")
 
 
-def config_of(contents: Contents, base: Config | None = None) -> Config:
-    """The config of the run that a checkpoint came from, as far as it can be known.
+def known_config(contents: Contents, base: Config | None = None) -> Config | None:
+    """The config of the run that a checkpoint came from, None if it cannot be known.
 
     Args:
         contents: of the checkpoint.
@@ -79,31 +80,47 @@ def config_of(contents: Contents, base: Config | None = None) -> Config:
             must be the checkpoint's.
 
     Raises:
-        ValueError: `base` is needed, not needed, or of another network or process.
+        ValueError: `base` is not needed, or of another network or process.
     """
-    architecture = contents.architecture
-    if contents.config is not None:
-        if base is not None:
+    architecture, config = contents.architecture, contents.config
+    if base is not None:
+        if config is not None:
             raise ValueError(f"{contents.path} has its own config; leave out --config.")
-        config = contents.config
-    elif base is not None:
         differing = {k: v for k, v in contents.fields.items() if getattr(base, k) != v}
         if differing:
             listed = "; ".join(f"{k} {v!r}, not {getattr(base, k)!r}" for k, v in differing.items())
             raise ValueError(f"{contents.path} says otherwise than --config: {listed}.")
         config = base
-    elif {"image_size", "beta_schedule"} <= set(contents.fields):
-        network = architecture.config_fields(contents.fields["image_size"])
-        config = get_config("folder", **{**network, **contents.fields})
-    else:
-        fitting = [n for n, preset in PRESETS.items() if architecture.is_of(preset())]
+    elif config is None and {"image_size", "beta_schedule"} <= set(contents.fields):
+        known = {**architecture.config_fields(contents.fields["image_size"]), **contents.fields}
+        fitting = [n for n, preset in PRESETS.items() if _agrees(preset(), architecture, known)]
+        name = fitting[0] if len(fitting) == 1 else "folder"
+        logging.info("The training settings, which are not said, become those of preset %s.", name)
+        config = get_config(name, **known)
+    if config is not None:
+        architecture.check_config(config)
+    return config
+
+
+def config_of(contents: Contents, base: Config | None = None) -> Config:
+    """`known_config`, where one is needed.
+
+    Raises:
+        ValueError: there is none, and as for `known_config`.
+    """
+    config = known_config(contents, base)
+    if config is None:
+        fitting = [n for n, preset in PRESETS.items() if contents.architecture.is_of(preset())]
         hint = f"; the network fits {', '.join(fitting)}" if fitting else ""
         raise ValueError(
             f"{contents.path} says neither the image size nor the diffusion process; name a preset"
             f" or a config.json with --config{hint}."
         )
-    architecture.check_config(config)
     return config
+
+
+def _agrees(config: Config, architecture: Architecture, known: Mapping[str, Any]) -> bool:
+    return architecture.is_of(config) and all(getattr(config, k) == v for k, v in known.items())
 
 
 def same_bits(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:

@@ -12,13 +12,20 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers_pipeline, formats, pytorch_diffusion, tf1, workdir
 from diffusion_tf.convert.architecture import build_from_config, build_from_weights
-from diffusion_tf.convert.contents import Contents, check_weights, config_of, same_bits
-from diffusion_tf.files import replacing, replacing_folder
+from diffusion_tf.convert.contents import (
+    Contents,
+    check_weights,
+    config_of,
+    known_config,
+    same_bits,
+)
+from diffusion_tf.files import replacing, replacing_folder, write_json
+from diffusion_tf.original_runs import kwargs_from_config
 
 # What a folder of each format may hold to be replaced: what is written there, and nothing else.
 _WRITTEN = {
     "keras": r"config\.json|checkpoints",
-    "tf1": r"checkpoint|model\.ckpt-\d+\.(index|data-\d+-of-\d+)",
+    "tf1": r"checkpoint|kwargs\.json|model\.ckpt-\d+\.(index|data-\d+-of-\d+)",
     "diffusers": r"model_index\.json|unet|scheduler",
 }
 
@@ -55,12 +62,13 @@ def convert(
     if format not in formats.FORMATS:
         raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(formats.FORMATS)}.")
     _check_target(source, target, format, overwrite)
-    contents = formats.read(source)
-    logging.info("%s", describe(formats.detect(source), contents))
+    source_format = formats.detect(source)
+    contents = formats.read(source, source_format)
+    logging.info("%s", describe(source_format, contents))
     expected = _expected(contents, format, weights)
     with _replacing(target, format) as temporary:
         _write(temporary, format, expected, config)
-        _verify(formats.read(temporary), expected)
+        _verify(formats.read(temporary, format), expected)
     logging.info("Wrote %s, and read it back bit for bit.", target)
 
 
@@ -103,6 +111,12 @@ def _expected(contents: Contents, format: str, weights: str) -> Contents:
 def _write(target: str, format: str, contents: Contents, base: Config | None) -> None:
     if format == "tf1":
         tf1.write(target, contents)
+        config = known_config(contents, base)
+        kwargs = kwargs_from_config(config) if config else None
+        if kwargs is None:
+            logging.info("Without kwargs.json: the original has no run of this config.")
+        else:
+            write_json(os.path.join(target, "kwargs.json"), kwargs)
     elif format == "keras":
         workdir.write(target, contents, config_of(contents, base))
     elif format == "diffusers":
@@ -110,9 +124,8 @@ def _write(target: str, format: str, contents: Contents, base: Config | None) ->
         unet = build_from_config(config, contents.weights["ema"])
         diffusers_pipeline.save_pipeline(target, unet, config)
     else:
-        values = contents.weights["ema"]
-        known = contents.config or base
-        unet = build_from_config(known, values) if known else build_from_weights(values)
+        config, values = known_config(contents, base), contents.weights["ema"]
+        unet = build_from_config(config, values) if config else build_from_weights(values)
         pytorch_diffusion.write(target, unet)
 
 

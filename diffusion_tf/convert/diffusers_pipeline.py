@@ -1,7 +1,6 @@
 """Folders of diffusers: a `UNet2DModel`, alone or with a `DDPMScheduler` as a `DDPMPipeline`."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from diffusion_tf.convert import diffusers
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
-from diffusion_tf.files import read_json_object, replacing
+from diffusion_tf.files import read_json_object, write_json
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
 
@@ -125,15 +124,15 @@ def save_pipeline(folder: str, unet: UNet, config: Config) -> None:
     unet_config = diffusers.unet_config(unet, config.image_size)
     scheduler = scheduler_config(config)
     write_state_dict(os.path.join(folder, "unet", _WEIGHT_FILES[0]), diffusers.state_dict_of(unet))
-    _write_json(os.path.join(folder, "unet", "config.json"), unet_config)
-    _write_json(os.path.join(folder, "scheduler", "scheduler_config.json"), scheduler)
+    write_json(os.path.join(folder, "unet", "config.json"), unet_config)
+    write_json(os.path.join(folder, "scheduler", "scheduler_config.json"), scheduler)
     pipeline = {
         "_class_name": "DDPMPipeline",
         "_diffusers_version": _VERSION,
         "scheduler": ["diffusers", "DDPMScheduler"],
         "unet": ["diffusers", "UNet2DModel"],
     }
-    _write_json(os.path.join(folder, "model_index.json"), pipeline)
+    write_json(os.path.join(folder, "model_index.json"), pipeline)
 
 
 def is_folder(path: str) -> bool:
@@ -198,8 +197,9 @@ def _betas(beta_schedule: str, fields: Mapping[str, Any]) -> np.ndarray:
 def _schedule_with(betas: np.ndarray, fields: Mapping[str, Any]) -> str:
     """The schedule that gives these variances."""
     for name in BETA_SCHEDULES:
+        known = _betas(name, fields)
         # Beyond what float32 does to the numbers, no two schedules are as close.
-        if np.allclose(_betas(name, fields), betas, rtol=1e-5, atol=0):
+        if known.shape == betas.shape and np.allclose(known, betas, rtol=1e-5, atol=0):
             return name
     raise ValueError(
         "scheduler_config.json has trained_betas of no schedule known here; delete the file and"
@@ -223,8 +223,3 @@ def _first(folder: str, names: Sequence[str]) -> str | None:
     """The path of the first of some files that is there."""
     paths = [os.path.join(folder, name) for name in names]
     return next((path for path in paths if os.path.isfile(path)), None)
-
-
-def _write_json(path: str, values: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

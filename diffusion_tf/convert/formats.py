@@ -81,13 +81,17 @@ def load_unet(path: str, *, weights: str = "ema") -> UNet:
     return build_from_config(read_config(kwargs), values)
 
 
-def read(path: str) -> Contents:
-    """Everything that a checkpoint of any format holds; see `load_unet`.
+def read(path: str, format: str | None = None) -> Contents:
+    """Everything that a checkpoint holds.
+
+    Args:
+        path: see `detect`.
+        format: of what is there, found out if not given.
 
     Raises:
         FileNotFoundError, ValueError, OSError: as for `load_unet`.
     """
-    format = detect(path)
+    format = format or detect(path)
     if format == "tf1":
         contents, kwargs = tf1.read(path), _kwargs_beside(path)
         if kwargs is None:

@@ -75,8 +75,8 @@ class NameMap:
         Args:
             scopes: name here, name there, and layers of each scope. Names may hold `{i}` and `{j}`,
                 numbers that are the same on both sides, and `{r}`, a resolution that is counted
-                from the other end there. Of two names there for the same place the first is
-                written, and both are read.
+                from the other end there, the last one being the largest `{i}` or `{r}`. Of two
+                names there for the same place the first is written, and both are read.
         """
         self._here, self._there = [], []
         for scope, scope_there, layers in scopes:
