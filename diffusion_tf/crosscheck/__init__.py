@@ -8,7 +8,7 @@ from typing import Any
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.formats import detect, load_unet, read
-from diffusion_tf.convert.maps import weights_of
+from diffusion_tf.convert.maps import assign, weights_of
 from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
 from diffusion_tf.crosscheck.counterpart import Counterpart
@@ -59,7 +59,7 @@ def crosscheck(
             raise ValueError("denoising_diffusion_pytorch's Unet is another network; no --weights.")
         counterpart = denoising_diffusion.make_counterpart(config, options=options)
     else:
-        unet = load_unet(weights, weights=kind) if weights else random_unet(config)
+        unet = _load(weights, kind) if weights else random_unet(config)
         config = _with_network_of(unet, config)
         counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
     unet = None if counterpart.network is None else unet
@@ -67,7 +67,7 @@ def crosscheck(
     other = None
     if weights and counterpart.keeps_weights:
         with contextlib.suppress(ValueError):  # the file has one set of weights only
-            other = load_unet(weights, weights="raw" if kind == "ema" else "ema")
+            other = _load(weights, "raw" if kind == "ema" else "ema")
     ours = Ours(config, inputs, unet, other, counterpart.names)
     return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
 
@@ -92,6 +92,17 @@ def _make_counterpart(
         return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
     directory = weights if weights and detect(weights) == "diffusers" else None
     return diffusers.make_counterpart(config, unet, directory=directory, options=options)
+
+
+def _load(weights: str, kind: str) -> UNet:
+    """The network of a checkpoint, in float32 whatever it was trained in."""
+    unet = load_unet(weights, weights=kind)
+    if unet.dtype_policy.name == "float32":
+        return unet
+    values = weights_of(unet)
+    in_float32 = Architecture.of_weights(values).build(unet.image_size)
+    assign(in_float32, values)
+    return in_float32
 
 
 def config_of(weights: str) -> Config:

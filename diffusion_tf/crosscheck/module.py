@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Process
-from diffusion_tf.crosscheck.needs import needs
+from diffusion_tf.crosscheck.needs import guarded, needs
 from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
 from diffusion_tf.crosscheck.ours import COEFFICIENTS
 from diffusion_tf.models.unet import UNet
@@ -95,7 +95,7 @@ def _share_weights(counterpart: Counterpart, thing: Any, unet: UNet, weights_giv
     if keeps:
         return
     if hasattr(thing, "load_weights"):
-        _guarded(f"{name} does not take the weights", lambda: thing.load_weights(unet))
+        guarded(f"{name} does not take the weights", lambda: thing.load_weights(unet))
     else:
         load_ours(network, unet, naming, name)
 
@@ -107,13 +107,13 @@ def _call(module: str, config: Config) -> Any:
         raise ValueError(f"--module={module} is not of the form FILE.py:NAME.")
     if not Path(file).is_file():
         raise FileNotFoundError(f"There is no file {file}; --module takes FILE.py:NAME.")
-    namespace = _guarded(f"{file} cannot be imported", lambda: _import(file))
+    namespace = guarded(f"{file} cannot be imported", lambda: _import(file))
     if not hasattr(namespace, name):
         raise ValueError(f"{file} has no {name}; --module takes FILE.py:NAME.")
     thing = getattr(namespace, name)
     if not callable(thing) or _is_module(thing):
         return thing
-    return _guarded(f"{module} cannot be called with the config", lambda: thing(config))
+    return guarded(f"{module} cannot be called with the config", lambda: thing(config))
 
 
 def _import(file: str) -> Any:
@@ -127,14 +127,6 @@ def _import(file: str) -> Any:
     finally:
         sys.path.pop(0)
     return namespace
-
-
-def _guarded(what: str, function: Any) -> Any:
-    """Calls a person's code, which may raise anything; all of it is their mistake to see."""
-    try:
-        return function()
-    except Exception as error:
-        raise ValueError(f"{what}: {type(error).__name__}: {error}.") from error
 
 
 def _is_module(thing: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What the other implementations need: their packages, and arguments that they know."""
+"""What the other implementations need: packages, arguments that they know, a net to fall in."""
 
 import difflib
 import importlib
@@ -51,3 +51,17 @@ def translate(option: str, value: str, names: Mapping[str, str], whose: str) -> 
     if value not in names:
         raise ValueError(f"{whose} has no {option} {value!r}; choose one of {', '.join(names)}.")
     return names[value]
+
+
+def guarded(what: str, function: Callable[[], Any]) -> Any:
+    """Calls code of the other side, which may raise anything.
+
+    Raises:
+        ValueError: it raised something; the sentence begins with `what`.
+    """
+    try:
+        return function()
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ def random_unet(config: Config) -> UNet:
     Raises:
         ValueError: sizes that the network cannot have.
     """
-    unet = get_model(config)
+    unet = get_model(dataclasses.replace(config, dtype="float32"))
     random = np.random.default_rng(config.seed)
     for path, variable in variables_of(unet).items():
         value = random.standard_normal(variable.shape)

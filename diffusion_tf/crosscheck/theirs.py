@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
+from diffusion_tf.crosscheck.needs import guarded
 from diffusion_tf.crosscheck.ours import COEFFICIENTS, Inputs, wave
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
@@ -119,9 +120,13 @@ class Theirs:
 
         if not hasattr(self._process, method):
             return None
-        with torch.no_grad():
-            result = getattr(self._process, method)(*args, **kwargs)
-        return result[key] if isinstance(result, Mapping) and key else result
+
+        def call():
+            with torch.no_grad():
+                result = getattr(self._process, method)(*args, **kwargs)
+            return result[key] if isinstance(result, Mapping) and key else result
+
+        return guarded(f"{method} of {self._its.name} failed", call)
 
     def _weights(self) -> dict[str, Any]:
         if not self._its.keeps_weights or self._its.names is None:
@@ -141,12 +146,13 @@ class Theirs:
         return torch_wave if self._its.network is None else self._run_network
 
     def _run_network(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        output = self._its.network(x, t)
+        its = self._its
+        output = guarded(f"The network of {its.name} failed", lambda: its.network(x, t))
         output = getattr(output, "sample", output)  # diffusers wraps it
         if getattr(output, "shape", None) != x.shape:
             shape = list(getattr(output, "shape", [])) or type(output).__name__
             raise ValueError(
-                f"{self._its.name} returned {shape} for x of shape {list(x.shape)}; a network must"
+                f"{its.name} returned {shape} for x of shape {list(x.shape)}; a network must"
                 " return a tensor shaped like x."
             )
         return output
@@ -206,6 +212,11 @@ class Theirs:
 
     def _reverse(self) -> dict[str, Any]:
         p = self._call("p_mean_variance", None, self._guess, self._x_t, self._t) or {}
+        if not isinstance(p, Mapping):
+            raise ValueError(
+                f"p_mean_variance of {self._its.name} returned a {type(p).__name__}; it must return"
+                " a mapping with mean, log_variance and pred_xstart."
+            )
         return {
             "p_mean_variance: pred_xstart": p.get("pred_xstart"),
             "p_mean_variance: mean": p.get("mean"),
@@ -222,7 +233,7 @@ class Theirs:
                 x = self._call("p_sample", "sample", self._model(), x, t_batch)
             if x is None:
                 return {}
-        return {f"{len(self._inputs.steps)} steps of sampling": x}
+        return {"last ten steps of sampling": x}
 
     def _loss(self) -> dict[str, Any]:
         arguments = (self._model(), self._x_start, self._t)
@@ -244,7 +255,7 @@ class Theirs:
         for gradient in gradients:
             weights.grad = gradient.clone()
             optimizer.step()
-        return {f"{len(gradients)} steps of Adam": weights}
+        return {"three steps of Adam": weights}
 
     def _bpd_of_its_moments(self) -> np.ndarray | None:
         """The bound by our formula, from its means and variances, if it has them."""
