@@ -16,7 +16,7 @@ REQUIRED = [
     "scipy",  # log-softmax and entropy, for the Inception score
     "scikit-learn",  # the handwritten digits that the default run learns from
     "pillow",  # image files
-    "matplotlib",  # the loss curve
+    "matplotlib",  # the loss curve, the plots of an evaluation
     "tqdm",  # progress and time left
 ]
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from diffusion_tf.config import Config
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.convert.contents import check_weights
-from diffusion_tf.convert.tf1 import read_weights
+from diffusion_tf.convert.tf1 import newest_number, read_weights
 from diffusion_tf.models import get_model
 from diffusion_tf.original_runs import read_folder
 
@@ -137,13 +137,24 @@ class Checkpoints:
         return int(self._step.read_value())
 
 
-def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Model, int]:
-    """Loads the newest checkpoint of a workdir, or of a run directory of the original.
+def newest_step(workdir: str) -> int:
+    """The step of the newest checkpoint of a run, 0 if there is none."""
+    if _is_original(workdir):
+        return newest_number(workdir)
+    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
+    return int(path.rsplit("-", 1)[1]) if path else 0
+
+
+def load_model(
+    workdir: str, *, weights: str = "ema", step: int | None = None
+) -> tuple[Config, keras.Model, int]:
+    """Loads a checkpoint of a workdir, or of a run directory of the original.
 
     Args:
         workdir: of a run, with `config.json` and `checkpoints/`; or, of the original, with
             `kwargs.json` and `model.ckpt-*`.
         weights: `ema` the averaged ones, `raw` those that the optimizer moves.
+        step: of the checkpoint; the newest if not given.
 
     Returns:
         The run's config, its network, and the step of the checkpoint.
@@ -155,16 +166,17 @@ def load_model(workdir: str, *, weights: str = "ema") -> tuple[Config, keras.Mod
     """
     check_weights(weights)
     config = load_config(workdir)
-    if not os.path.exists(config_path(workdir)):  # a run of the original
-        values, step = read_weights(workdir, weights)
-        return config, build_from_config(config, values), step or 0
-    path = _newest(workdir)
+    if _is_original(workdir):
+        path = workdir if step is None else os.path.join(workdir, f"model.ckpt-{step}")
+        values, reached = read_weights(path, weights)
+        return config, build_from_config(config, values), reached or 0
+    path = _newest(workdir) if step is None else _of_step(workdir, step)
     model = get_model(config)
-    step = tf.Variable(0, dtype=tf.int64)
+    reached = tf.Variable(0, dtype=tf.int64)
     part = {"ema": "ema", "raw": "model"}[weights]
     variables = _by_path(model.trainable_variables)
-    _restore(tf.train.Checkpoint(step=step, **{part: variables}), path, whole=False)
-    return config, model, int(step.read_value())
+    _restore(tf.train.Checkpoint(step=reached, **{part: variables}), path, whole=False)
+    return config, model, int(reached.read_value())
 
 
 def restore_run(
@@ -198,6 +210,11 @@ def _whole(
     )
 
 
+def _is_original(workdir: str) -> bool:
+    """Whether a run is one of the original's, which has no config.json."""
+    return not os.path.exists(config_path(workdir))
+
+
 def _checkpoint_dir(workdir: str) -> str:
     return os.path.join(workdir, "checkpoints")
 
@@ -210,6 +227,18 @@ def _newest(workdir: str) -> str:
             " one."
         )
     return path
+
+
+def _of_step(workdir: str, step: int) -> str:
+    state = tf.train.get_checkpoint_state(_checkpoint_dir(workdir))
+    paths = state.all_model_checkpoint_paths if state else []
+    for path in paths:
+        if path.endswith(f"-{step}"):
+            return path
+    there = ", ".join(path.rsplit("-", 1)[1] for path in paths) or "none"
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoint of step {step} (there: {there}); choose one of these."
+    )
 
 
 def _first_line(error: Exception) -> str:

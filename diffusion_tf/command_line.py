@@ -38,6 +38,15 @@ _SHARED = {
         "compile with XLA; auto: on GPUs and TPUs, and for small images",
     ),
     "overwrite": lambda name: flags.DEFINE_boolean(name, False, "replace what is there"),
+    "sampler": lambda name: flags.DEFINE_enum(
+        name, "ancestral", ["ancestral", "ddim"], "the paper's sampler, or DDIM with eta 0"
+    ),
+    "sampling_steps": lambda name: flags.DEFINE_integer(
+        name, None, "steps, spread over the T of training [all T]"
+    ),
+    "strategy": lambda name: flags.DEFINE_enum(
+        name, "auto", ["auto", "single", "mirrored"], "devices to use; auto: all GPUs"
+    ),
     "weights": lambda name: flags.DEFINE_enum(
         name, "ema", ["ema", "raw"], "averaged or raw weights"
     ),
@@ -78,16 +87,39 @@ def get_config_from_flags(base: Config | str) -> Config:
         ValueError: unknown preset, no config at the path, or a value that no run could use.
         FileNotFoundError: a folder without a run.
     """
-    if isinstance(base, str) and is_path(base):
-        base = read_config(base)
+    if isinstance(base, str):
+        base = load_config(base)
     given = {
         field.name: _parse(field, flags.FLAGS[field.name].value)
         for field in dataclasses.fields(Config)
         if flags.FLAGS[field.name].present
     }
-    if isinstance(base, str):
-        return get_config(base, **given)
     return dataclasses.replace(base, **given)
+
+
+def load_config(name: str) -> Config:
+    """The config that a preset or a path means.
+
+    Raises:
+        ValueError, FileNotFoundError: see `get_config` and `read_config`.
+    """
+    return read_config(name) if is_path(name) else get_config(name)
+
+
+def check_one_machine(strategy: str) -> None:
+    """Refuses to start on every machine of a cluster what one machine does.
+
+    Args:
+        strategy: value of the flag.
+
+    Raises:
+        ValueError: TF_CONFIG is set, and nobody said that it does not matter.
+    """
+    if strategy == "auto" and "TF_CONFIG" in os.environ:
+        raise ValueError(
+            "TF_CONFIG is set, and one machine does this alone; unset it, or choose"
+            " --strategy=mirrored."
+        )
 
 
 def is_path(config: str) -> bool:

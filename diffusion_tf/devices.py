@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -58,6 +59,20 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     if "chief" in resolver.cluster_spec().jobs:
         return resolver.task_type == "chief"
     return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def distribute(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Gives each replica its value, for `strategy.run`.
+
+    Args:
+        strategy: of this machine's devices.
+        values: one for each replica.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return values[0]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: values[context.replica_id_in_sync_group]
+    )
 
 
 def _widest() -> str:

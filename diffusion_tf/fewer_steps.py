@@ -33,7 +33,9 @@ class RespacedDiffusion(GaussianDiffusion):
         T = diffusion.num_timesteps
         if not 1 <= sampling_steps <= T:
             raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
-        self.timesteps = np.rint(np.linspace(T - 1, 0, sampling_steps)).astype(np.int32)[::-1]
+        # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
+        evenly = np.linspace(0, T - 1, sampling_steps) if sampling_steps > 1 else [T - 1]
+        self.timesteps = np.rint(evenly).astype(np.int32)
         alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
         super().__init__(
             betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),

@@ -41,9 +41,11 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             path.rename(old)
         new.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (old, new):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:

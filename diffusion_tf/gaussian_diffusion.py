@@ -8,6 +8,8 @@ Equation numbers are those of Ho, Jain & Abbeel 2020 (arXiv 2006.11239). Timeste
 any rank, in [-1, 1].
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -122,11 +124,70 @@ class GaussianDiffusion(SampleLoops):
         terms = tf.where(tf.equal(t, 0), meanflat(decoder_nll), meanflat(kl)) / np.log(2.0)
         return (terms, p.pred_xstart) if return_pred_xstart else terms
 
-    def _prior_bpd(self, x_start: tf.Tensor) -> tf.Tensor:
-        """L_T: KL(q(x_T | x_0) || N(0, I)) in bits/dim, [B] (eq. 5)."""
+    def prior_bpd(self, x_start: tf.Tensor) -> tf.Tensor:
+        """L_T: KL(q(x_T | x_0) || N(0, I)) in bits/dim (eq. 5; the original's `_prior_bpd`).
+
+        Args:
+            x_start: [B, ...] in [-1, 1].
+
+        Returns:
+            float32 [B].
+        """
+        x_start = tf.convert_to_tensor(x_start, tf.float32)
         t = tf.fill([shape_of(x_start)[0]], self.num_timesteps - 1)
         mean, _, log_variance = self.q_mean_variance(x_start, t)
         return meanflat(normal_kl(mean, log_variance, 0.0, 0.0)) / np.log(2.0)
+
+    _prior_bpd = prior_bpd
+
+    def bpd_terms(
+        self,
+        denoise_fn: DenoiseFn,
+        x_start: tf.Tensor,
+        timesteps: Sequence[int] | tf.Tensor,
+        *,
+        clip_denoised: bool = True,
+        noise_fn: NoiseFn | None = None,
+        seed: int | tf.Tensor | None = None,
+        first_example: int | tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Terms of the variational bound at some timesteps: a part of `calc_bpd_loop`.
+
+        Args:
+            denoise_fn, x_start, clip_denoised, noise_fn, seed, first_example: see `calc_bpd_loop`.
+            timesteps: int32 [n], each in 0..T-1; noise is drawn in this order.
+
+        Returns:
+            terms [B, n] in bits/dim, and mse [B, n] of the x_0 predicted from x_t.
+
+        Raises:
+            ValueError: data leave [-1, 1] (checked outside `tf.function`).
+        """
+        x_start = tf.convert_to_tensor(x_start, tf.float32)
+        check_range(x_start, "x_start")
+        timesteps = tf.convert_to_tensor(timesteps, tf.int32)
+        step_noise = noise_source(noise_fn, seed, first_example)
+
+        def term(k, terms, mse):
+            t = tf.fill([shape_of(x_start)[0]], timesteps[k])
+            noise = step_noise(timesteps[k], shape=shape_of(x_start), dtype=x_start.dtype)
+            x_t = self.q_sample(x_start, t, noise=noise)
+            term, pred_xstart = self._vb_terms_bpd(
+                denoise_fn, x_start, x_t, t, clip_denoised=clip_denoised, return_pred_xstart=True
+            )
+            error = meanflat(tf.math.squared_difference(pred_xstart, x_start))
+            return k + 1, terms.write(k, term), mse.write(k, error)
+
+        number = shape_of(timesteps)[0]
+        columns = [
+            tf.TensorArray(tf.float32, size=number, element_shape=x_start.shape[:1])
+            for _ in range(2)
+        ]
+        _, *columns = tf.while_loop(
+            lambda k, *_: k < number, term, [0, *columns], parallel_iterations=1
+        )
+        terms, mse = (swap_first_two_axes(column.stack()) for column in columns)
+        return terms, mse
 
     def calc_bpd_loop(
         self,
@@ -136,6 +197,7 @@ class GaussianDiffusion(SampleLoops):
         clip_denoised: bool = True,
         noise_fn: NoiseFn | None = None,
         seed: int | tf.Tensor | None = None,
+        first_example: int | tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The whole variational bound, one noise per timestep (eq. 5; Tables 1 and 2).
 
@@ -144,6 +206,8 @@ class GaussianDiffusion(SampleLoops):
             x_start: [B, ...] in [-1, 1], 8-bit pixels.
             clip_denoised: see `p_mean_variance`.
             noise_fn, seed: see `p_sample_loop`; noise is drawn at T - 1 first and 0 last.
+            first_example: with a seed: number of the first of these examples in the data set. The
+                noise of an example then does not depend on the batch that it comes in.
 
         Returns:
             total [B], terms [B, T] (column t), prior [B], all in bits/dim, total being the sum of
@@ -152,28 +216,13 @@ class GaussianDiffusion(SampleLoops):
         Raises:
             ValueError: data leave [-1, 1] (checked outside `tf.function`).
         """
-        x_start = tf.convert_to_tensor(x_start, tf.float32)
-        check_range(x_start, "x_start")
-        T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)
-
-        def term(i, terms, mse):
-            t = tf.fill([shape_of(x_start)[0]], i)
-            noise = step_noise(i, shape=shape_of(x_start), dtype=x_start.dtype)
-            x_t = self.q_sample(x_start, t, noise=noise)
-            term, pred_xstart = self._vb_terms_bpd(
-                denoise_fn, x_start, x_t, t, clip_denoised=clip_denoised, return_pred_xstart=True
-            )
-            error = meanflat(tf.math.squared_difference(pred_xstart, x_start))
-            return i - 1, terms.write(i, term), mse.write(i, error)
-
-        columns = [
-            tf.TensorArray(tf.float32, size=T, element_shape=x_start.shape[:1]) for _ in range(2)
-        ]
-        _, *columns = tf.while_loop(
-            lambda i, *_: i >= 0, term, [T - 1, *columns], parallel_iterations=1
-        )
-        terms, mse = (swap_first_two_axes(column.stack()) for column in columns)
-        prior = self._prior_bpd(x_start)
+        falling = np.arange(self.num_timesteps, dtype=np.int32)[::-1]
+        columns = self.bpd_terms(
+            denoise_fn, x_start, falling, clip_denoised=clip_denoised, noise_fn=noise_fn, seed=seed,
+            first_example=first_example,
+        )  # fmt: skip
+        terms, mse = (tf.reverse(column, axis=[1]) for column in columns)
+        prior = self.prior_bpd(x_start)
         return tf.reduce_sum(terms, axis=1) + prior, terms, prior, mse
 
 

@@ -20,6 +20,11 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
+def as_pixels(images: np.ndarray) -> np.ndarray:
+    """uint8, whether the images are uint8 already or floats in [-1, 1]."""
+    return images if images.dtype == np.uint8 else to_pixels(images)
+
+
 def from_pixels(pixels: np.ndarray) -> np.ndarray:
     """uint8 0..255 -> float32 [-1, 1]."""
     return np.asarray(pixels).astype(np.float32) / 127.5 - 1.0
@@ -125,8 +130,8 @@ def load_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
         ) from None
     if pixels.shape[:2] != shape[:2]:
         raise ValueError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels; the model works on"
-            f" {shape[1]}x{shape[0]}: crop and resize it first."
+            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
+            f" {shape[1]}x{shape[0]}; crop and resize it first."
         )
     return pixels.reshape(shape)
 

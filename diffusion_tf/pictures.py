@@ -38,38 +38,82 @@ def write_pictures(
     Returns:
         Paths of samples.png, trajectory.gif, trajectory.png, interpolation.png and loss.png.
     """
-    diffusion, T = get_diffusion(config), config.num_diffusion_timesteps
+    diffusion = get_diffusion(config)
     names = ("samples.png", "trajectory.gif", "trajectory.png", "interpolation.png", "loss.png")
     paths = [os.path.join(workdir, name) for name in names]
-
-    logging.info("Drawing %d samples in %d steps ...", NUM_SAMPLES, T)
-    shape = (NUM_SAMPLES, *config.image_shape)
-    times, frames = draw_trajectory(
-        model, diffusion, shape=shape, seed=config.seed, jit_compile=jit_compile
-    )
+    frames = write_trajectory(
+        paths[2], model, diffusion, shape=(NUM_SAMPLES, *config.image_shape), seed=config.seed,
+        jit_compile=jit_compile,
+    )  # fmt: skip
     images.save_png(paths[0], images.show_grid(frames[-1]))
     grids = [images.show_grid(frame) for frame in frames]
     images.save_gif(paths[1], grids, frame_ms=80, hold_ms=3000)
-    chosen = np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int)
-    images.save_labelled_grid(
-        paths[2],
-        frames[chosen, :NUM_CHAINS].swapaxes(0, 1),
-        row_labels=[""] * NUM_CHAINS,
-        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+    write_interpolations(
+        paths[3], model, diffusion, dataset, seed=config.seed, jit_compile=jit_compile
     )
-
-    logging.info("Interpolating between %d pairs of real images ...", NUM_PAIRS)
-    x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(NUM_PAIRS)]) for k in (0, 1))
-    timesteps = [T // 8, T // 4, T // 2]
-    rows = draw_interpolations(
-        model, diffusion, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS,
-        seed=config.seed, jit_compile=jit_compile,
-    )  # fmt: skip
-    save_interpolations(paths[3], rows, timesteps)
-
     steps, losses = load_losses(workdir)
     images.save_curve(paths[4], steps, losses, xlabel="step", ylabel="training loss")
     return paths
+
+
+def write_trajectory(
+    path: str,
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+    jit_compile: bool,
+) -> np.ndarray:
+    """Draws samples, and writes a picture of how the first of them came about.
+
+    Args:
+        path: of the picture.
+        model, diffusion, shape, seed, jit_compile: see `draw_trajectory`.
+
+    Returns:
+        All frames of `draw_trajectory`; the last is the samples.
+    """
+    logging.info("Drawing %d samples in %d steps ...", shape[0], diffusion.num_timesteps)
+    times, frames = draw_trajectory(
+        model, diffusion, shape=shape, seed=seed, jit_compile=jit_compile
+    )
+    chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int))
+    rows = frames[chosen, :NUM_CHAINS].swapaxes(0, 1)
+    images.save_labelled_grid(
+        path,
+        rows,
+        row_labels=[""] * len(rows),
+        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+    )
+    return frames
+
+
+def write_interpolations(
+    path: str,
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    dataset: Dataset,
+    *,
+    seed: int,
+    jit_compile: bool,
+) -> None:
+    """Writes a picture of mixtures of the first images of a data set, in pairs.
+
+    Args:
+        path: of the picture.
+        dataset: of at least 2 images.
+        model, diffusion, seed, jit_compile: see `draw_interpolations`.
+    """
+    num_pairs, T = min(NUM_PAIRS, len(dataset) // 2), diffusion.num_timesteps
+    logging.info("Interpolating between %d pairs of real images ...", num_pairs)
+    x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(num_pairs)]) for k in (0, 1))
+    timesteps = sorted({T // 8, T // 4, T // 2})
+    rows = draw_interpolations(
+        model, diffusion, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS, seed=seed,
+        jit_compile=jit_compile,
+    )  # fmt: skip
+    save_interpolations(path, rows, timesteps)
 
 
 def grid_drawer(

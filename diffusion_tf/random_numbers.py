@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 # Streams of one seed, so that no two uses of randomness share numbers.
-STREAMS = ("data_order", "train", "dropout", "sample", "pictures")
+STREAMS = ("data_order", "train", "dropout", "sample", "pictures", "likelihood")
 
 
 def stream(seed: int, name: str) -> tf.Tensor:
@@ -40,9 +40,38 @@ def normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         shape: of the result.
         seed: integers [2].
     """
-    bits = tf.random.stateless_uniform(
-        tf.concat([shape, [2]], axis=0), seed, None, None, tf.uint32, alg="philox"
+    return _box_muller(
+        tf.random.stateless_uniform(
+            tf.concat([shape, [2]], axis=0), seed, None, None, tf.uint32, alg="philox"
+        )
     )
+
+
+def normal_rows(shape: Sequence[int], seed: tf.Tensor, first_row: int | tf.Tensor) -> tf.Tensor:
+    """Rows of an endless array of standard normal numbers, from `first_row` on.
+
+    So a row is the same whatever it is drawn together with.
+
+    Args:
+        shape: of the result; all but the first number must be known.
+        seed: integers [2].
+        first_row: number of the first row of the result, a number or scalar.
+    """
+    blocks = -(-math.prod(shape[1:]) // 2)  # of Philox: its counter gives 4 integers, 2 numbers
+    key = tf.random.stateless_uniform([2], seed, None, None, tf.uint64, alg="philox")
+    skipped = tf.bitcast(tf.cast(first_row, tf.int64) * blocks, tf.uint64)
+    bits = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[shape[0], 2 * blocks, 2],
+        key=key[:1],
+        counter=tf.stack([skipped, key[1]]),
+        alg=tf.random.Algorithm.PHILOX.value,
+        dtype=tf.uint32,
+    )
+    return tf.reshape(_box_muller(bits)[:, : math.prod(shape[1:])], shape)
+
+
+def _box_muller(bits: tf.Tensor) -> tf.Tensor:
+    """From uint32 [..., 2] to standard normal numbers [...]."""
     bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
     uniform = (tf.cast(bits, tf.float32) + 0.5) * 2**-24
     radius = tf.sqrt(-2.0 * tf.math.log(uniform[..., 0]))

@@ -1,14 +1,13 @@
 """What a training run tells people while it runs: a progress bar, and TensorBoard."""
 
 import os
-import sys
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from diffusion_tf.config import Config
+from diffusion_tf.progress import progress_bar
 
 
 class RunLog:
@@ -33,13 +32,8 @@ class RunLog:
             if silent
             else tf.summary.create_file_writer(events_dir(workdir))
         )
-        self._progress = tqdm(
-            desc="training",
-            unit="step",
-            initial=first_step,
-            total=config.steps,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            disable=silent,
+        self._progress = progress_bar(
+            "training", "step", total=config.steps, done=first_step, disable=silent
         )
 
     def __enter__(self) -> "RunLog":

@@ -71,7 +71,7 @@ def write_samples(
     batch_size, num_shards = split(num_samples, batch_size)
     description = {
         **origin,
-        "network_sha256": _digest(model, diffusion),
+        "network_sha256": digest(model, diffusion),
         "sampling_steps": diffusion.num_timesteps,
         "seed": seed,
         "batch_size": batch_size,
@@ -149,9 +149,9 @@ def check_output(
         raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")
 
 
-def _digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:
-    """Tells networks and processes apart that have the same names."""
-    digest = hashlib.sha256()
+def digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:
+    """Tells networks and processes apart that have the same names, in 16 hexadecimal digits."""
+    sha256 = hashlib.sha256()
     for array in [*model.get_weights(), diffusion.betas, diffusion.alphas_cumprod]:
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()[:16]

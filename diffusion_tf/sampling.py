@@ -1,16 +1,16 @@
 """Sampling with a trained network: exactly N samples in shards, on any number of devices."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from diffusion_tf.config import Config
+from diffusion_tf.devices import distribute
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import fold_in, stream
 
 SAMPLERS = ("ancestral", "ddim")
@@ -138,15 +138,16 @@ def sample_shards(
     run_piece = _piece_runner(denoise_fn(model), diffusion, strategy, jit_compile)
     bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
     done = (num_shards - len(shards)) * batch_size
-    with _progress(num_shards * batch_size, done) as progress:
+    total = num_shards * batch_size
+    with progress_bar("sampling", "sample", total=total, done=done) as progress:
         for start in range(0, len(shards), num_replicas):
             done = progress.n
             drawn = shards[start : start + num_replicas]
             seeds = [shard_seed(seed, shard) for shard in drawn]
             seeds += seeds[-1:] * (num_replicas - len(drawn))  # for devices that would be idle
             shape = [batch_size, *sample_shape]
-            x = _distribute(strategy, [diffusion.prior_sample(shape=shape, seed=s) for s in seeds])
-            distributed_seeds = _distribute(strategy, seeds)
+            x = distribute(strategy, [diffusion.prior_sample(shape=shape, seed=s) for s in seeds])
+            distributed_seeds = distribute(strategy, seeds)
             for first, end in zip(bounds[:-1] - 1, bounds[1:], strict=True):
                 x = run_piece(x, tf.constant(first), tf.constant(end), distributed_seeds)
                 share = len(drawn) * batch_size * (T - int(end)) // T
@@ -175,23 +176,3 @@ def _piece_runner(
         return strategy.run(run_replica, args=(x, first, last, seed))
 
     return run_replicas
-
-
-def _distribute(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]):
-    """Gives each replica its value."""
-    if strategy.num_replicas_in_sync == 1:
-        return values[0]
-    return strategy.experimental_distribute_values_from_function(
-        lambda context: values[context.replica_id_in_sync_group]
-    )
-
-
-def _progress(num_samples: int, done: int) -> tqdm:
-    """A bar over all samples: those that were there before count, but not for the rate."""
-    return tqdm(
-        total=num_samples,
-        initial=done,
-        desc="sampling",
-        unit="sample",
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-    )

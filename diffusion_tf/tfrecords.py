@@ -122,7 +122,8 @@ class TFRecordFiles:
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike]):
-        self._files = [TFRecordFile(path) for path in paths]
+        self.paths = [os.fspath(path) for path in paths]
+        self._files = [TFRecordFile(path) for path in self.paths]
         self._ends = np.cumsum([len(file) for file in self._files])
 
     def __len__(self) -> int:

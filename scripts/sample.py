@@ -5,8 +5,6 @@ python scripts/sample.py --workdir=runs/digits --num_samples=256 --out=samples.n
 Interrupted in whatever way, it goes on when the same command is given again.
 """
 
-import os
-
 from absl import flags, logging
 
 from diffusion_tf import command_line
@@ -35,26 +33,16 @@ TRAJECTORY = flags.DEFINE_list(
     " T-1 (noise) to -1 (sample): NAME.trajectory.npz and .png",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
-SAMPLER = flags.DEFINE_enum(
-    "sampler", "ancestral", ["ancestral", "ddim"], "the paper's sampler, or DDIM with eta 0"
-)
-SAMPLING_STEPS = flags.DEFINE_integer(
-    "sampling_steps", None, "steps, spread over the T of training [all T]"
-)
-STRATEGY = flags.DEFINE_enum(
-    "strategy", "auto", ["auto", "single", "mirrored"], "devices to use; auto: all GPUs"
-)
+SAMPLER = command_line.define_shared_flag("sampler")
+SAMPLING_STEPS = command_line.define_shared_flag("sampling_steps")
+STRATEGY = command_line.define_shared_flag("strategy")
 DETERMINISTIC = command_line.define_shared_flag("deterministic")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:
     """Loads, draws, writes."""
-    if STRATEGY.value == "auto" and "TF_CONFIG" in os.environ:
-        raise ValueError(
-            "TF_CONFIG is set, and one machine draws samples; unset it, or choose"
-            " --strategy=mirrored."
-        )
+    command_line.check_one_machine(STRATEGY.value)
     from diffusion_tf import sample_files, sampling  # after the flags: TensorFlow takes its time
     from diffusion_tf.checkpoints import load_model
     from diffusion_tf.devices import get_strategy, use_xla

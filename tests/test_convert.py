@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.contents import Contents, config_of, same_bits
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
-from diffusion_tf.files import replacing_folder
 from diffusion_tf.trainer import Trainer
 
 pytest.importorskip("safetensors")
@@ -316,6 +316,9 @@ def test_overwrite_spares_what_is_not_a_checkpoint(home, tmp_path):
         convert(str(GOLDEN), str(run_folder), format="keras", config=CONFIG, overwrite=True)
     with pytest.raises(ValueError, match="run exists, and pytorch_diffusion is written into a fil"):
         convert(str(GOLDEN), str(run_folder), format="pytorch_diffusion", overwrite=True)
+    (tmp_path / "link").symlink_to(run_folder)
+    with pytest.raises(ValueError, match="link is a link; give what it leads to"):
+        convert(str(GOLDEN), str(tmp_path / "link"), format="keras", config=CONFIG, overwrite=True)
     source = shutil.copytree(home / "tf1", tmp_path / "tf1")
     with pytest.raises(ValueError, match="tf1 holds the source"):
         convert(str(source / "model.ckpt-5"), str(source), format="tf1", overwrite=True)
@@ -341,18 +344,19 @@ def test_nothing_stays_of_a_conversion_that_fails(home, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_finished_folder_takes_its_place(tmp_path):
-    path = tmp_path / "new" / "folder"
-    for text in ("first", "second"):
-        with replacing_folder(path) as temporary:
-            (temporary / text).write_text(text)
-            assert text == "first" or (path / "first").exists()
-        assert [p.name for p in path.iterdir()] == [text]
-    with pytest.raises(RuntimeError), replacing_folder(path) as temporary:
-        (temporary / "half").write_text("")
-        raise RuntimeError
-    assert [p.name for p in path.iterdir()] == ["second"]
-    assert list(path.parent.iterdir()) == [path]
+@pytest.mark.parametrize("name", [*NAMES.values(), "port.pt"])
+def test_nothing_stays_where_the_disk_is_full(home, tmp_path, name):
+    format = {v: k for k, v in NAMES.items()}.get(name, "pytorch_diffusion")
+    if name == "port.pt":
+        import_torch()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            convert(str(home / "run"), str(tmp_path / name), format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 # --- The script

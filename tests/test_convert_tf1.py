@@ -13,7 +13,7 @@ from test_original_runs import CELEBAHQ, CIFAR
 from test_unet import build, randomise
 
 from diffusion_tf import original_runs
-from diffusion_tf.checkpoints import load_model
+from diffusion_tf.checkpoints import load_model, newest_step
 from diffusion_tf.config import PRESETS, Config
 from diffusion_tf.convert import convert, load_unet, tf1
 from diffusion_tf.convert.contents import Contents, same_bits
@@ -139,6 +139,23 @@ def test_load_model_takes_a_run_of_the_original(copy, tiny_networks):
         assert load_unet(str(copy), weights=weights).image_size == 8
 
 
+def test_a_run_of_the_original_by_its_steps(copy, tiny_networks):
+    (copy / "kwargs.json").write_text(CIFAR)
+    assert newest_step(str(copy)) == 5
+    moved = tf1.read(str(copy))
+    moved.weights["ema"]["conv_out/bias"] += 1
+    tf1.write(str(copy), replace(moved, step=12))
+    assert newest_step(str(copy)) == load_model(str(copy))[2] == 12
+    _, model, step = load_model(str(copy), step=5)
+    expected = golden_arrays.load("ckpt_expected")
+    output = model([expected["x"], expected["t"]])
+    np.testing.assert_allclose(output, expected["output_ema"], rtol=0, atol=2e-5)
+    assert step == 5
+    with pytest.raises(FileNotFoundError, match="model.ckpt-7 holds no checkpoint"):
+        load_model(str(copy), step=7)
+    assert newest_step(str(copy / "nothing")) == 0
+
+
 def test_a_run_with_a_block_size(tmp_path, tiny_networks):
     """Its first and last convolutions have the channels of whole blocks."""
     unet = randomise(build(size=8, ch=32, ch_mult=(1,), attn_resolutions=(), block_size=2))
@@ -180,6 +197,12 @@ def test_averages_that_are_not_there_are_missed(tmp_path):
     load_unet(str(tmp_path), weights="raw")
     with pytest.raises(ValueError, match=r"ckpt-5 holds no averaged weights; choose --weights=raw"):
         load_unet(str(tmp_path))
+    for format, name in (("keras", "run"), ("tf1", "tf1"), ("pytorch_diffusion", "a.safetensors")):
+        with pytest.raises(ValueError, match="holds no averaged weights; choose --weights=raw"):
+            convert(str(tmp_path), str(tmp_path / name), format=format, config=TINY)
+    convert(str(tmp_path), str(tmp_path / "run"), format="keras", weights="raw", config=TINY)
+    _, model, _ = load_model(str(tmp_path / "run"))  # the averages are the raw weights now
+    np.testing.assert_array_equal(weights_of(model)["conv_in/kernel"], values["model/conv_in/W"])
 
 
 @pytest.mark.parametrize("ending, size", [("data-00000-of-00001", 1000), ("index", 100)])

@@ -73,6 +73,7 @@ def unet():
 
 def test_no_tensor_of_the_random_network_is_zero_and_all_count(unet):
     assert all(np.abs(value).min() > 0 for value in weights_of(unet).values())
+    assert all(value.std() > 0.005 for value in weights_of(unet).values())
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 3), np.float32)
     outputs = [unet([x, np.array([t, t])]).numpy() for t in (3, 700)]
     assert 0.1 < np.abs(outputs[0]).max() < 100
@@ -126,8 +127,12 @@ def test_adam_of_the_choices_is_that_of_the_frameworks():
             adam_update(gradients, 2e-4, choices), weights.detach().numpy(), rtol=1e-6
         )
     ours = adam_update(gradients, 2e-4, ORIGINAL)
-    # The written-out Adam with an epsilon next to the original's is the original's.
-    near = adam_update(gradients, 2e-4, Choices(adam_epsilon=1e-8 * (1 + 1e-9)))
+    # By hand, for one gradient of 1e-6: m = 1e-7, v = 1e-15, and with epsilon 1e-7
+    # lr sqrt(0.001) / 0.1 * 1e-7 / (3.1623e-8 + 1e-7) = 0.24025 lr.
+    one = adam_update(np.float32([[1e-6]]), 1.0, Choices(adam_epsilon=1e-7))
+    np.testing.assert_allclose(one, [-0.24025], rtol=1e-4)
+    # The epsilon of the original, a hundred thousandth off: written out it is the original's.
+    near = adam_update(gradients, 2e-4, Choices(adam_epsilon=1.00001e-8))
     np.testing.assert_allclose(ours, near, rtol=1e-4)  # TF1Adam's powers of beta are float32
     assert np.abs(ours / weights.detach().numpy() - 1).max() > 0.5
 

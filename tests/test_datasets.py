@@ -1,5 +1,7 @@
 """Data sets: the digits, and batches that follow from (seed, step) alone."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,10 +30,43 @@ def take(dataset, count):
 
 def test_digits_are_scikit_learns(digits):
     original = load_digits()
-    assert digits.images.shape == (1797, 8, 8, 1)
-    scaled = images.from_pixels(digits.images)[..., 0]
-    np.testing.assert_allclose(scaled, original.images / 8 - 1, atol=0.5 / 127.5 + 1e-6)
-    np.testing.assert_array_equal(digits.labels, original.target)
+    test = get_dataset(get_config("digits"), split="test")
+    assert (digits.images.shape, test.images.shape) == ((1498, 8, 8, 1), (299, 8, 8, 1))
+    is_test = np.arange(1797) % 6 == 5
+    for dataset, chosen in ((digits, ~is_test), (test, is_test)):
+        scaled = images.from_pixels(dataset.images)[..., 0]
+        expected = original.images[chosen] / 8 - 1
+        np.testing.assert_allclose(scaled, expected, atol=0.5 / 127.5 + 1e-6)
+        np.testing.assert_array_equal(dataset.labels, original.target[chosen])
+
+
+def test_only_training_images_are_limited():
+    config = get_config("digits", max_images=7)
+    assert len(get_dataset(config)) == 7
+    assert len(get_dataset(config, split="test")) == 299
+
+
+def test_a_split_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="lsun has no split 'test'; choose one of train"):
+        get_dataset(get_config("lsun_cat"), str(tmp_path), split="test")
+    with pytest.raises(ValueError, match="no split 'validation'; choose one of train, test"):
+        get_dataset(get_config("digits"), split="validation")
+
+
+def test_fingerprint_tells_images_apart(numbers, tmp_path):
+    again = InMemory(numbers.images.copy(), numbers.labels)
+    assert again.fingerprint() == numbers.fingerprint()
+    again.images[3] += 1
+    assert again.fingerprint() != numbers.fingerprint() != numbers.first(9).fingerprint()
+
+    file = tmp_path / "images"
+    file.write_bytes(b"1234")
+    os.utime(file, ns=(1, 1))
+    dataset = RandomAccess(lambda i: None, 10, (2, 3, 3), files=[str(file)])
+    before = dataset.fingerprint()
+    assert before == dataset.fingerprint() != dataset.first(9).fingerprint()
+    os.utime(file, ns=(1, 2))
+    assert dataset.fingerprint() != before
 
 
 def test_every_epoch_has_every_example_once_in_a_new_order(numbers):
@@ -85,7 +120,7 @@ def pictures():
 def test_both_kinds_give_the_same_batches(pictures, kind):
     dataset = InMemory(pictures, np.zeros(10, np.int32))
     if kind == "random access":
-        dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3))
+        dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
     assert (len(dataset), dataset.image_shape) == (10, (2, 3, 3))
     np.testing.assert_array_equal(dataset.example(9), pictures[9])
     batches = dataset.train_batches(4, seed=3, first_step=2)
@@ -101,7 +136,7 @@ def test_both_kinds_give_the_same_batches(pictures, kind):
 def test_a_pass_gives_every_image_once_in_order(pictures, kind):
     dataset = InMemory(pictures, np.zeros(10, np.int32))
     if kind == "random access":
-        dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3))
+        dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
     batches = list(dataset.batches(4))
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert all(batch.dtype == np.uint8 for batch in batches)
@@ -111,7 +146,7 @@ def test_a_pass_gives_every_image_once_in_order(pictures, kind):
 
 
 def test_random_access_goes_on_where_a_run_was_interrupted(pictures):
-    dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3))
+    dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
     whole = [batch.numpy() for batch in dataset.train_batches(4, seed=5).take(7)]
     rest = [batch.numpy() for batch in dataset.train_batches(4, seed=5, first_step=4).take(3)]
     np.testing.assert_array_equal(rest, whole[4:])
@@ -128,11 +163,11 @@ def test_an_error_of_reading_arrives_as_it_was_raised(pictures):
             raise ValueError("file x, record 6: damaged")
         return pictures[index]
 
-    dataset = RandomAccess(read, 10, (2, 3, 3))
+    dataset = RandomAccess(read, 10, (2, 3, 3), files=[])
     with pytest.raises(ValueError, match="^file x, record 6: damaged$"):
         list(dataset.batches(4))
 
-    dataset = RandomAccess(read, 10, (2, 3, 3))
+    dataset = RandomAccess(read, 10, (2, 3, 3), files=[])
     with pytest.raises(tf.errors.OpError, match="Traceback"):  # what TensorFlow makes of it
         take(dataset.train_batches(5, seed=0), 2)
     assert str(dataset.error) == "file x, record 6: damaged"
@@ -142,7 +177,7 @@ def test_an_error_inside_a_training_loop_arrives_as_it_was_raised(pictures):
     def read(index):
         raise FileNotFoundError("file y is gone")
 
-    dataset = RandomAccess(read, 10, (2, 3, 3))
+    dataset = RandomAccess(read, 10, (2, 3, 3), files=[])
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     iterator = iter(
         strategy.distribute_datasets_from_function(
@@ -162,7 +197,7 @@ def test_an_error_inside_a_training_loop_arrives_as_it_was_raised(pictures):
 
 
 def test_errors_that_are_not_of_the_data_pass(pictures):
-    dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3))
+    dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
     with pytest.raises(tf.errors.InvalidArgumentError), dataset.original_errors():
         tf.reshape(tf.zeros(3), [2])
     assert dataset.error is None
@@ -188,8 +223,8 @@ def test_an_image_comes_by_index_or_from_a_file(digits, tmp_path):
 
 
 def test_an_index_beyond_the_data_is_refused():
-    with pytest.raises(ValueError, match=r"Image 1797 does not exist; .* 0\.\.1796"):
-        get_images(get_config("digits"), ["1797"])
+    with pytest.raises(ValueError, match=r"Image 1498 does not exist; .* 0\.\.1497"):
+        get_images(get_config("digits"), ["1498"])
 
 
 def test_cifar10_comes_from_tensorflow_datasets():
@@ -200,6 +235,8 @@ def test_cifar10_comes_from_tensorflow_datasets():
         pytest.skip("TFDS_DATA_DIR holds no prepared CIFAR-10")
     assert (cifar10.images.shape, cifar10.images.dtype) == ((50000, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(np.bincount(cifar10.labels), [5000] * 10)
+    test = get_dataset(config, split="test")
+    np.testing.assert_array_equal(np.bincount(test.labels), [1000] * 10)
 
 
 def test_missing_cifar10_says_how_to_prepare_it(tmp_path):

@@ -92,6 +92,17 @@ def test_the_pipeline_samples_our_images(unet, tmp_path, fields):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [2, 3, 20, 27, 31, 47, 50, 333, 999, 1000])
+def test_fewer_steps_are_spaced_alike(steps):
+    package = pytest.importorskip("diffusers")
+    values = diffusers_pipeline.scheduler_config(get_config("cifar10"))
+    scheduler = package.DDPMScheduler.from_config(values)
+    scheduler.set_timesteps(steps)
+    ours = get_sampler(get_config("cifar10"), "ancestral", steps)
+    timesteps = getattr(ours, "timesteps", np.arange(1000))
+    np.testing.assert_array_equal(timesteps[::-1], scheduler.timesteps)
+
+
 def test_the_files_are_those_of_a_pipeline(folder):
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {

@@ -214,6 +214,36 @@ def test_prior_by_hand():
     np.testing.assert_allclose(prior, np.full(3, 0.5), rtol=1e-6)
 
 
+def test_an_example_has_the_same_noise_in_any_batch(compiled):
+    x_start = np.random.RandomState(0).randint(0, 256, [5, 4, 4, 3]).astype(np.float32) / 127.5 - 1
+    ours = diffusion(betas=SHORT)
+
+    def loop(x_start, first):
+        return ours.calc_bpd_loop(denoise_fn, x_start, seed=1, first_example=first)
+
+    whole = loop(x_start, 0)
+    for start, stop in ((0, 2), (2, 5), (4, 5)):
+        part = compiled(loop)(tf.constant(x_start[start:stop]), tf.constant(start))
+        for values, expected in zip(part, whole, strict=True):
+            np.testing.assert_allclose(values, expected[start:stop], rtol=1e-4, atol=1e-7)
+    other = loop(x_start[:2], 1)
+    assert np.abs(other[1] - whole[1][:2]).max() > 1e-3
+
+
+def test_bpd_terms_at_some_timesteps():
+    x_start = np.random.RandomState(0).randint(0, 256, [2, 4, 4, 3]) / 127.5 - 1
+    ours = diffusion(betas=SHORT)
+    _, terms, _, mse = ours.calc_bpd_loop(denoise_fn, x_start, seed=1)
+    some_terms, some_mse = ours.bpd_terms(denoise_fn, x_start, [7, 0, 19], seed=1)
+    np.testing.assert_array_equal(some_terms, terms.numpy()[:, [7, 0, 19]])
+    np.testing.assert_array_equal(some_mse, mse.numpy()[:, [7, 0, 19]])
+
+
+def test_first_example_needs_a_seed():
+    with pytest.raises(ValueError, match="give a seed"):
+        diffusion(betas=SHORT).calc_bpd_loop(denoise_fn, np.zeros([2, 4, 4, 3]), first_example=0)
+
+
 def test_calc_bpd_loop_of_vectors():
     x_start = np.random.RandomState(0).randint(0, 256, [3, 10]) / 127.5 - 1
     total, terms, prior, mse = diffusion(betas=SHORT).calc_bpd_loop(denoise_fn, x_start, seed=1)

@@ -93,7 +93,7 @@ def test_pixels_of_16_bits_keep_their_brightness(tmp_path):
 def test_an_image_of_another_size_is_refused(tmp_path):
     path = str(tmp_path / "a.png")
     images.save_png(path, np.zeros((10, 12, 1), np.uint8))
-    with pytest.raises(ValueError, match="12x10 pixels; the model works on 8x8"):
+    with pytest.raises(ValueError, match="12x10 pixels, not 8x8; crop and resize"):
         images.load_image(path, (8, 8, 1))
 
 

@@ -1,6 +1,5 @@
 """The Inception network's way from a file to features, with a small graph of the same tensors."""
 
-import hashlib
 import http.server
 import io
 import tarfile
@@ -10,29 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
+from small_inception import GRAPH, MATRIX, SHA256, small_graph
 
 from diffusion_tf.images import to_pixels
 from diffusion_tf.metrics import inception
 from diffusion_tf.metrics.inception import Inception, load_inception
-
-MATRIX = np.random.default_rng(0).normal(size=(3, 2048)).astype(np.float32)
-
-
-def small_graph():
-    """pool_3: the mean colour times a matrix; logits: the first 1,008 features, doubled."""
-    graph = tf.Graph()
-    with graph.as_default():
-        image = tf.compat.v1.placeholder(tf.float32, [None, 299, 299, 3], name="image")
-        prepared = tf.multiply(image, 1.0, name="Mul")
-        exact = tf.cast(prepared, tf.float64, name="exact")  # float32 would lose digits in the mean
-        features = tf.matmul(tf.cast(tf.reduce_mean(exact, [1, 2]), tf.float32), MATRIX)
-        pool = tf.reshape(features, [-1, 1, 1, 2048], name="pool_3")
-        tf.multiply(tf.squeeze(pool, [1, 2])[:, :1008], 2.0, name="logits")
-    return graph.as_graph_def()
-
-
-GRAPH = small_graph().SerializeToString()
-SHA256 = hashlib.sha256(GRAPH).hexdigest()
 
 
 def tarball(members):

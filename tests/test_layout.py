@@ -16,7 +16,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
-        "images", "devices", "optimizers", "interruption", "tfrecords",
+        "images", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
@@ -31,6 +31,11 @@ FLOORS = [
         "convert.diffusers_pipeline", "checkpoints", "convert.workdir", "convert.formats",
         "convert.converting", "run_log", "trainer", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training", "convert",
+        "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
+        "evaluation.features", "evaluation.quality", "evaluation.request", "evaluation.results",
+        "evaluation.measuring", "evaluation.comparison", "evaluation.neighbours",
+        "evaluation.plots", "evaluation.page", "evaluation.report", "evaluation.illustrations",
+        "evaluation.run", "evaluation.watch",
         "crosscheck.report", "crosscheck.needs", "crosscheck.choices", "crosscheck.adam",
         "crosscheck.ours", "crosscheck.counterpart", "crosscheck.theirs", "crosscheck.networks",
         "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",

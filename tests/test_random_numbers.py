@@ -91,3 +91,24 @@ def test_float32(seed):
 def test_unknown_stream():
     with pytest.raises(ValueError):
         random_numbers.stream(0, "other")
+
+
+@pytest.mark.parametrize("row_shape", [(8, 8, 1), (3,), (5, 1)])
+def test_rows_are_the_same_whatever_they_are_drawn_with(compiled, seed, row_shape):
+    all_rows = random_numbers.normal_rows([12, *row_shape], seed, 0)
+
+    @compiled
+    def draw_rows(first_row):
+        return random_numbers.normal_rows([3, *row_shape], seed, first_row)
+
+    for first_row in (0, 1, 8):
+        rows = draw_rows(tf.constant(first_row))
+        np.testing.assert_allclose(rows, all_rows[first_row : first_row + 3], rtol=0, atol=2e-6)
+
+
+def test_all_rows_together_are_standard_normal(seed):
+    x = random_numbers.normal_rows([NUMBER // 5, 5], seed, 2**40).numpy().astype(np.float64)
+    margin = 5 / math.sqrt(NUMBER)
+    assert abs(x.mean()) < margin
+    assert abs(x.var() - 1) < math.sqrt(2) * margin
+    assert abs(np.mean(x[:-1] * x[1:])) < margin  # neighbouring rows

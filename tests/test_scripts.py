@@ -201,7 +201,7 @@ MISTAKES = [
     ("sample", ["--workdir=run", "--out=s.png", "--float32"], "--float32 needs an --out that ends"),
     ("sample", ["--workdir=run", "--trajectory=12"], "each time must lie in -1..11"),
     ("sample", ["--workdir=run", "--strategy=mirrored"], "'mirrored' needs GPUs"),
-    ("interpolate", ["--workdir=run", "--image1=1797"], "Image 1797 does not exist"),
+    ("interpolate", ["--workdir=run", "--image1=1498"], "Image 1498 does not exist"),
     ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
     ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
     ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),

@@ -270,4 +270,4 @@ def test_data_that_cannot_be_read_are_named(tmp_path):
 
     trainer = make_trainer(steps=50)
     with pytest.raises(ValueError, match="^photos/11.png is damaged; restore it.$"):
-        train(trainer, RandomAccess(read, 100, (8, 8, 1)), str(tmp_path / "run"))
+        train(trainer, RandomAccess(read, 100, (8, 8, 1), files=[]), str(tmp_path / "run"))

@@ -47,7 +47,8 @@ def convert(
             `torch.save` writes), otherwise a folder.
         format: of the target, one of `formats.FORMATS`.
         weights: `ema` or `raw`: those to write where the target holds one set. `keras` and `tf1`
-            take both, the step and the optimizer's state, as far as they are there.
+            take both, the step and the optimizer's state, as far as they are there; in `keras`
+            these weights also stand for a set that is not.
         config: of the run, where the source does not say it and the target needs it.
         overwrite: replace a target that exists.
 
@@ -98,13 +99,11 @@ def describe(format: str, contents: Contents) -> str:
 
 def _expected(contents: Contents, format: str, weights: str) -> Contents:
     """What the target will hold."""
-    if format in ("keras", "tf1"):
-        if format == "keras":  # a workdir holds both sets
-            raw, ema = (contents.weights.get(name) for name in ("raw", "ema"))
-            sets = {"ema": raw if ema is None else ema, "raw": ema if raw is None else raw}
-            contents = replace(contents, weights=sets)
-        return replace(contents, step=contents.step or 0)
     chosen = contents.chosen(weights)
+    if format == "keras":  # a workdir holds both sets
+        contents = replace(contents, weights={"ema": chosen, "raw": chosen, **contents.weights})
+    if format in ("keras", "tf1"):
+        return replace(contents, step=contents.step or 0)
     return replace(contents, weights={"ema": chosen, "raw": chosen}, slots={}, step=None)
 
 
@@ -144,7 +143,9 @@ def _check_target(source: str, target: str, format: str, overwrite: bool) -> Non
     is_folder = format in _WRITTEN
     if not os.path.lexists(target):
         return
-    if os.path.islink(target) or os.path.isdir(target) != is_folder:
+    if os.path.islink(target):
+        raise ValueError(f"{target} is a link; give what it leads to, or another --target.")
+    if os.path.isdir(target) != is_folder:
         raise ValueError(
             f"{target} exists, and {format} is written into a {'folder' if is_folder else 'file'};"
             " choose another --target."

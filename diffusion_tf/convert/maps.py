@@ -59,9 +59,16 @@ NORM = LayerType({"gamma": "weight", "beta": "bias"})
 Layers = Sequence[tuple[str, str, LayerType]]
 
 
-class _Match(NamedTuple):
-    other: str  # the translated name, still with {i}, {j} and {r}
-    indices: dict[str, int]
+class Place(NamedTuple):
+    """Where a tensor is on the other side.
+
+    Attributes:
+        name: its name there, or its path here.
+        parameter: its own name here: kernel, bias, gamma or beta.
+        layer_type: of its layer.
+    """
+
+    name: str
     parameter: str
     layer_type: LayerType
 
@@ -84,11 +91,11 @@ class NameMap:
                 for parameter, parameter_there in layer_type.parameters.items():
                     here = "/".join(filter(None, (scope, name, parameter)))
                     there = ".".join(filter(None, (scope_there, name_there, parameter_there)))
-                    self._here.append((_pattern(here), there, parameter, layer_type))
-                    self._there.append((_pattern(there), here, parameter, layer_type))
+                    self._here.append((_pattern(here), Place(there, parameter, layer_type)))
+                    self._there.append((_pattern(there), Place(here, parameter, layer_type)))
 
-    def names(self, paths: Iterable[str]) -> dict[str, tuple[str, str, LayerType]]:
-        """The name there, the parameter and its layer's type of each path here.
+    def names(self, paths: Iterable[str]) -> dict[str, Place]:
+        """The place there of each path here.
 
         Raises:
             ValueError: a path that has no place there.
@@ -98,8 +105,8 @@ class NameMap:
             raise ValueError(f"There is no name for {listed(others)} in that format.")
         return found
 
-    def paths(self, names: Iterable[str]) -> dict[str, tuple[str, str, LayerType]]:
-        """The path here, the parameter and its layer's type of each name there.
+    def paths(self, names: Iterable[str]) -> dict[str, Place]:
+        """The place here of each name there.
 
         Raises:
             ValueError: names that have no place here, or two that have the same.
@@ -111,10 +118,10 @@ class NameMap:
                 " of a DDPM U-Net."
             )
         seen: dict[str, str] = {}
-        for name, (path, _, _) in found.items():
-            if path in seen:
-                raise ValueError(f"The weights hold both {seen[path]} and {name}; remove one.")
-            seen[path] = name
+        for name, place in found.items():
+            if other := seen.get(place.name):
+                raise ValueError(f"The weights hold both {other} and {name}; remove one.")
+            seen[place.name] = name
         return found
 
     def state_dict(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -164,7 +171,7 @@ def assign(unet: UNet, weights: Mapping[str, np.ndarray], name_map: NameMap | No
     variables = variables_of(unet)
     spelled = {path: path for path in (*variables, *weights)}
     if name_map:
-        spelled = {path: name for path, (name, _, _) in name_map.names(spelled).items()}
+        spelled = {path: place.name for path, place in name_map.names(spelled).items()}
     missing = listed([spelled[path] for path in variables if path not in weights])
     left_over = listed([spelled[path] for path in weights if path not in variables])
     if missing or left_over:
@@ -197,24 +204,23 @@ def _pattern(template: str) -> re.Pattern:
 
 
 def _translate(
-    names: Iterable[str], rules: Sequence[tuple[re.Pattern, str, str, LayerType]]
-) -> tuple[dict[str, tuple[str, str, LayerType]], list[str]]:
-    """What each name is on the other side; and the names that no rule is for."""
-    matches: dict[str, _Match] = {}
+    names: Iterable[str], rules: Sequence[tuple[re.Pattern, Place]]
+) -> tuple[dict[str, Place], list[str]]:
+    """The place of each name on the other side, and the names that no rule is for."""
+    matches: dict[str, tuple[Place, dict[str, int]]] = {}
     others = []
     for name in names:
-        for pattern, other, parameter, layer_type in rules:
-            if found := pattern.fullmatch(name):
-                indices = {key: int(number) for key, number in found.groupdict().items()}
-                matches[name] = _Match(other, indices, parameter, layer_type)
+        for pattern, place in rules:
+            if match := pattern.fullmatch(name):
+                indices = {key: int(number) for key, number in match.groupdict().items()}
+                matches[name] = place, indices
                 break
         else:
             others.append(name)
-    top = max((m.indices.get(key, 0) for m in matches.values() for key in "ir"), default=0)
+    top = max((i.get(key, 0) for _, i in matches.values() for key in "ir"), default=0)
     found = {}
-    for name, match in matches.items():
-        indices = {**match.indices}
+    for name, (place, indices) in matches.items():
         if "r" in indices:
             indices["r"] = top - indices["r"]
-        found[name] = match.other.format(**indices), match.parameter, match.layer_type
+        found[name] = place._replace(name=place.name.format(**indices))
     return found, others

@@ -51,14 +51,17 @@ def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
     Raises:
         OSError: the package that writes it is not installed, or it cannot be written.
     """
-    if path.endswith(".safetensors"):
-        package = _package("safetensors.numpy", path)
-        with replacing(path) as temporary:
-            package.save_file(state, temporary, metadata={"format": "pt"})
-        return
-    torch = _package("torch", path)
+    is_safe = path.endswith(".safetensors")
+    package = _package("safetensors.numpy" if is_safe else "torch", path)
     with replacing(path) as temporary:
-        torch.save({name: torch.from_numpy(value) for name, value in state.items()}, temporary)
+        try:
+            if is_safe:
+                package.save_file(state, temporary, metadata={"format": "pt"})
+            else:
+                tensors = {name: package.from_numpy(value) for name, value in state.items()}
+                package.save(tensors, temporary)
+        except Exception as error:  # each package has its own
+            raise OSError(f"{path} could not be written ({_first_sentence(error)}).") from error
 
 
 def _package(name: str, path: str) -> ModuleType:

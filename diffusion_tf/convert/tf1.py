@@ -53,10 +53,14 @@ def newest(path: str) -> str:
 def is_checkpoint(path: str) -> bool:
     """Whether a path means a checkpoint of the original; see `newest`."""
     try:
-        newest(path)
+        return bool(newest(path))
     except FileNotFoundError:
         return False
-    return True
+
+
+def newest_number(path: str) -> int:
+    """The number in the name of the newest checkpoint, its step; 0 if there is none."""
+    return _number(newest(path)) if is_checkpoint(path) else 0
 
 
 def read(path: str) -> Contents:

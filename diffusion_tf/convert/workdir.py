@@ -69,7 +69,7 @@ def write(workdir: str, contents: Contents, config: Config) -> None:
 
     Args:
         workdir: new.
-        contents: weights, of which a set that is missing is written as the other.
+        contents: with both sets of weights.
         config: of the run.
 
     Raises:
@@ -85,9 +85,8 @@ def write(workdir: str, contents: Contents, config: Config) -> None:
         )
     contents.architecture.check_config(config)
     run = _new_run(config)
-    sets = contents.weights
-    assign(run.model, sets.get("raw", sets.get("ema")))
-    assign(run.ema_model, sets.get("ema", sets.get("raw")))
+    assign(run.model, contents.weights["raw"])
+    assign(run.ema_model, contents.weights["ema"])
     for name, values in contents.slots.items():
         for path, variable in _by_path(run, name, config).items():
             variable.assign(values[path])

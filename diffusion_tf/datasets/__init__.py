@@ -11,23 +11,34 @@ from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.images import load_image
 
-__all__ = ["DATASETS", "Dataset", "InMemory", "RandomAccess", "get_dataset", "get_images"]
+__all__ = [
+    "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
+    "get_dataset", "get_images", "splits_of",
+]  # fmt: skip
 
 
-def load_digits(config: Config, data_dir: str | None) -> InMemory:
+SPLITS = ("train", "test")
+HAVE_TEST_IMAGES = ("digits", "cifar10")
+
+
+def load_digits(config: Config, data_dir: str | None, split: str) -> InMemory:
     """Scikit-learn's handwritten digits: 1,797 images of 8x8 pixels with 17 grey levels.
+
+    They come sorted by writer, so every sixth is a test image: 299, and 1,498 for training.
 
     Args:
         config, data_dir: not used; the digits are shipped with scikit-learn.
+        split: train or test.
     """
     from sklearn import datasets  # a second of import that no other data set needs
 
     digits = datasets.load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return InMemory(pixels[..., None], digits.target.astype(np.int32))
+    chosen = (np.arange(len(pixels)) % 6 == 5) == (split == "test")
+    return InMemory(pixels[chosen, ..., None], digits.target[chosen].astype(np.int32))
 
 
-DATASETS: dict[str, Callable[[Config, str | None], Dataset]] = {
+DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
     "celebahq256": load_celebahq256,
@@ -36,25 +47,32 @@ DATASETS: dict[str, Callable[[Config, str | None], Dataset]] = {
 }
 
 
-def get_dataset(config: Config, data_dir: str | None = None) -> Dataset:
-    """Loads the training data of a config.
+def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "train") -> Dataset:
+    """Loads the images that a config trains on, or those that are kept for testing.
 
     Args:
         config: whose data set it is.
         data_dir: where the data are: for cifar10 and celebahq256 the folder of tensorflow_datasets
             (TFDS_DATA_DIR or its default if None), for lsun a TFRecord file or its folder, for
             folder the folder with the images.
+        split: `train`, of which a config may want only the first `max_images`; or `test`, which
+            digits and cifar10 have.
 
     Raises:
-        ValueError: unknown data set, data that cannot be read, or images of another size than the
-            config's.
+        ValueError: unknown data set or split, data that cannot be read, or images of another size
+            than the config's.
         FileNotFoundError: the data are not there.
     """
     if config.dataset not in DATASETS:
         raise ValueError(
             f"Unknown dataset {config.dataset!r}; choose one of {', '.join(DATASETS)}."
         )
-    dataset = DATASETS[config.dataset](config, data_dir)
+    if split not in splits_of(config.dataset):
+        raise ValueError(
+            f"{config.dataset} has no split {split!r}; choose one of"
+            f" {', '.join(splits_of(config.dataset))}."
+        )
+    dataset = DATASETS[config.dataset](config, data_dir, split)
     if dataset.image_shape != config.image_shape:
         height, width, channels = dataset.image_shape
         raise ValueError(
@@ -62,7 +80,12 @@ def get_dataset(config: Config, data_dir: str | None = None) -> Dataset:
             f" config says image_size {config.image_size} and channels {config.channels}; set"
             f" image_size to {height} and channels to {channels}."
         )
-    return dataset.first(config.max_images) if config.max_images else dataset
+    return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+
+
+def splits_of(dataset: str) -> tuple[str, ...]:
+    """The splits that a data set of this name has."""
+    return SPLITS if dataset in HAVE_TEST_IMAGES else SPLITS[:1]
 
 
 def get_images(

@@ -7,6 +7,8 @@ goes on with the data it would have seen.
 
 import abc
 import contextlib
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +43,10 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def first(self, number: int) -> "Dataset":
         """The first images alone, all of them if there are fewer."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Tells these images from others: hexadecimal, the same each time they are loaded."""
 
     def example(self, index: int) -> np.ndarray:
         """The image at an index, uint8 [H, W, C].
@@ -100,11 +106,12 @@ class Dataset(abc.ABC):
         batches = counter.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(4)
 
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+    def batches(self, batch_size: int, *, start: int = 0) -> Iterator[np.ndarray]:
         """All images once, in order.
 
         Args:
             batch_size: of every batch but the last, which holds what is left.
+            start: number of the first image.
 
         Yields:
             uint8 [batch_size or fewer, H, W, C].
@@ -116,7 +123,7 @@ class Dataset(abc.ABC):
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
         size = len(self)
         batches = (
-            tf.data.Dataset.range(0, size, batch_size)
+            tf.data.Dataset.range(start, size, batch_size)
             .map(
                 lambda start: self._gather(tf.range(start, tf.minimum(start + batch_size, size))),
                 num_parallel_calls=tf.data.AUTOTUNE,
@@ -184,6 +191,12 @@ class InMemory(Dataset):
         """The first images alone, all of them if there are fewer."""
         return InMemory(self.images[:number], self.labels[:number])
 
+    def fingerprint(self) -> str:
+        """Of all pixels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images))
+        return digest.hexdigest()
+
     def _images(self, index: Sequence[int]) -> np.ndarray:
         return self.images[index]
 
@@ -196,12 +209,19 @@ class RandomAccess(Dataset):
             names the file where it cannot.
         size: number of images.
         image_shape: (height, width, channels) of every image.
+        files: paths of what they are read from.
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], size: int, image_shape: tuple[int, int, int]
+        self,
+        read: Callable[[int], np.ndarray],
+        size: int,
+        image_shape: tuple[int, int, int],
+        *,
+        files: Sequence[str],
     ):
         self._read, self._size, self._image_shape = read, size, image_shape
+        self._files = files
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -213,7 +233,17 @@ class RandomAccess(Dataset):
 
     def first(self, number: int) -> "RandomAccess":
         """The first images alone, all of them if there are fewer."""
-        return RandomAccess(self._read, min(number, len(self)), self.image_shape)
+        size = min(number, len(self))
+        return RandomAccess(self._read, size, self.image_shape, files=self._files)
+
+    def fingerprint(self) -> str:
+        """Of the files' names, sizes and times of change: reading terabytes would take hours."""
+        digest = hashlib.sha256(repr((self._size, self._image_shape)).encode())
+        for path in self._files:
+            status = os.stat(path)
+            name = os.path.basename(path)
+            digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
+        return digest.hexdigest()
 
     def _images(self, index: Sequence[int]) -> np.ndarray:
         return np.stack([self._read(int(i)) for i in index])

@@ -1,24 +1,23 @@
 """Any folder of images: cropped to squares, resized, converted."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from absl import logging
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.images import to_mode
+from diffusion_tf.progress import progress_bar
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels that are kept; more are decoded when needed
 NAMED_WHEN_REFUSED, NAMED_WHEN_SKIPPED = 5, 20  # unreadable files that a message names
 
 
-def load_folder(config: Config, data_dir: str | None) -> Dataset:
+def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
     """All images of a folder and the folders in it, in the order of their names.
 
     Every file is decoded once before training starts, so that one that cannot be read is found now
@@ -27,6 +26,7 @@ def load_folder(config: Config, data_dir: str | None) -> Dataset:
     Args:
         config: says image size, channels, and whether unreadable files are refused or skipped.
         data_dir: the folder. Hidden files and files that are no images by their ending are ignored.
+        split: not used; all images are training images.
 
     Raises:
         ValueError: no data_dir, no folder, no image, or images that cannot be read.
@@ -55,7 +55,9 @@ def load_folder(config: Config, data_dir: str | None) -> Dataset:
     )  # fmt: skip
     if images is not None:
         return InMemory(images, np.zeros(len(images), np.int32))
-    return RandomAccess(_reader(paths, config.image_shape), len(paths), config.image_shape)
+    return RandomAccess(
+        _reader(paths, config.image_shape), len(paths), config.image_shape, files=paths
+    )
 
 
 def find_images(folder: str) -> tuple[list[str], int]:
@@ -133,11 +135,8 @@ def _read_all(
         return ""
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(
-            pool.map(read, range(len(paths))), desc="reading images", unit="image",
-            total=len(paths), mininterval=0.5 if sys.stderr.isatty() else 20,
-        )  # fmt: skip
-        return list(progress)
+        reasons = pool.map(read, range(len(paths)))
+        return list(progress_bar("reading images", "image", total=len(paths), iterable=reasons))
 
 
 def _report_unreadable(bad: Sequence[str], folder: str, unreadable: str, *, num_good: int) -> None:

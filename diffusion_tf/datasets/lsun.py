@@ -12,13 +12,14 @@ from diffusion_tf.datasets.base import RandomAccess
 from diffusion_tf.tfrecords import TFRecordFile
 
 
-def load_lsun(config: Config, data_dir: str | None) -> RandomAccess:
+def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:
     """The images of a TFRecord file of StyleGAN2.
 
     Args:
         config: whose image size and channels they have.
         data_dir: the file, or a folder with exactly one `*-r08.tfrecords` (for 256x256: 2 to the 8;
             dataset_tool writes one file for each resolution).
+        split: not used; all images are training images.
 
     Raises:
         ValueError: no data_dir, several files, a damaged file, or images of another size.
@@ -36,7 +37,7 @@ def load_lsun(config: Config, data_dir: str | None) -> RandomAccess:
         return _decode(file.read(index), shape, file.where(index)).transpose(1, 2, 0)
 
     read(0)  # a file of another resolution is refused before anything starts
-    return RandomAccess(read, len(file), config.image_shape)
+    return RandomAccess(read, len(file), config.image_shape, files=[file.path])
 
 
 def _find_file(path: Path, image_size: int) -> Path:

@@ -39,18 +39,19 @@ CELEBAHQ256 = _Source(
 )
 
 
-def load_cifar10(config: Config, data_dir: str | None) -> InMemory:
-    """The 50,000 training images of CIFAR-10.
+def load_cifar10(config: Config, data_dir: str | None, split: str) -> InMemory:
+    """CIFAR-10: 50,000 training images, or 10,000 test images.
 
     Args:
         config: not used.
         data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
+        split: train or test.
 
     Raises:
         FileNotFoundError: they are not there.
         ValueError: a file is damaged, or has another format than TFRecord.
     """
-    records = _open_records(CIFAR10, data_dir)
+    records = _open_records(CIFAR10, data_dir, split)
     images = np.empty((len(records), *CIFAR10.shape), np.uint8)
     labels = np.empty(len(records), np.int32)
     for i in range(len(records)):
@@ -60,27 +61,28 @@ def load_cifar10(config: Config, data_dir: str | None) -> InMemory:
     return InMemory(images, labels)
 
 
-def load_celebahq256(config: Config, data_dir: str | None) -> RandomAccess:
+def load_celebahq256(config: Config, data_dir: str | None, split: str) -> RandomAccess:
     """The 30,000 images of CelebA-HQ in 256x256, decoded when they are needed.
 
     Args:
         config: not used.
         data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
+        split: not used; all images are training images.
 
     Raises:
         FileNotFoundError: they are not there.
         ValueError: a file is truncated, or has another format than TFRecord.
     """
-    records = _open_records(CELEBAHQ256, data_dir)
+    records = _open_records(CELEBAHQ256, data_dir, "train")
 
     def read(index: int) -> np.ndarray:
         return _decode(_parse(records, index), CELEBAHQ256, records.where(index))
 
-    return RandomAccess(read, len(records), CELEBAHQ256.shape)
+    return RandomAccess(read, len(records), CELEBAHQ256.shape, files=records.paths)
 
 
-def _open_records(source: _Source, data_dir: str | None) -> TFRecordFiles:
-    """The training split, its files and records in the order of tensorflow_datasets."""
+def _open_records(source: _Source, data_dir: str | None, split: str) -> TFRecordFiles:
+    """A split, its files and records in the order of tensorflow_datasets."""
     import tensorflow_datasets as tfds  # a second of import that no other data set needs
 
     try:
@@ -97,12 +99,12 @@ def _open_records(source: _Source, data_dir: str | None) -> TFRecordFiles:
             f"{builder.data_path} is prepared as {builder.info.file_format.value}; prepare it as"
             " tfrecord, which tfds does unless --file_format says otherwise."
         )
-    split = builder.info.splits["train"]
-    records = TFRecordFiles(split.filepaths)
-    if len(records) != split.num_examples:
+    info = builder.info.splits[split]
+    records = TFRecordFiles(info.filepaths)
+    if len(records) != info.num_examples:
         raise ValueError(
-            f"{builder.data_path} has {len(records)} training records instead of the"
-            f" {split.num_examples} of its dataset_info.json; delete it and prepare the set again."
+            f"{builder.data_path} has {len(records)} {split} records instead of the"
+            f" {info.num_examples} of its dataset_info.json; delete it and prepare the set again."
         )
     return records
 

@@ -189,6 +189,7 @@ class InceptionScore:
 
     Attributes:
         num_samples: seen so far.
+        num_splits: see above.
 
     Raises:
         ValueError: num_splits < 1.
@@ -197,7 +198,7 @@ class InceptionScore:
     def __init__(self, *, num_splits: int = 10):
         if num_splits < 1:
             raise ValueError(f"num_splits is {num_splits}; it must be at least 1.")
-        self.num_samples = 0
+        self.num_samples, self.num_splits = 0, num_splits
         self._counts = np.zeros(num_splits)
         self._negative_entropies = np.zeros(num_splits)  # the sum of p log p
         self._probabilities = np.zeros((num_splits, 0))  # the sum of p

@@ -29,6 +29,10 @@ INPUT = "Mul:0"  # TFGAN's INCEPTION_INPUT: resized images in [-1, 1]
 FEATURES, LOGITS = "pool_3:0", "logits:0"  # 2,048 and 1,008 numbers
 SIZE = 299  # pixels
 GZIP_MAGIC = b"\x1f\x8b"
+INPUT_DESCRIPTION = (
+    "floats clipped to [-1, 1] and scaled to 0..255; TF1's bilinear resize to 299x299 without"
+    " half-pixel centres; (x - 128) / 128"
+)
 
 
 class Inception:

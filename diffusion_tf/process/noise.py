@@ -4,13 +4,17 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from diffusion_tf.random_numbers import fold_in, normal
+from diffusion_tf.random_numbers import fold_in, normal, normal_rows
 
 NoiseFn = Callable[..., tf.Tensor]  # noise_fn(shape=..., dtype=...)
 StepNoise = Callable[..., tf.Tensor]  # step_noise(step, shape=..., dtype=...)
 
 
-def noise_source(noise_fn: NoiseFn | None, seed: int | tf.Tensor | None) -> StepNoise:
+def noise_source(
+    noise_fn: NoiseFn | None,
+    seed: int | tf.Tensor | None,
+    first_row: int | tf.Tensor | None = None,
+) -> StepNoise:
     """Returns `draw(step, shape=, dtype=)`, the noise of each step of a chain.
 
     Args:
@@ -18,10 +22,14 @@ def noise_source(noise_fn: NoiseFn | None, seed: int | tf.Tensor | None) -> Step
             neither is given.
         seed: an int or an integer tensor [2]: the noise then depends on seed and step alone,
             whatever the device and whether compiled or not.
+        first_row: with a seed: the batch is a part of more examples and begins at this one; the
+            noise of an example then does not depend on what else is in the batch.
 
     Raises:
-        ValueError: both are given.
+        ValueError: noise_fn and seed are both given, or first_row without a seed.
     """
+    if first_row is not None and seed is None:
+        raise ValueError("first_row numbers the rows of seeded noise; give a seed with it.")
     if seed is None:
         draw = noise_fn or tf.random.normal
         return lambda step, shape, dtype: draw(shape=shape, dtype=dtype)
@@ -32,7 +40,10 @@ def noise_source(noise_fn: NoiseFn | None, seed: int | tf.Tensor | None) -> Step
         seed = tf.stack([seed, tf.zeros_like(seed)])
 
     def draw_stateless(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-        return tf.cast(normal(shape, fold_in(seed, step)), dtype)
+        step_seed = fold_in(seed, step)
+        if first_row is None:
+            return tf.cast(normal(shape, step_seed), dtype)
+        return tf.cast(normal_rows(shape, step_seed, first_row), dtype)
 
     return draw_stateless
 

@@ -1,0 +1,1 @@
+"""Evaluation: bits/dim, rate and distortion, FID, Inception score; how they were measured."""

@@ -1,0 +1,233 @@
+"""Bits/dim of whole data sets, term by term, and the rate-distortion curve that follows."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf import images
+from diffusion_tf.datasets import Dataset
+from diffusion_tf.devices import distribute
+from diffusion_tf.evaluation.partial_sums import PartialSums
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.progress import progress_bar
+from diffusion_tf.random_numbers import stream
+from diffusion_tf.sampling import denoise_fn
+
+MAX_PIECES = 50  # a batch's timesteps come in so many pieces, so that progress can be shown
+SECONDS_BETWEEN_SAVES = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """The variational bound of a data set, as means over its images (eq. 5).
+
+    Attributes:
+        num_images: of the data set, all of them.
+        total: bits/dim, an upper bound of the negative log-likelihood.
+        standard_error: of total, from the spread between images.
+        prior: L_T, bits/dim.
+        terms: float64 [T], bits/dim; at t = 0 the decoder's L_0, elsewhere L_{t} of eq. 8.
+        mse: float64 [T], mean square error of the x_0 predicted from x_t, in [-1, 1].
+    """
+
+    num_images: int
+    total: float
+    standard_error: float
+    prior: float
+    terms: np.ndarray
+    mse: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Values of JSON; `decoder` is the term at t = 0."""
+        return {
+            "total": self.total,
+            "standard_error": self.standard_error,
+            "prior": self.prior,
+            "decoder": float(self.terms[0]),
+            "terms": self.terms.tolist(),
+            "mse": self.mse.tolist(),
+            "num_images": self.num_images,
+        }
+
+
+def rate_distortion(likelihood: Likelihood) -> dict[str, list[float]]:
+    """Rate and distortion along the reverse process (section 4.3, Figure 5, Table 4).
+
+    Whoever knows x_t, at the cost of the prior and all terms above t, can predict x_0 as the
+    network does.
+
+    Returns:
+        For t from T - 1 down to 0: `reverse_steps` T - t, `rate` in bits/dim, rising, and
+        `distortion`, root mean square error on the scale 0..255.
+    """
+    above = np.cumsum(likelihood.terms[::-1])[:-1]
+    rate = likelihood.prior + np.append(0.0, above)
+    distortion = 127.5 * np.sqrt(likelihood.mse[::-1])
+    return {
+        "reverse_steps": list(range(1, len(rate) + 1)),
+        "rate": rate.tolist(),
+        "distortion": distortion.tolist(),
+    }
+
+
+def measure_likelihood(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    jit_compile: bool,
+    partial_path: str | Path,
+    origin: dict[str, Any],
+    clip_denoised: bool = True,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Likelihood:
+    """Computes the bound over all images of a data set, or goes on with those that are left.
+
+    Noise depends on the seed, the timestep and the image's number alone, so that the result depends
+    neither on the batch size, beyond float32, nor on the devices, nor on interruptions.
+
+    Args:
+        model: the network, built in the scope of the strategy.
+        diffusion: the process, with all T steps.
+        dataset: every image counts once.
+        batch_size: images at once on each device.
+        seed: of the noise.
+        jit_compile: compile with XLA.
+        partial_path: where sums over the images so far are kept until all are done, `*.npz`.
+        origin: what else the result depends on, in values of JSON: sums of another origin that are
+            found at `partial_path` are refused.
+        clip_denoised: clip the predicted x_0 to [-1, 1], as the original's evaluation does.
+        strategy: of this machine's devices; one device if not given.
+
+    Raises:
+        ValueError: batch_size < 1, an image that cannot be read, or sums of another origin.
+        OSError: the sums cannot be written.
+        Interrupted: SIGTERM or Ctrl-C came; the sums so far are kept.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    T = diffusion.num_timesteps
+    shapes = {"total": (), "total_squared": (), "prior": (), "terms": (T,), "mse": (T,)}
+    sums = PartialSums(partial_path, shapes, origin)
+    batch_size = min(batch_size, len(dataset))
+    batches = dataset.batches(batch_size, start=sums.number)
+    terms_of = _terms_runner(model, diffusion, strategy, jit_compile, seed, clip_denoised)
+    with (
+        progress_bar("bits/dim", "image", total=len(dataset), done=sums.number) as progress,
+        _stopping(sums, len(dataset)) as check,
+    ):
+        while together := list(islice(batches, strategy.num_replicas_in_sync)):
+            columns = []
+            for piece in _pieces(T):
+                columns.append(terms_of(together, sums.number, batch_size, piece))
+                check()
+                share = (piece[-1] + 1) / T * sum(map(len, together))
+                progress.update(sums.number + int(share) - progress.n)
+            terms, mse = (np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True))
+            prior = diffusion.prior_bpd(images.from_pixels(np.concatenate(together))).numpy()
+            total = prior + terms.sum(axis=1, dtype=np.float64)
+            sums.add(prior=prior, terms=terms, mse=mse, total=total, total_squared=total**2)
+    return _means(sums)
+
+
+def _pieces(T: int) -> np.ndarray:
+    """All timesteps, rising, in pieces of equal length: int32 [pieces, n]."""
+    number = next(n for n in range(min(T, MAX_PIECES), 0, -1) if T % n == 0)
+    return np.arange(T, dtype=np.int32).reshape(number, -1)
+
+
+@contextlib.contextmanager
+def _stopping(sums: PartialSums, num_images: int) -> Iterator[Callable[[], None]]:
+    """A function that keeps the sums now and then, and ends it all when a signal has come."""
+    last_save = time.monotonic()
+    with StopSignals() as signals:
+
+        def check() -> None:
+            nonlocal last_save
+            if signals.received or time.monotonic() - last_save > SECONDS_BETWEEN_SAVES:
+                sums.save()
+                last_save = time.monotonic()
+            if signals.received:
+                raise Interrupted(
+                    f"Stopped by {signals.received.name}; the bits/dim of {sums.number} of"
+                    f" {num_images} images are kept. The same command goes on.",
+                    signals.received,
+                )
+
+        yield check
+
+
+def _terms_runner(
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    strategy: tf.distribute.Strategy,
+    jit_compile: bool,
+    seed: int,
+    clip_denoised: bool,
+) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """A function from batches, one for each replica, to terms and mse at some timesteps."""
+    noise_seed = stream(seed, "likelihood")
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def run_replica(
+        x_start: tf.Tensor, first_example: tf.Tensor, timesteps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return diffusion.bpd_terms(
+            denoise_fn(model), x_start, timesteps, clip_denoised=clip_denoised,
+            seed=noise_seed, first_example=first_example,
+        )  # fmt: skip
+
+    @tf.function(autograph=False)
+    def run_replicas(x_start, first_example, timesteps: tf.Tensor):
+        return strategy.run(run_replica, args=(x_start, first_example, timesteps))
+
+    run = run_replica if strategy.num_replicas_in_sync == 1 else run_replicas
+
+    def run_batches(
+        batches: list[np.ndarray], first_example: int, batch_size: int, timesteps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        firsts = [tf.constant(first_example + k * batch_size) for k in range(len(batches))]
+        x_start = [tf.constant(_padded(images.from_pixels(b), batch_size)) for b in batches]
+        idle = strategy.num_replicas_in_sync - len(batches)  # these do the last batch once more
+        results = run(
+            distribute(strategy, x_start + x_start[-1:] * idle),
+            distribute(strategy, firsts + firsts[-1:] * idle),
+            tf.constant(timesteps),
+        )
+        return tuple(
+            np.concatenate(
+                [part[: len(batch)] for part, batch in zip(parts, batches, strict=False)]
+            )
+            for parts in (strategy.experimental_local_results(result) for result in results)
+        )
+
+    return run_batches
+
+
+def _padded(batch: np.ndarray, size: int) -> np.ndarray:
+    """The batch with its last image repeated, so that every batch is of one shape."""
+    return np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)], mode="edge")
+
+
+def _means(sums: PartialSums) -> Likelihood:
+    number = sums.number
+    means = {name: value / number for name, value in sums.sums.items()}
+    variance = max(means["total_squared"] - means["total"] ** 2, 0.0)
+    return Likelihood(
+        num_images=number,
+        total=float(means["total"]),
+        standard_error=float(np.sqrt(variance / max(number - 1, 1))),
+        prior=float(means["prior"]),
+        terms=means["terms"],
+        mse=means["mse"],
+    )

@@ -1,0 +1,111 @@
+"""What is to be measured, and how: the choices of one evaluation."""
+
+from dataclasses import dataclass
+
+from diffusion_tf.config import Config
+from diffusion_tf.datasets import splits_of
+from diffusion_tf.evaluation.features import FEATURES
+
+METRICS = ("bpd", "fid", "is", "rate_distortion")
+NEED_FEATURES = ("fid", "is")  # of samples; no model
+NEED_LIKELIHOOD = ("bpd", "rate_distortion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The choices of one evaluation.
+
+    Attributes:
+        metrics: some of `METRICS`; empty for all that the features allow.
+        splits: some of train and test; empty for all that the data set has.
+        num_samples: how many to draw; 0 for as many as there are training images, 50,000 at most.
+        num_images: use only so many real images of each split, the first ones; 0 for all.
+        batch_size: images at once on each device.
+        seed: of all noise.
+        sampler, sampling_steps: see `sampling.get_sampler`.
+        quantize: round samples to 8 bits before they are measured. The original does not.
+        features: one of `FEATURES`, or `auto`: pixels for the digits, Inception for all others.
+        inception_path, inception_sha256: see `metrics.inception.load_inception`.
+        cache_dir: of statistics of real images, see `quality.real_statistics`.
+        data_dir: see `datasets.get_dataset`.
+        pictures: draw the pictures of the report.
+        overwrite: replace an evaluation under other conditions.
+
+    Raises:
+        ValueError: a metric or features that do not exist, or a number that is too small.
+    """
+
+    metrics: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    num_samples: int = 0
+    num_images: int = 0
+    batch_size: int = 64
+    seed: int = 0
+    sampler: str = "ancestral"
+    sampling_steps: int | None = None
+    quantize: bool = False
+    features: str = "auto"
+    inception_path: str | None = None
+    inception_sha256: str | None = None
+    cache_dir: str | None = None
+    data_dir: str | None = None
+    pictures: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self):
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise ValueError(f"Unknown metric {metric!r}; choose some of {', '.join(METRICS)}.")
+        if self.features not in ("auto", *FEATURES):
+            raise ValueError(
+                f"Unknown features {self.features!r}; choose auto, {' or '.join(FEATURES)}."
+            )
+        for name in ("num_samples", "num_images"):
+            if getattr(self, name) < 0 or getattr(self, name) == 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 2 or more, or 0.")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1.")
+
+    def chosen_features(self, config: Config) -> str:
+        """What images of a config's data set are compared by."""
+        if self.features == "auto":
+            return "pixels" if config.dataset == "digits" else "inception"
+        return self.features
+
+    def chosen_metrics(self, config: Config, *, has_model: bool) -> tuple[str, ...]:
+        """The metrics, in a fixed order.
+
+        Raises:
+            ValueError: one that needs a model where there is none, or the Inception score where
+                images are compared by their pixels.
+        """
+        has_classes = self.chosen_features(config) == "inception"
+        possible = tuple(
+            metric
+            for metric in METRICS
+            if (has_model or metric in NEED_FEATURES) and (has_classes or metric != "is")
+        )
+        for metric in self.metrics:
+            if metric not in possible and metric == "is":
+                raise ValueError("The Inception score needs --features=inception, not pixels.")
+            if metric not in possible:
+                raise ValueError(
+                    f"{metric} needs a model; give --workdir instead of --images, or choose some of"
+                    f" {', '.join(possible)}."
+                )
+        return tuple(m for m in possible if m in (self.metrics or possible))
+
+    def chosen_splits(self, config: Config) -> tuple[str, ...]:
+        """The splits, in a fixed order.
+
+        Raises:
+            ValueError: one that the data set does not have.
+        """
+        possible = splits_of(config.dataset)
+        for split in self.splits:
+            if split not in possible:
+                raise ValueError(
+                    f"{config.dataset} has no split {split!r}; choose --splits={','.join(possible)}"
+                    " or one of them."
+                )
+        return tuple(s for s in possible if s in (self.splits or possible))

@@ -1,0 +1,190 @@
+"""One evaluation from beginning to end: of a checkpoint, or of images in files."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from diffusion_tf.checkpoints import load_model
+from diffusion_tf.config import Config
+from diffusion_tf.devices import use_xla
+from diffusion_tf.evaluation.comparison import compare
+from diffusion_tf.evaluation.illustrations import (
+    NUM_SHOWN,
+    NUM_WITH_NEIGHBOURS,
+    first_images,
+    illustrate_model,
+    illustrate_samples,
+)
+from diffusion_tf.evaluation.image_files import open_images
+from diffusion_tf.evaluation.measuring import Measuring
+from diffusion_tf.evaluation.report import Picture, write_report
+from diffusion_tf.evaluation.request import Request
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.sample_files import digest, write_samples
+from diffusion_tf.sampling import get_sampler
+
+
+def evaluate_run(
+    out: str | Path,
+    workdir: str,
+    request: Request,
+    *,
+    weights: str = "ema",
+    step: int | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    jit_compile: str = "auto",
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run, or goes on where an evaluation was interrupted.
+
+    Args:
+        out: folder for metrics.json, report.html, its pictures and the samples.
+        workdir: of a run of this project, or of the original.
+        request: what to measure.
+        weights: `ema` or `raw`.
+        step: of the checkpoint; the newest if not given.
+        strategy: of this machine's devices; one device if not given.
+        jit_compile: see `devices.use_xla`.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: no checkpoint, no data, results of another
+            evaluation; see `load_model` and `Measuring`.
+        Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
+    """
+    out, strategy = Path(out), strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        config, model, step = load_model(workdir, weights=weights, step=step)
+    logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
+    xla = use_xla(jit_compile, config.image_size)
+    sampler = get_sampler(config, request.sampler, request.sampling_steps)
+    source = {
+        "kind": "workdir" if Path(workdir, "config.json").exists() else "original",
+        "path": workdir,
+        "step": step,
+        "weights": weights,
+        "network_sha256": digest(model, get_diffusion(config)),
+        "config": dataclasses.asdict(config),
+    }
+    samples = {
+        "path": str(out / "samples.npz"),
+        "num_samples": request.num_samples,
+        "seed": request.seed,
+        "batch_size": request.batch_size,
+        "sampler": request.sampler,
+        "sampling_steps": sampler.num_timesteps,
+        "T": config.num_diffusion_timesteps,
+        "variance": config.model_var_type,
+        "dtype": "uint8" if request.quantize else "float32",
+    }
+    measuring = Measuring(out, request, config, source=source, samples=samples, has_model=True)
+    if measuring.needs_likelihood:
+        measuring.measure_likelihoods(model, strategy=strategy, jit_compile=xla)
+    if measuring.needs_samples:
+        _draw_samples(measuring, model, sampler, strategy=strategy, jit_compile=xla)
+        measuring.measure_samples(open_images(samples["path"]))
+    pictures = _pictures_of_run(measuring, model, sampler, xla) if request.pictures else []
+    return _finish(measuring, pictures)
+
+
+def evaluate_images(
+    out: str | Path, path: str | Path, config: Config, request: Request
+) -> dict[str, Any]:
+    """Evaluates images that were made by anything.
+
+    Args:
+        out: folder for metrics.json and report.html with its pictures.
+        path: of the images, see `open_images`.
+        config: whose data set they are compared with.
+        request: what to measure; how to sample does not matter.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: no images, or of another size than the data set's;
+            see `open_images` and `Measuring`.
+    """
+    images = open_images(path)
+    source = {"kind": "images", "path": str(path), "step": None, "weights": None, "config": None}
+    samples = {
+        "path": str(path),
+        "num_samples": images.shape[0],
+        "dtype": "uint8" if images.dtype == "uint8" else "float32",
+    }
+    measuring = Measuring(out, request, config, source=source, samples=samples, has_model=False)
+    measuring.measure_samples(images)
+    pictures = []
+    if request.pictures:
+        pictures = list(
+            illustrate_samples(Path(out), first_images(images), measuring.datasets["train"])
+        )
+    return _finish(measuring, pictures)
+
+
+def _draw_samples(
+    measuring: Measuring,
+    model: keras.Model,
+    sampler: GaussianDiffusion,
+    *,
+    strategy: tf.distribute.Strategy,
+    jit_compile: bool,
+) -> None:
+    """Draws samples.npz, unless it is there: then it is of this evaluation."""
+    samples, source = (measuring.results.values[key] for key in ("samples", "source"))
+    if Path(samples["path"]).exists():
+        return
+    with measuring.results.timed("samples"):
+        write_samples(
+            samples["path"],
+            model,
+            sampler,
+            origin={key: source[key] for key in ("step", "weights")},
+            num_samples=samples["num_samples"],
+            batch_size=samples["batch_size"],
+            sample_shape=measuring.config.image_shape,
+            seed=samples["seed"],
+            jit_compile=jit_compile,
+            strategy=strategy,
+            float32=samples["dtype"] == "float32",
+            overwrite=measuring.request.overwrite,
+        )
+    measuring.results.save()
+
+
+def _pictures_of_run(
+    measuring: Measuring, model: keras.Model, sampler: GaussianDiffusion, jit_compile: bool
+) -> list[Picture]:
+    """Samples first, in the order of the report."""
+    folder, datasets = measuring.results.folder, measuring.datasets
+    drawn, of_model = illustrate_model(
+        folder, model, sampler, measuring.config, datasets.get("test", datasets["train"]),
+        num_chains=NUM_WITH_NEIGHBOURS if measuring.needs_samples else NUM_SHOWN,
+        seed=measuring.request.seed, jit_compile=jit_compile,
+    )  # fmt: skip
+    if measuring.needs_samples:
+        drawn = first_images(open_images(measuring.results.values["samples"]["path"]))
+    return [*illustrate_samples(folder, drawn, datasets["train"]), *of_model]
+
+
+def _finish(measuring: Measuring, pictures: list[Picture]) -> dict[str, Any]:
+    """Compares with the paper, writes the report, and says the numbers."""
+    results = measuring.results
+    comparison = compare(results.values)
+    results.values["comparison"] = comparison
+    results.save()
+    report = results.folder / "report.html"
+    write_report(report, results.values, pictures)
+    for row in comparison:
+        split = f" ({row['split']})" if row["split"] else ""
+        paper = "" if row["paper"] is None else f"; the paper's {row['paper']:g}"
+        logging.info(
+            "%s%s: %.4g%s. %s", row["metric"], split, row["measured"], paper, row["sentence"]
+        )
+    logging.info("Wrote %s and metrics.json.", report)
+    return results.values

@@ -1,0 +1,26 @@
+"""Progress bars for long work: how far, how fast, how long still."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(desc: str, unit: str, *, total: int, done: int = 0, **options: Any) -> tqdm:
+    """A bar on standard error; in a log file, a line every 20 seconds.
+
+    Args:
+        desc: what is being done.
+        unit: what is counted.
+        total: number of units.
+        done: those that were done before; they count for the bar, but not for the rate.
+        **options: of tqdm.
+    """
+    return tqdm(
+        desc=desc,
+        unit=unit,
+        total=total,
+        initial=done,
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+        **options,
+    )

@@ -1,0 +1,156 @@
+"""Bits/dim of a data set: exact sums over all images, whatever the batches and interruptions."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diffusion_tf import images
+from diffusion_tf.config import get_config
+from diffusion_tf.datasets import InMemory, get_dataset
+from diffusion_tf.evaluation.likelihood import Likelihood, measure_likelihood, rate_distortion
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.interruption import Interrupted
+from diffusion_tf.random_numbers import stream
+from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.trainer import Trainer
+
+CONFIG = get_config(
+    "digits", ch=64, ch_mult=(1,), num_diffusion_timesteps=12, batch_size=16, warmup=1, steps=30,
+)  # fmt: skip
+DIFFUSION = get_diffusion(CONFIG)
+DIGITS = get_dataset(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network that has learned a little."""
+    trainer = Trainer(CONFIG, tf.distribute.get_strategy(), jit_compile=False)
+    batches = iter(DIGITS.train_batches(CONFIG.batch_size, seed=0))
+    trainer.train_steps(batches, tf.constant(CONFIG.steps))
+    return trainer.ema_model
+
+
+@pytest.fixture
+def measure(model, tmp_path):
+    """Measures the first 11 digits."""
+
+    def measure(*, dataset=None, batch_size=4, seed=0, origin=None, **kwargs):
+        return measure_likelihood(
+            model, DIFFUSION, dataset or DIGITS.first(11), batch_size=batch_size, seed=seed,
+            jit_compile=False, partial_path=tmp_path / "sums.npz", origin=origin, **kwargs,
+        )  # fmt: skip
+
+    return measure
+
+
+def assert_equal(a, b, **tolerance):
+    assert a.num_images == b.num_images
+    for name in ("total", "standard_error", "prior", "terms", "mse"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), **tolerance, err_msg=name)
+
+
+def test_it_is_the_mean_of_calc_bpd_loop(model, measure):
+    x_start = images.from_pixels(DIGITS.images[:11])
+    total, terms, prior, mse = DIFFUSION.calc_bpd_loop(
+        denoise_fn(model), x_start, seed=stream(0, "likelihood"), first_example=0
+    )
+    result = measure()
+    assert result.num_images == 11
+    np.testing.assert_allclose(result.total, np.mean(total), rtol=1e-5)
+    np.testing.assert_allclose(result.terms, np.mean(terms, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(result.mse, np.mean(mse, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(result.prior, np.mean(prior), rtol=1e-5)
+    spread = np.std(total, ddof=1) / np.sqrt(11)
+    np.testing.assert_allclose(result.standard_error, spread, rtol=1e-3)
+
+
+def test_it_equals_the_sum_of_its_terms(measure):
+    result = measure()
+    assert result.terms.shape == result.mse.shape == (12,)
+    np.testing.assert_allclose(result.total, result.prior + result.terms.sum(), rtol=1e-12)
+    values = result.to_json()
+    assert values["decoder"] == values["terms"][0] == result.terms[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 11, 100])
+def test_the_batch_size_does_not_matter(measure, batch_size):
+    assert_equal(measure(batch_size=batch_size), measure(batch_size=4), rtol=2e-5)
+
+
+def test_the_seed_does(measure):
+    assert abs(measure(seed=1).total - measure().total) > 1e-4
+
+
+def test_without_clipping(measure):
+    assert measure(clip_denoised=False).mse[-1] > measure().mse[-1]
+
+
+def test_compiled_and_on_several_devices(model, measure):
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
+    strategy = tf.distribute.MirroredStrategy(devices)
+    with strategy.scope():
+        copy = Trainer(CONFIG, strategy, jit_compile=False).ema_model
+    copy.set_weights(model.get_weights())
+    expected = measure(batch_size=3)
+    common = {"batch_size": 3, "seed": 0, "origin": None, "partial_path": "unused.npz"}
+    first = DIGITS.first(11)  # 4 batches: the last round has one for each, and one short
+    mirrored = measure_likelihood(
+        copy, DIFFUSION, first, jit_compile=False, strategy=strategy, **common
+    )
+    assert_equal(mirrored, expected, rtol=2e-5)
+    seven = measure_likelihood(
+        copy, DIFFUSION, DIGITS.first(7), jit_compile=False, strategy=strategy, **common
+    )  # 3 batches: in the last round one device is idle
+    assert_equal(seven, measure(dataset=DIGITS.first(7)), rtol=2e-5)
+    compiled = measure_likelihood(model, DIFFUSION, first, jit_compile=True, **common)
+    assert_equal(compiled, expected, rtol=1e-4)
+
+
+def test_an_interrupted_measurement_goes_on(measure, tmp_path):
+    seen = []
+
+    class Dataset(InMemory):
+        def batches(self, batch_size, *, start=0):
+            for batch in super().batches(batch_size, start=start):
+                seen.append(len(batch))
+                if len(seen) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+    dataset = Dataset(DIGITS.images[:11], DIGITS.labels[:11])
+    with pytest.raises(Interrupted, match="bits/dim of 8 of 11 images are kept"):
+        measure(dataset=dataset, origin="this")
+    assert (tmp_path / "sums.npz").exists()
+    with pytest.raises(ValueError, match='unfinished sums of another evaluation .*"this".*delete'):
+        measure(origin="another")
+    resumed = measure(dataset=dataset, origin="this")
+    assert seen == [4, 4, 3, 3]
+    (tmp_path / "sums.npz").unlink()
+    assert_equal(resumed, measure(), rtol=1e-12)
+
+
+def test_damaged_sums_are_named(measure, tmp_path):
+    (tmp_path / "sums.npz").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"sums.npz is damaged .*; delete it"):
+        measure()
+
+
+def test_rate_distortion_by_hand():
+    values = Likelihood(
+        num_images=1, total=0.0, standard_error=0.0, prior=0.5,
+        terms=np.array([8.0, 4.0, 2.0, 1.0]), mse=np.array([0.0, 0.01, 0.04, 0.25]),
+    )  # fmt: skip
+    curve = rate_distortion(values)
+    assert curve["reverse_steps"] == [1, 2, 3, 4]
+    # x_3 costs the prior alone, x_0's neighbour everything but the decoder's term.
+    assert curve["rate"] == [0.5, 1.5, 3.5, 7.5]
+    np.testing.assert_allclose(curve["distortion"], [63.75, 25.5, 12.75, 0.0])
+
+
+def test_distortion_falls_as_rate_is_spent(measure):
+    curve = rate_distortion(measure())
+    assert (np.diff(curve["rate"]) > 0).all()
+    assert (np.diff(curve["distortion"]) < 0).all()
