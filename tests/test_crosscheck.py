@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 
 import pytest
 from crosscheck_cases import (
@@ -66,6 +67,7 @@ def test_a_checkout_of_pytorch_diffusion_agrees(path, tmp_path):
     compared = {row.stage for row in comparison.rows} - set(stages(comparison, NOT_COMPARED))
     assert {"posterior_mean_coef1", "sinusoids", "up_1/upsample", "output"} <= compared
     assert {"p_mean_variance: mean", "last ten steps of sampling"} <= compared
+    assert path not in sys.path
 
 
 # --- Planted faults
