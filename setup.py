@@ -37,6 +37,10 @@ setup(
             "torch",  # reads and writes *.pt, *.ckpt and *.bin
             "diffusers",
             "safetensors",
+            # What the GaussianDiffusion of denoising-diffusion-pytorch needs. That itself asks for
+            # torchvision, of which the build on PyPI breaks diffusers beside a CPU build of torch:
+            # pip install --no-deps denoising-diffusion-pytorch
+            "einops",
         ],
     },
 )

@@ -36,6 +36,10 @@ FLOORS = [
         "evaluation.measuring", "evaluation.comparison", "evaluation.neighbours",
         "evaluation.plots", "evaluation.page", "evaluation.report", "evaluation.illustrations",
         "evaluation.run", "evaluation.watch",
+        "crosscheck.report", "crosscheck.needs", "crosscheck.choices", "crosscheck.adam",
+        "crosscheck.ours", "crosscheck.counterpart", "crosscheck.theirs", "crosscheck.networks",
+        "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",
+        "crosscheck.denoising_diffusion", "crosscheck.module", "crosscheck",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

@@ -1,0 +1,122 @@
+"""Another implementation beside this one, stage by stage: where they part, by how much, and why."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from diffusion_tf.config import Config, get_config
+from diffusion_tf.convert.architecture import Architecture
+from diffusion_tf.convert.formats import detect, load_unet, read
+from diffusion_tf.convert.maps import assign, weights_of
+from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
+from diffusion_tf.crosscheck.comparison import Comparer, Comparison
+from diffusion_tf.crosscheck.counterpart import Counterpart
+from diffusion_tf.crosscheck.networks import random_unet
+from diffusion_tf.crosscheck.ours import Ours, make_inputs
+from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
+from diffusion_tf.models.unet import UNet
+
+AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
+
+
+def crosscheck(
+    config: Config,
+    *,
+    against: str | None = None,
+    own: str | None = None,
+    weights: str | None = None,
+    kind: str = "ema",
+    checkout: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Counterpart, Comparison]:
+    """Compares this implementation with another one, on the same weights, inputs and noise.
+
+    Args:
+        config: of the process, the network and the seed.
+        against: one of `AGAINST`.
+        own: instead of `against`, FILE.py:NAME; see `module.make_counterpart`.
+        weights: any file or folder that `convert.load_unet` reads; random weights if not given, in
+            which no tensor is zero.
+        kind: ema or raw, of the weights.
+        checkout: of pytorch_diffusion's repository.
+        options: arguments of the other implementation that replace those that make it ours.
+
+    Raises:
+        ValueError, FileNotFoundError: what the person gave does not fit together, or a package is
+            missing.
+    """
+    if (against is None) == (own is None):
+        raise ValueError("Give either --against or --module.")
+    if config.block_size != 1 or config.model_var_type == "learned":
+        raise ValueError(
+            f"block_size is {config.block_size} and model_var_type {config.model_var_type!r}; what"
+            " can be compared has block_size 1 and a fixed variance."
+        )
+    unet = None
+    if against == "denoising_diffusion_pytorch":
+        if weights:
+            raise ValueError("denoising_diffusion_pytorch's Unet is another network; no --weights.")
+        counterpart = denoising_diffusion.make_counterpart(config, options=options)
+    else:
+        unet = _load(weights, kind) if weights else random_unet(config)
+        config = _with_network_of(unet, config)
+        counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
+    unet = None if counterpart.network is None else unet
+    inputs = make_inputs(config, draw_step_noise)
+    other = None
+    if weights and counterpart.keeps_weights:
+        with contextlib.suppress(ValueError):  # the file has one set of weights only
+            other = _load(weights, "raw" if kind == "ema" else "ema")
+    ours = Ours(config, inputs, unet, other, counterpart.names)
+    return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
+
+
+def _make_counterpart(
+    config: Config,
+    unet: UNet,
+    against: str | None,
+    own: str | None,
+    weights: str | None,
+    checkout: str | None,
+    options: Mapping[str, Any] | None,
+) -> Counterpart:
+    """The other side that has a network."""
+    if own:
+        if options:
+            raise ValueError(
+                "--options are for --against; an own module is called with the config."
+            )
+        return module.make_counterpart(config, unet, module=own, weights_given=bool(weights))
+    if against == "pytorch_diffusion":
+        return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
+    directory = weights if weights and detect(weights) == "diffusers" else None
+    return diffusers.make_counterpart(config, unet, directory=directory, options=options)
+
+
+def _load(weights: str, kind: str) -> UNet:
+    """The network of a checkpoint, in float32 whatever it was trained in."""
+    unet = load_unet(weights, weights=kind)
+    if unet.dtype_policy.name == "float32":
+        return unet
+    values = weights_of(unet)
+    in_float32 = Architecture.of_weights(values).build(unet.image_size)
+    assign(in_float32, values)
+    return in_float32
+
+
+def config_of(weights: str) -> Config:
+    """What a checkpoint says about its network and process, and the paper's CIFAR-10 for the rest.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `convert.load_unet`.
+    """
+    return dataclasses.replace(get_config("cifar10"), **read(weights).fields)
+
+
+def _with_network_of(unet: UNet, config: Config) -> Config:
+    """The config with the network that was read."""
+    architecture = Architecture.of_weights(weights_of(unet))
+    return dataclasses.replace(
+        config, **architecture.config_fields(unet.image_size or config.image_size)
+    )

@@ -1,0 +1,202 @@
+"""Where implementations of DDPM are known to differ, and our side with those differences put in."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from keras import layers
+
+from diffusion_tf.config import Config
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.models.blocks import AttnBlock, Downsample
+from diffusion_tf.models.unet import UNet
+from diffusion_tf.nn import get_timestep_embedding
+from diffusion_tf.process.reverse import DenoiseFn, PMeanVariance
+from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One way of doing what implementations do differently; the defaults are the original's.
+
+    None stands for what the config says.
+    """
+
+    other_weights: bool = False
+    group_norm_epsilon: float = 1e-6
+    symmetric_padding: bool = False
+    cos_first: bool = False
+    divide_by_half: bool = False
+    attention_head_dim: int | None = None
+    clip: str = "x_start"  # or: mean, nothing
+    model_var_type: str | None = None
+    beta_schedule: str | None = None
+    rescale_betas: bool = False
+    adam_epsilon: float = 1e-8
+    adam_epsilon_corrected: bool = False
+
+
+ORIGINAL = Choices()
+
+# What it is called in a verdict, and the fields of Choices that it changes.
+Known = Mapping[str, dict[str, Any]]
+IN_WEIGHTS: Known = {
+    "raw weights on one side, averaged ones on the other": {"other_weights": True},
+}
+IN_NETWORK: Known = {
+    "group normalization with epsilon 1e-5 instead of 1e-6": {"group_norm_epsilon": 1e-5},
+    "stride-2 convolutions padded on all sides instead of bottom and right": {
+        "symmetric_padding": True
+    },
+    "cosines before sines in the time embedding": {"cos_first": True},
+    "frequencies of the time embedding divided by half instead of half - 1": {
+        "divide_by_half": True
+    },
+    "attention in heads of 8 channels instead of one head": {"attention_head_dim": 8},
+    "attention in heads of 64 channels instead of one head": {"attention_head_dim": 64},
+}
+IN_SCHEDULE: Known = {
+    "betas scaled by 1000 / T": {"rescale_betas": True},
+    **{f"the schedule {name!r}": {"beta_schedule": name} for name in BETA_SCHEDULES},
+}
+IN_PROCESS: Known = {
+    "the mean clipped instead of the x_0 that it is made of": {"clip": "mean"},
+    "nothing clipped": {"clip": "nothing"},
+    "the posterior's variance, fixedsmall, instead of beta": {"model_var_type": "fixedsmall"},
+    "the variance beta, fixedlarge, instead of the posterior's": {"model_var_type": "fixedlarge"},
+}
+IN_OPTIMIZER: Known = {
+    "Adam's epsilon added after the bias correction, as PyTorch does": {
+        "adam_epsilon_corrected": True
+    },
+    "Adam's epsilon 1e-7 instead of 1e-8": {"adam_epsilon": 1e-7},
+}
+
+
+def _embedding(unet: UNet, t: tf.Tensor, choices: Choices) -> tf.Tensor:
+    """`get_timestep_embedding`, with the choices."""
+    half = unet.ch // 2
+    embedding = get_timestep_embedding(t, unet.ch)
+    if choices.divide_by_half:  # half frequencies of half + 1, of which the last is left out
+        longer = get_timestep_embedding(t, 2 * (half + 1))
+        embedding = tf.concat([longer[:, :half], longer[:, half + 1 : -1]], axis=1)
+    if choices.cos_first:
+        embedding = tf.concat([embedding[:, half : 2 * half], embedding[:, :half]], axis=1)
+    return embedding
+
+
+def _downsample(layer: Downsample, h: tf.Tensor, choices: Choices) -> tf.Tensor:
+    if not (choices.symmetric_padding and layer.with_conv):
+        return layer(h)
+    h = tf.pad(h, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return tf.nn.conv2d(h, layer.conv.kernel, 2, "VALID") + layer.conv.bias
+
+
+def _attention(layer: AttnBlock, x: tf.Tensor, choices: Choices) -> tf.Tensor:
+    head_dim = choices.attention_head_dim
+    _, height, width, channels = x.shape
+    if head_dim is None or channels % head_dim:
+        return layer(x)
+    h = layer.norm(x)
+    q, k, v = (
+        tf.reshape(project(h), [-1, height * width, channels // head_dim, head_dim])
+        for project in (layer.q, layer.k, layer.v)
+    )
+    weights = tf.nn.softmax(tf.einsum("bihd,bjhd->bhij", q, k) * head_dim**-0.5)
+    h = tf.einsum("bhij,bjhd->bihd", weights, v)
+    return x + layer.proj_out(tf.reshape(h, [-1, height, width, channels]))
+
+
+@contextlib.contextmanager
+def _group_norm_epsilon(unet: UNet, epsilon: float) -> Iterator[None]:
+    """All group normalizations with this epsilon inside the block."""
+    norms = [layer for layer in unet._flatten_layers() if hasattr(layer, "epsilon")]
+    before = [norm.epsilon for norm in norms]
+    for norm in norms:
+        norm.epsilon = epsilon
+    try:
+        yield
+    finally:
+        for norm, its in zip(norms, before, strict=True):
+            norm.epsilon = its
+
+
+def unet_stages(
+    unet: UNet, x: tf.Tensor, t: tf.Tensor, choices: Choices = ORIGINAL
+) -> dict[str, tf.Tensor]:
+    """What comes out of every stage of the network, by its scope's name, in the order of its use.
+
+    Args:
+        unet: built, with block_size 1.
+        x, t: see `UNet`.
+        choices: what to do differently.
+
+    Returns:
+        `sinusoids` [B, ch], `temb` [B, 4 ch], `conv_in`, `down_0/block_0`, ..., each [B, H, W, C],
+        and `output`, which with the original's choices is `unet([x, t])` itself.
+    """
+    with _group_norm_epsilon(unet, choices.group_norm_epsilon):
+        stages = {"sinusoids": _embedding(unet, t, choices)}
+        temb = unet.temb.dense1(tf.nn.silu(unet.temb.dense0(stages["sinusoids"])))
+        stages["temb"] = temb
+
+        def keep(scope: str, name: str, h: tf.Tensor) -> tf.Tensor:
+            stages[f"{scope}/{name}"] = h
+            return h
+
+        def run_block(scope: layers.Layer, i: int, h: tf.Tensor) -> tf.Tensor:
+            h = keep(scope.name, f"block_{i}", getattr(scope, f"block_{i}")([h, temb]))
+            attn = getattr(scope, f"attn_{i}", None)
+            return h if attn is None else keep(scope.name, attn.name, _attention(attn, h, choices))
+
+        stages["conv_in"] = unet.conv_in(x)
+        hs = [stages["conv_in"]]
+        for scope in unet.down:
+            for i in range(unet.num_res_blocks):
+                hs.append(run_block(scope, i, hs[-1]))
+            if hasattr(scope, "downsample"):
+                h = _downsample(scope.downsample, hs[-1], choices)
+                hs.append(keep(scope.name, "downsample", h))
+        h = run_block(unet.mid, 1, hs[-1])
+        h = run_block(unet.mid, 2, h)
+        for scope in unet.up:
+            for i in range(unet.num_res_blocks + 1):
+                h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
+            if hasattr(scope, "upsample"):
+                h = keep(scope.name, "upsample", scope.upsample(h))
+        stages["output"] = unet.conv_out(tf.nn.silu(unet.norm_out(h)))
+    if choices == ORIGINAL:
+        stages["output"] = unet([x, t])
+    return stages
+
+
+class VariedDiffusion(GaussianDiffusion):
+    """The process of a config, with the choices; the original's leave it as it is."""
+
+    def __init__(self, config: Config, choices: Choices = ORIGINAL):
+        scale = 1000 / config.num_diffusion_timesteps if choices.rescale_betas else 1
+        betas = get_beta_schedule(
+            choices.beta_schedule or config.beta_schedule,
+            beta_start=min(scale * config.beta_start, 1.0),
+            beta_end=min(scale * config.beta_end, 1.0),
+            num_diffusion_timesteps=config.num_diffusion_timesteps,
+        )
+        super().__init__(
+            betas=betas,
+            model_mean_type=config.model_mean_type,
+            model_var_type=choices.model_var_type or config.model_var_type,
+            loss_type=config.loss_type,
+        )
+        self._clip = choices.clip
+
+    def p_mean_variance(
+        self, denoise_fn: DenoiseFn, *, x: tf.Tensor, t: tf.Tensor, clip_denoised: bool = True
+    ) -> PMeanVariance:
+        """See `GaussianDiffusion`; `p_sample` and the bound come here, too."""
+        clip_x_start = clip_denoised and self._clip == "x_start"
+        p = super().p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_x_start)
+        if clip_denoised and self._clip == "mean":
+            return p._replace(mean=tf.clip_by_value(p.mean, -1.0, 1.0))
+        return p

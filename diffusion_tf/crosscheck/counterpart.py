@@ -1,0 +1,80 @@
+"""What can stand on the other side of a cross-check, and what of it is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from diffusion_tf.convert.maps import NameMap
+
+if TYPE_CHECKING:
+    import torch
+
+Model = Callable[..., Any]  # model(x [B, C, S, S], t int64 [B]) -> like x
+
+
+class Process(Protocol):
+    """What a diffusion object may offer; whatever it lacks is not compared.
+
+    Names and signatures are those of improved-diffusion and guided-diffusion, whose objects need no
+    adapter. Images are float32 [B, C, S, S], t is int64 [B], counted from 0. A method may return a
+    mapping with the key named below, or the value itself. `betas` and the names of `COEFFICIENTS`
+    are looked up as attributes of shape [T].
+
+    Attributes:
+        coarse: stages that it computes less exactly than float32 could, with their tolerance and
+            the reason.
+    """
+
+    coarse: Mapping[str, tuple[float, str]]
+
+    def q_sample(self, x_start: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """x_t."""
+
+    def q_posterior_mean_variance(
+        self, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean, variance and log-variance of q(x_{t-1} | x_t, x_0)."""
+
+    def p_mean_variance(
+        self, model: Model, x: torch.Tensor, t: torch.Tensor
+    ) -> Mapping[str, torch.Tensor]:
+        """`mean`, `log_variance` and `pred_xstart`, or some of them."""
+
+    def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_{t-1} (`sample`); its noise is the first that it draws from torch's generator."""
+
+    def training_losses(
+        self, model: Model, x_start: torch.Tensor, t: torch.Tensor, *, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss of each example, [B] (`loss`)."""
+
+    def _vb_terms_bpd(
+        self, model: Model, x_start: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor
+    ) -> torch.Tensor:
+        """The terms of the variational bound in bits/dim, [B] (`output`)."""
+
+
+@dataclass
+class Counterpart:
+    """An implementation to compare with.
+
+    Attributes:
+        name: for the table.
+        network: called as network(x, t) with x [B, C, S, S], or None.
+        process: see `Process`, or None.
+        names: of the network's weights, if they are known.
+        submodules: for our stages of the network, the path of the submodule whose output it is;
+            `path:input` for what goes into one.
+        keeps_weights: whether the network has weights of its own, which are then compared.
+        optimizer: `(parameters, lr)` -> a `torch.optim.Optimizer`, or None.
+    """
+
+    name: str
+    network: torch.nn.Module | None = None
+    process: Any = None
+    names: NameMap | None = None
+    submodules: Mapping[str, str] = field(default_factory=dict)
+    keeps_weights: bool = False
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None

@@ -1,0 +1,300 @@
+"""The other side of a cross-check: what a PyTorch implementation gives for every stage.
+
+torch is imported where it is used, so that the rest of the package does without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.crosscheck.counterpart import Counterpart, Model
+from diffusion_tf.crosscheck.needs import guarded
+from diffusion_tf.crosscheck.ours import COEFFICIENTS, Inputs, wave
+from diffusion_tf.crosscheck.report import Value
+from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_torch(x: np.ndarray) -> torch.Tensor:
+    """Images NHWC to a tensor NCHW; other ranks as they are."""
+    import torch
+
+    x = np.asarray(x)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1) if x.ndim == 4 else x))
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """The inverse of `to_torch`."""
+    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    return np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generator with this seed inside the block, and as it was after it."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def draw_step_noise(t: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The first noise [B, S, S, C] that torch draws under the seed of a timestep."""
+    import torch
+
+    batch, height, width, channels = shape
+    with seeded(t):
+        return to_numpy(torch.randn(batch, channels, height, width))
+
+
+def torch_wave(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """`wave` in PyTorch, as a network: x [B, C, S, S], t [B]."""
+    import torch
+
+    return wave(x, t.float().reshape(-1, 1, 1, 1), torch.sin)
+
+
+def moments(
+    p_sample: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], x: torch.Tensor, t: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log-variance of a step that returns mean + deviation * noise, from two samples.
+
+    Args:
+        p_sample: `(x [1, ...], t [1])` -> a sample, with the first noise from torch's generator. It
+            is called twice for each example, one after the other.
+        x, t: see `Process`.
+
+    Returns:
+        mean [B, ...] and log-variance [B, 1, ...], clipped at log(1e-20).
+    """
+    import torch
+
+    means, log_variances = [], []
+    for x_i, t_i in zip(x.split(1), t.split(1), strict=True):
+        samples, noises = [], []
+        for seed in range(2):
+            with seeded(seed):
+                samples.append(p_sample(x_i, t_i))
+            with seeded(seed):
+                noises.append(torch.randn(x_i.shape))
+        difference = noises[1] - noises[0]
+        deviation = ((samples[1] - samples[0]) * difference).sum() / difference.square().sum()
+        means.append(samples[0] - deviation * noises[0])
+        log_variances.append(2 * deviation.clamp(min=1e-10).log())
+    return torch.cat(means), torch.stack(log_variances).reshape(-1, *[1] * (x.ndim - 1))
+
+
+class Theirs:
+    """Computes the stages that the other implementation has, group by group."""
+
+    def __init__(self, counterpart: Counterpart, inputs: Inputs):
+        self._its = counterpart
+        self._lr = inputs.lr
+        self._process = counterpart.process
+        self._inputs = inputs
+        names = ("x_start", "noise", "t", "x_t", "x_first")
+        self._x_start, self._noise, self._t, self._x_t, self._x_first = (
+            to_torch(getattr(inputs, name)) for name in names
+        )
+
+    def values(self, group: str) -> dict[str, Value]:
+        """The stages of one of `ours.GROUPS`, without those that it does not have."""
+        values = _GROUPS[group](self)
+        return {
+            stage: value if isinstance(value, dict) else to_numpy(value)
+            for stage, value in values.items()
+            if value is not None
+        }
+
+    def _call(self, method: str, key: str | None, *args: Any, **kwargs: Any) -> Any:
+        """What a method of the process returns (under a key, if it is a mapping); None without."""
+        import torch
+
+        if not hasattr(self._process, method):
+            return None
+
+        def call():
+            with torch.no_grad():
+                result = getattr(self._process, method)(*args, **kwargs)
+            return result[key] if isinstance(result, Mapping) and key else result
+
+        return guarded(f"{method} of {self._its.name} failed", call)
+
+    def _weights(self) -> dict[str, Any]:
+        if not self._its.keeps_weights or self._its.names is None:
+            return {}
+        return {"weights": {k: v.numpy() for k, v in self._its.network.state_dict().items()}}
+
+    def _schedule(self) -> dict[str, Any]:
+        return {"betas": getattr(self._process, "betas", None)}
+
+    def _coefficients(self) -> dict[str, Any]:
+        return {name: getattr(self._process, name, None) for name in COEFFICIENTS}
+
+    def _guess(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return to_torch(self._inputs.guess(to_numpy(x), t.numpy()))
+
+    def _model(self) -> Model:
+        return torch_wave if self._its.network is None else self._run_network
+
+    def _run_network(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        its = self._its
+        output = guarded(f"The network of {its.name} failed", lambda: its.network(x, t))
+        output = getattr(output, "sample", output)  # diffusers wraps it
+        if getattr(output, "shape", None) != x.shape:
+            shape = list(getattr(output, "shape", [])) or type(output).__name__
+            raise ValueError(
+                f"{its.name} returned {shape} for x of shape {list(x.shape)}; a network must"
+                " return a tensor shaped like x."
+            )
+        return output
+
+    def _network(self) -> dict[str, Any]:
+        import torch
+
+        if self._its.network is None:
+            return {}
+        stages: dict[str, Any] = {}
+        hooks = [self._hook(stage, path, stages) for stage, path in self._its.submodules.items()]
+        try:
+            with torch.no_grad():
+                stages["output"] = self._run_network(self._x_t, self._t)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return stages
+
+    def _hook(self, stage: str, path: str, stages: dict[str, Any]) -> Any:
+        """Records what goes into or comes out of a submodule as a stage."""
+        path, _, what = path.partition(":")
+        try:
+            module = self._its.network.get_submodule(path)
+        except AttributeError:
+            raise ValueError(
+                f"{self._its.name} has no submodule {path!r}, whose output would be {stage!r}."
+            ) from None
+
+        def record(_, inputs, output):
+            stages[stage] = inputs[0] if what == "input" else output
+
+        return module.register_forward_hook(record)
+
+    def _gradient(self) -> dict[str, Any]:
+        if self._its.network is None:
+            return {}
+        x = self._x_t.clone().requires_grad_(True)
+        self._its.network.zero_grad()
+        (self._run_network(x, self._t) - self._noise).square().mean().backward()
+        values: dict[str, Any] = {"gradient of the loss by x": x.grad}
+        if self._its.names is not None:
+            values["gradient of the loss by weights"] = {
+                name: np.zeros(weight.shape) if weight.grad is None else weight.grad.numpy()
+                for name, weight in self._its.network.named_parameters()
+            }
+        return values
+
+    def _forward(self) -> dict[str, Any]:
+        posterior = self._call("q_posterior_mean_variance", None, self._x_start, self._x_t, self._t)
+        mean, _, log_variance = posterior or (None, None, None)
+        return {
+            "q_sample": self._call("q_sample", None, self._x_start, self._t, self._noise),
+            "posterior mean": mean,
+            "posterior log variance": _of_examples(log_variance),
+        }
+
+    def _reverse(self) -> dict[str, Any]:
+        p = self._call("p_mean_variance", None, self._guess, self._x_t, self._t) or {}
+        if not isinstance(p, Mapping):
+            raise ValueError(
+                f"p_mean_variance of {self._its.name} returned a {type(p).__name__}; it must return"
+                " a mapping with mean, log_variance and pred_xstart."
+            )
+        return {
+            "p_mean_variance: pred_xstart": p.get("pred_xstart"),
+            "p_mean_variance: mean": p.get("mean"),
+            "p_mean_variance: log variance": _of_examples(p.get("log_variance")),
+        }
+
+    def _sampling(self) -> dict[str, Any]:
+        import torch
+
+        x = self._x_first
+        for t in self._inputs.steps:
+            with seeded(t):
+                t_batch = torch.full((len(x),), t)
+                x = self._call("p_sample", "sample", self._model(), x, t_batch)
+            if x is None:
+                return {}
+        return {"last ten steps of sampling": x}
+
+    def _loss(self) -> dict[str, Any]:
+        arguments = (self._model(), self._x_start, self._t)
+        return {"loss": self._call("training_losses", "loss", *arguments, noise=self._noise)}
+
+    def _bpd(self) -> dict[str, Any]:
+        arguments = (self._guess, self._x_start, self._x_t, self._t)
+        terms = self._call("_vb_terms_bpd", "output", *arguments)
+        return {"bpd term": self._bpd_of_its_moments() if terms is None else terms}
+
+    def _optimizer(self) -> dict[str, Any]:
+        import torch
+
+        if self._its.optimizer is None:
+            return {}
+        gradients = torch.from_numpy(self._inputs.gradients)
+        weights = torch.nn.Parameter(torch.zeros_like(gradients[0]))
+        optimizer = self._its.optimizer([weights], self._lr)
+        for gradient in gradients:
+            weights.grad = gradient.clone()
+            optimizer.step()
+        return {"three steps of Adam": weights}
+
+    def _bpd_of_its_moments(self) -> np.ndarray | None:
+        """The bound by our formula, from its means and variances, if it has them."""
+        posterior, p = self._forward(), self._reverse()
+        needed = [
+            posterior["posterior mean"], posterior["posterior log variance"],
+            p["p_mean_variance: mean"], p["p_mean_variance: log variance"],
+        ]  # fmt: skip
+        if any(moment is None for moment in needed):
+            return None
+        true_mean, true_log_variance, mean, log_variance = (to_numpy(moment) for moment in needed)
+        true_log_variance, log_variance = (
+            np.float32(v)[:, None, None, None] for v in (true_log_variance, log_variance)
+        )
+        kl = normal_kl(true_mean, true_log_variance, mean, log_variance)
+        nll = -discretized_gaussian_log_likelihood(
+            tf.constant(self._inputs.x_start),
+            means=tf.constant(mean),
+            log_scales=tf.constant(np.broadcast_to(0.5 * log_variance, mean.shape)),
+        )
+        terms = np.where(self._inputs.t == 0, meanflat(nll), meanflat(kl))
+        return terms / np.log(2.0)
+
+
+def _of_examples(log_variance: torch.Tensor | None) -> torch.Tensor | None:
+    """[B, 1, ...] or [B, ...] to [B]: a fixed variance is the same for all pixels."""
+    return None if log_variance is None else log_variance.flatten(1)[:, 0]
+
+
+_GROUPS = {
+    "weights": Theirs._weights,
+    "schedule": Theirs._schedule,
+    "coefficients": Theirs._coefficients,
+    "network": Theirs._network,
+    "gradient": Theirs._gradient,
+    "forward process": Theirs._forward,
+    "reverse process": Theirs._reverse,
+    "sampling": Theirs._sampling,
+    "loss": Theirs._loss,
+    "bpd": Theirs._bpd,
+    "optimizer": Theirs._optimizer,
+}
