@@ -41,6 +41,8 @@ setup(
             # torchvision, of which the build on PyPI breaks diffusers beside a CPU build of torch:
             # pip install --no-deps denoising-diffusion-pytorch
             "einops",
+            # Nor do the tests of FID take torchvision from pytorch-fid:
+            # pip install --no-deps pytorch-fid
         ],
     },
 )

@@ -1,5 +1,9 @@
 """Frechet distance and Inception score against closed forms and other formulas."""
 
+import importlib
+import sys
+import types
+
 import numpy as np
 import pytest
 from scipy import linalg
@@ -53,8 +57,19 @@ def test_distance_is_that_of_the_textbook():
     assert distance == pytest.approx(frechet_distance(statistics(b), statistics(a)), rel=1e-12)
 
 
-def test_distance_is_that_of_pytorch_fid():
-    fid_score = pytest.importorskip("pytorch_fid.fid_score")
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # its, of SciPy
+def test_distance_is_that_of_pytorch_fid(monkeypatch):
+    """Its formula alone, without the network, for which it wants torchvision."""
+    pytest.importorskip("pytorch_fid")
+    for name, attribute in (
+        ("torchvision", "transforms"),
+        ("torchvision.transforms", "ToTensor"),
+        ("pytorch_fid.inception", "InceptionV3"),
+    ):
+        module = types.ModuleType(name)
+        setattr(module, attribute, types.SimpleNamespace(BLOCK_INDEX_BY_DIM={}))
+        monkeypatch.setitem(sys.modules, name, module)
+    fid_score = importlib.import_module("pytorch_fid.fid_score")
     a, b = statistics(correlated(400, 24, 0)), statistics(correlated(300, 24, 1))
     theirs = fid_score.calculate_frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
     assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-6)
