@@ -136,10 +136,10 @@ def test_kernels_are_transposed(unet):
 
 
 def test_the_port_computes_the_same(unet, other):
-    """With PYTORCH_DIFFUSION naming a checkout of pesser/pytorch_diffusion."""
-    if "PYTORCH_DIFFUSION" not in os.environ:
-        pytest.skip("PYTORCH_DIFFUSION names no checkout of pesser/pytorch_diffusion")
-    path = os.path.join(os.environ["PYTORCH_DIFFUSION"], "pytorch_diffusion", "model.py")
+    """With PYTORCH_DIFFUSION_CHECKOUT naming a checkout of pesser/pytorch_diffusion."""
+    if "PYTORCH_DIFFUSION_CHECKOUT" not in os.environ:
+        pytest.skip("PYTORCH_DIFFUSION_CHECKOUT names no checkout of pesser/pytorch_diffusion")
+    path = os.path.join(os.environ["PYTORCH_DIFFUSION_CHECKOUT"], "pytorch_diffusion", "model.py")
     spec = importlib.util.spec_from_file_location("pytorch_diffusion_model", path)
     port = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(port)
