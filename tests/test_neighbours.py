@@ -69,7 +69,7 @@ def test_each_image_is_read_once():
         read.append(index)
         return flat(index)[0]
 
-    nearest(flat(1, 2, 3), RandomAccess(image, 20, (1, 2, 1)), k=2, batch_size=6)
+    nearest(flat(1, 2, 3), RandomAccess(image, 20, (1, 2, 1), files=[]), k=2, batch_size=6)
     assert sorted(read) == list(range(20))
 
 
@@ -80,7 +80,7 @@ class Noise(RandomAccess):
         def image(index):
             return np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
-        super().__init__(image, size, (32, 32, 3))
+        super().__init__(image, size, (32, 32, 3), files=[])
 
     def batches(self, batch_size):
         for start in range(0, len(self), batch_size):

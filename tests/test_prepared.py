@@ -121,7 +121,7 @@ def test_a_missing_shard_and_a_shard_with_too_few_records_are_noticed(celebahq):
     first, second = shards(celebahq, "celeb_a_hq")
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes()[: 16 + int.from_bytes(first.read_bytes()[:8], "little")])
-    with pytest.raises(ValueError, match=r"has \d training records instead of the 5"):
+    with pytest.raises(ValueError, match=r"has \d train records instead of the 5"):
         get_dataset(CELEBAHQ, str(celebahq))
     second.write_bytes(whole)
     first.unlink()

@@ -194,7 +194,7 @@ MISTAKES = [
     ("train", ["--config=folder", "--workdir=new"], "folder needs --data_dir"),
     ("train", ["--config=cifar10", "--workdir=new", "--data_dir=."], "holds no prepared CIFAR-10"),
     ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
-    ("sample", ["--workdir=original"], "original has no checkpoint; train there"),
+    ("sample", ["--workdir=original"], "original holds no checkpoint of the original"),
     ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
     ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
     ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
