@@ -46,10 +46,13 @@ def cifar10_metrics(T=1000):
         },
         "features": {
             "name": "inception", "preprocessing": "TF1 bilinear to 299, (x - 128) / 128",
-            "quantized": False, "graph_sha256": "0123456789abcdef" * 4, "dimensions": 2048,
+            "quantized": False, "graph_sha256": "0123456789abcdef" * 4,
         },
         "fid": {
-            split: {"value": value, "num_samples": 50_000, "num_images": number[split]}
+            split: {
+                "value": value, "num_samples": 50_000, "num_images": number[split],
+                "dimensions": 2048,
+            }
             for split, value in (("train", 3.3), ("test", 5.5))
         },
         "is": {

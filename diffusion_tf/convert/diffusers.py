@@ -168,6 +168,20 @@ def unet_from_config(values: Mapping[str, Any]) -> UNet:
     return architecture.build(size, dropout=values.get("dropout", 0.0))
 
 
+def differing(values: Mapping[str, Any], fixed: Mapping[str, tuple[Any, Any]]) -> str:
+    """The values that are not as they must be, in words; "" if there are none.
+
+    Args:
+        values: of a config of diffusers.
+        fixed: what each must be, and what diffusers takes where it is missing.
+    """
+    return "; ".join(
+        f"{name} {values.get(name, default)!r}, not {value!r}"
+        for name, (value, default) in fixed.items()
+        if values.get(name, default) != value
+    )
+
+
 def _refuse_others(values: Mapping[str, Any]) -> None:
     """Raises a ValueError for a `config.json` of a network that computes something else."""
     missing = [name for name in _NEEDED if name not in values]
@@ -176,14 +190,9 @@ def _refuse_others(values: Mapping[str, Any]) -> None:
     others = sorted(set(values) - {*_FIXED, *_NEEDED, *_OPTIONAL})
     if others:
         raise ValueError(f"config.json holds {', '.join(others)}, which is not known here.")
-    differing = [
-        f"{name} {values.get(name, default)!r}, not {value!r}"
-        for name, (value, default) in _FIXED.items()
-        if values.get(name, default) != value
-    ]
-    if differing:
+    if others := differing(values, _FIXED):
         raise ValueError(
-            f"config.json is of a network that computes something else: {'; '.join(differing)};"
+            f"config.json is of a network that computes something else: {others};"
             " give a DDPM of the paper, such as google/ddpm-cifar10-32."
         )
 

@@ -85,14 +85,9 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
             f"scheduler_config.json is of a {values.get('_class_name')}; it must be of a"
             " DDPMScheduler."
         )
-    differing = [
-        f"{name} {values[name]!r}, not {value!r}"
-        for name, (value, default) in _FIXED.items()
-        if values.get(name, default) != value
-    ]
-    if differing:
+    if others := diffusers.differing(values, _FIXED):
         raise ValueError(
-            f"scheduler_config.json is of another sampler: {'; '.join(differing)}; change it, or"
+            f"scheduler_config.json is of another sampler: {others}; change it, or"
             " delete the file and name a config with --config."
         )
     fields = {

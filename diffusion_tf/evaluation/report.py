@@ -211,7 +211,7 @@ def _some(steps: Sequence[int]) -> Sequence[int]:
 def _circumstances(metrics: Mapping[str, Any]) -> Markup:
     source, samples = metrics["source"], metrics.get("samples", {})
     features, device = metrics.get("features", {}), metrics["device"]
-    score = metrics.get("is", {})
+    score, fids = metrics.get("is", {}), list(metrics.get("fid", {}).values())
     contents = [
         facts(
             "What was evaluated",
@@ -240,7 +240,7 @@ def _circumstances(metrics: Mapping[str, Any]) -> Markup:
             "Features",
             [
                 ("of", features.get("name")),
-                ("dimensions", _count(features.get("dimensions"))),
+                ("dimensions", _count(fids[0].get("dimensions") if fids else None)),
                 ("preprocessing", features.get("preprocessing")),
                 ("rounded to 8 bits", _yes_no(features.get("quantized"))),
                 ("SHA-256 of the graph", features.get("graph_sha256")),

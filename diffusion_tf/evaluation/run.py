@@ -71,17 +71,7 @@ def evaluate_run(
         "network_sha256": digest(model, get_diffusion(config)),
         "config": dataclasses.asdict(config),
     }
-    samples = {
-        "path": str(out / "samples.npz"),
-        "num_samples": request.num_samples,
-        "seed": request.seed,
-        "batch_size": request.batch_size,
-        "sampler": request.sampler,
-        "sampling_steps": sampler.num_timesteps,
-        "T": config.num_diffusion_timesteps,
-        "variance": config.model_var_type,
-        "dtype": "uint8" if request.quantize else "float32",
-    }
+    samples = _describe_samples(out / "samples.npz", request, config, sampler)
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=True)
     if measuring.needs_likelihood:
         measuring.measure_likelihoods(model, strategy=strategy, jit_compile=xla)
@@ -126,6 +116,23 @@ def evaluate_images(
             illustrate_samples(Path(out), first_images(images), measuring.datasets["train"])
         )
     return _finish(measuring, pictures)
+
+
+def _describe_samples(
+    path: Path, request: Request, config: Config, sampler: GaussianDiffusion
+) -> dict[str, Any]:
+    """What metrics.json says of the samples that are to be drawn."""
+    return {
+        "path": str(path),
+        "num_samples": request.num_samples,
+        "seed": request.seed,
+        "batch_size": request.batch_size,
+        "sampler": request.sampler,
+        "sampling_steps": sampler.num_timesteps,
+        "T": config.num_diffusion_timesteps,
+        "variance": config.model_var_type,
+        "dtype": "uint8" if request.quantize else "float32",
+    }
 
 
 def _draw_samples(
