@@ -8,8 +8,9 @@ Equation numbers are those of Ho, Jain & Abbeel 2020 (arXiv 2006.11239). Timeste
 any rank, in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,7 +22,13 @@ from diffusion_tf.process.noise import NoiseFn, noise_source
 from diffusion_tf.process.reverse import DenoiseFn
 from diffusion_tf.schedules import get_beta_schedule
 
-LOSS_TYPES = ("kl", "mse")
+# Between target and prediction; Keras's own average over the last axis.
+DISTANCES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "mse": tf.math.squared_difference,
+    "l1": keras.losses.mean_absolute_error,
+    "huber": keras.losses.huber,
+}
+LOSS_TYPES = ("kl", *DISTANCES)
 
 
 class GaussianDiffusion(SampleLoops):
@@ -51,18 +58,19 @@ class GaussianDiffusion(SampleLoops):
                 `eps` the noise.
             model_var_type: variance of p(x_{t-1} | x_t): `fixedlarge` beta_t, `fixedsmall` the
                 posterior's, `learned` the network's.
-            loss_type: `kl` the variational bound in bits/dim, `mse` the simple loss (eq. 14).
+            loss_type: `kl` the variational bound in bits/dim, `mse` the simple loss (eq. 14); `l1`
+                and `huber` (with a threshold of 1) take another distance than its square.
 
         Raises:
             ValueError: betas of wrong rank, empty, not finite or outside (0, 1]; an unknown
-                option; `learned` with `mse`.
+                option; `learned` without `kl`.
         """
         super().__init__(betas, model_mean_type, model_var_type)
         check_option("loss_type", loss_type, LOSS_TYPES)
-        if model_var_type == "learned" and loss_type == "mse":
+        if model_var_type == "learned" and loss_type != "kl":
             raise ValueError(
-                "model_var_type 'learned' cannot be trained with loss_type 'mse', which does not"
-                " see the variance; use loss_type 'kl' or a fixed variance."
+                f"model_var_type 'learned' cannot be trained with loss_type {loss_type!r}, which"
+                " does not see the variance; use loss_type 'kl' or a fixed variance."
             )
         self.loss_type = loss_type
 
@@ -82,8 +90,8 @@ class GaussianDiffusion(SampleLoops):
             noise: shaped like x_start; standard normal if not given.
 
         Returns:
-            float32 [B]. `mse`: the mean square error (eq. 14). `kl`: the term of the variational
-            bound at t in bits/dim (eq. 5), not multiplied by T.
+            float32 [B]. `mse`: the mean square error (eq. 14); `l1` and `huber` likewise. `kl`: the
+            term of the variational bound at t in bits/dim (eq. 5), not multiplied by T.
 
         Raises:
             ValueError: t is not an integer [B], or images leave [-1, 1] (checked where values
@@ -102,7 +110,7 @@ class GaussianDiffusion(SampleLoops):
             "eps": lambda: noise,
         }[self.model_mean_type]()
         output, _, _ = self._model_output(denoise_fn, x_t, t)
-        return meanflat(tf.math.squared_difference(target, output))
+        return meanflat(DISTANCES[self.loss_type](target, output))
 
     def _vb_terms_bpd(
         self,

@@ -38,6 +38,11 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
+    def raise_if_received(self, what: str) -> None:
+        """Raises Interrupted, "Stopped by SIGTERM" and what, if a signal was received."""
+        if self.received:
+            raise Interrupted(f"Stopped by {self.received.name}{what}", self.received)
+
     def _remember(self, number: int, _frame: object) -> None:
         self.received = signal.Signals(number)
         self._restore()

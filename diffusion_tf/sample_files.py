@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from diffusion_tf.conditions import Conditions
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.interruption import StopSignals
 from diffusion_tf.sample_parts import Parts, beside, kind_of
 from diffusion_tf.sample_paths import check_paths, write_progressive, write_trajectory
 from diffusion_tf.sampling import sample_shards, split
@@ -35,6 +36,7 @@ def write_samples(
     overwrite: bool = False,
     progressive: int | None = None,
     trajectory: Sequence[int] = (),
+    conditions: Conditions | None = None,
 ) -> None:
     """Draws exactly `num_samples` samples into a file, or goes on with those that are missing.
 
@@ -45,7 +47,7 @@ def write_samples(
     Args:
         out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
             guided-diffusion and EDM read; `*.png` for one picture of them all; any other name for a
-            folder of PNG files.
+            folder of PNG files. Vectors, [N, D], go into `*.npz` alone, as float32.
         model, diffusion, sample_shape, seed, jit_compile, strategy: see `sampling.sample_shards`.
         origin: what else the samples depend on, such as the step of the checkpoint; values of JSON.
         num_samples: how many in all.
@@ -56,6 +58,7 @@ def write_samples(
             in `NAME.progressive.npz` and a picture, `NAME.progressive.png`.
         trajectory: of the first shard, also keep the images at these times, from T - 1 (the noise)
             to -1 (the sample), in `NAME.trajectory.npz` and a picture.
+        conditions: of a conditional network; `*.npz` then holds them, too, as `arr_1`.
 
     Raises:
         ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
@@ -67,6 +70,9 @@ def write_samples(
         name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
     ]
     check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
+    vectors = len(sample_shape) == 1
+    if vectors and kind_of(out) != "npz":
+        raise ValueError(f"Vectors are written to *.npz; {out} is another --out, choose one.")
     check_paths(diffusion, progressive, trajectory)
     batch_size, num_shards = split(num_samples, batch_size)
     description = {
@@ -76,36 +82,36 @@ def write_samples(
         "seed": seed,
         "batch_size": batch_size,
         "sample_shape": list(sample_shape),
-        "dtype": "float32" if float32 else "uint8",
+        "dtype": "float32" if float32 or vectors else "uint8",
         "jit_compile": jit_compile,
         "progressive": progressive,
         "trajectory": list(trajectory),
+        **(conditions.describe() if conditions else {}),
     }
     parts = Parts(out, description, overwrite=overwrite)
     missing = parts.missing(num_shards)
     if len(missing) < num_shards:
         there = num_shards - len(missing)
         logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
-    arguments = {"shape": (batch_size, *sample_shape), "seed": seed, "jit_compile": jit_compile}
+    how = {"seed": seed, "jit_compile": jit_compile, "conditions": conditions}
+    shape = (batch_size, *sample_shape)
     if progressive:
-        write_progressive(parts.path_beside, model, diffusion, progressive, **arguments)
+        write_progressive(parts.path_beside, model, diffusion, progressive, shape=shape, **how)
     if trajectory:
-        write_trajectory(parts.path_beside, model, diffusion, trajectory, **arguments)
+        write_trajectory(parts.path_beside, model, diffusion, trajectory, shape=shape, **how)
     rounds = sample_shards(
         model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
-        sample_shape=sample_shape, seed=seed, jit_compile=jit_compile, strategy=strategy,
+        sample_shape=sample_shape, strategy=strategy, **how,
     )  # fmt: skip
     with StopSignals() as signals:
         for drawn in rounds:
             for shard, samples in drawn.items():
                 parts.save(shard, samples)
-            if signals.received:
-                raise Interrupted(
-                    f"Stopped by {signals.received.name}; {len(parts)} of {num_shards} shards are"
-                    f" in {parts.folder}. The same command goes on.",
-                    signals.received,
-                )
-    parts.assemble(num_samples)
+            signals.raise_if_received(
+                f"; {len(parts)} of {num_shards} shards are in {parts.folder}. The same command"
+                " goes on."
+            )
+    parts.assemble(num_samples, conditions and conditions.rows(0, num_samples))
 
 
 def check_output(

@@ -74,7 +74,7 @@ class Parts:
 
         Args:
             shard: its number.
-            samples: float [B, H, W, C] in [-1, 1].
+            samples: float [B, ...] in [-1, 1].
 
         Raises:
             OSError: it cannot be written. Those before it are as they were.
@@ -84,8 +84,12 @@ class Parts:
         with explained(path), replacing(path) as temporary:
             np.save(temporary, array.astype(self._dtype, copy=False), allow_pickle=False)
 
-    def assemble(self, num_samples: int) -> None:
+    def assemble(self, num_samples: int, conditions: np.ndarray | None = None) -> None:
         """Puts the shards together to exactly `num_samples` samples, and deletes them.
+
+        Args:
+            num_samples: how many; of the last shard some may be left out.
+            conditions: one for each sample, for `*.npz`.
 
         Raises:
             OSError: the output cannot be written. It is as it was, and so are the shards.
@@ -97,7 +101,8 @@ class Parts:
         )
         with explained(self._out):
             if self._kind == "npz":
-                save_npz(self._out, shards, (num_samples, *self._shape[1:]), self._dtype)
+                shape = (num_samples, *self._shape[1:])
+                save_npz(self._out, shards, shape, self._dtype, conditions)
             elif self._kind == "png":
                 images.save_png(self._out, images.show_grid(np.concatenate(list(shards))))
             else:
@@ -180,9 +185,13 @@ class Parts:
 
 
 def save_npz(
-    path: str | Path, shards: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype
+    path: str | Path,
+    shards: Iterator[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    conditions: np.ndarray | None = None,
 ) -> None:
-    """Writes one array, `arr_0`, that need never be in memory as a whole.
+    """Writes an array, `arr_0`, that need never be in memory as a whole.
 
     The same array makes the same bytes, whenever it is written.
 
@@ -190,6 +199,7 @@ def save_npz(
         path: of the file.
         shards: its parts along the first axis.
         shape, dtype: of the whole array.
+        conditions: second array, `arr_1`, where guided-diffusion has its labels.
     """
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
@@ -202,6 +212,9 @@ def save_npz(
             np.lib.format.write_array_header_1_0(file, header)
             for shard in shards:
                 file.write(shard.tobytes())
+        if conditions is not None:
+            with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as file:
+                np.lib.format.write_array(file, conditions, allow_pickle=False)
 
 
 @contextlib.contextmanager

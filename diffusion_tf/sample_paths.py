@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf import images
+from diffusion_tf import images, scatter
+from diffusion_tf.conditions import Conditions, denoise_fn_for
 from diffusion_tf.files import replacing
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sample_parts import explained
-from diffusion_tf.sampling import denoise_fn, shard_seed
+from diffusion_tf.sampling import shard_seed
 
 NUM_ROWS, NUM_COLUMNS = 8, 11  # of a picture, at most
 
@@ -49,6 +50,7 @@ def write_progressive(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> None:
     """Draws shard 0 and keeps the predictions of x_0 on the way, if they are not there already.
 
@@ -62,6 +64,7 @@ def write_progressive(
         shape: [B, H, W, C] of the shard.
         seed: of the samples.
         jit_compile: compile with XLA.
+        conditions: of a conditional network.
 
     Raises:
         OSError: the files cannot be written.
@@ -70,13 +73,14 @@ def write_progressive(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def draw() -> tf.Tensor:
         return diffusion.p_sample_loop_progressive(
-            denoise_fn(model), shape=shape, include_xstartpred_freq=freq, seed=shard_seed(seed, 0)
-        )[1]
+            denoise_fn_for(model, conditions, shape[0]), shape=shape, include_xstartpred_freq=freq,
+            seed=shard_seed(seed, 0),
+        )[1]  # fmt: skip
 
     if path_of("progressive.npz").exists():
         return
     logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", shape[0])
-    predictions = images.to_pixels(draw().numpy())
+    predictions = _stored(draw().numpy(), shape)
     steps = freq * np.arange(predictions.shape[1], dtype=np.int32)
     with explained(path_of("progressive.npz")):
         _save_picture(path_of("progressive.png"), predictions[:, ::-1], steps[::-1])
@@ -93,6 +97,7 @@ def write_trajectory(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> None:
     """Draws shard 0 and keeps the images at some times, if they are not there already.
 
@@ -100,7 +105,7 @@ def write_trajectory(
     `trajectory.png` shows some of them.
 
     Args:
-        path_of, model, diffusion, shape, seed, jit_compile: see `write_progressive`.
+        path_of, model, diffusion, shape, seed, jit_compile, conditions: see `write_progressive`.
         times: from T - 1, the noise, to -1, the sample.
 
     Raises:
@@ -110,27 +115,41 @@ def write_trajectory(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def draw() -> tuple[tf.Tensor, tf.Tensor]:
         return diffusion.p_sample_loop_trajectory(
-            denoise_fn(model), shape=shape, keep=list(times), seed=shard_seed(seed, 0)
-        )
+            denoise_fn_for(model, conditions, shape[0]), shape=shape, keep=list(times),
+            seed=shard_seed(seed, 0),
+        )  # fmt: skip
 
     if path_of("trajectory.npz").exists():
         return
     logging.info("Drawing images on the way to the first %d samples ...", shape[0])
     kept, frames = draw()
-    pixels = images.to_pixels(frames.numpy())
+    frames = _stored(frames.numpy(), shape)
     with explained(path_of("trajectory.npz")):
-        _save_picture(path_of("trajectory.png"), pixels.swapaxes(0, 1), kept.numpy())
+        _save_picture(path_of("trajectory.png"), frames.swapaxes(0, 1), kept.numpy())
         with replacing(path_of("trajectory.npz")) as temporary:
-            np.savez(temporary, times=kept.numpy(), images=pixels)
+            np.savez(temporary, times=kept.numpy(), images=frames)
+
+
+def _stored(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Images as pixels; vectors, whose batches have the shape [B, D], as they are."""
+    return images.to_pixels(frames) if len(shape) > 2 else frames
 
 
 def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray) -> None:
-    """A row for each of the first samples [B, F, H, W, C], a column for some of the times."""
+    """Of images [B, F, H, W, C], a row for each of the first, a column for some of the times.
+
+    Of vectors [B, F, D], a panel with all their points for each of these times.
+    """
     chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_COLUMNS)).astype(int))
+    titles = [f"t={t}" if t >= 0 else "sample" for t in times[chosen]]
+    if frames.ndim == 3:
+        panels = scatter.in_a_plane(frames[:, chosen].swapaxes(0, 1), like=frames[:, -1])
+        scatter.save_panels(str(path), [panels], titles, [""])
+        return
     rows = frames[:NUM_ROWS, chosen]
     images.save_labelled_grid(
         str(path),
         rows,
         row_labels=[""] * len(rows),
-        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+        column_labels=titles,
     )

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from diffusion_tf.conditions import Conditions, denoise_fn
 from diffusion_tf.config import Config
 from diffusion_tf.devices import distribute
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
@@ -39,11 +40,6 @@ def get_sampler(
     return diffusion if steps == diffusion.num_timesteps else RespacedDiffusion(diffusion, steps)
 
 
-def denoise_fn(model: keras.Model):
-    """The network as the diffusion classes call it, without dropout."""
-    return lambda x, t: model([x, t], training=False)
-
-
 def sample(
     model: keras.Model,
     diffusion: GaussianDiffusion,
@@ -54,13 +50,15 @@ def sample(
     seed: int,
     jit_compile: bool,
     strategy: tf.distribute.Strategy | None = None,
+    conditions: Conditions | None = None,
 ) -> Iterator[np.ndarray]:
     """Draws exactly `num_samples` samples, shard by shard, showing progress.
 
     A sample depends on the seed and on its place in its shard of `batch_size` alone.
 
     Args:
-        model, diffusion, sample_shape, seed, jit_compile, strategy: see `sample_shards`.
+        model, diffusion, sample_shape, seed, jit_compile, strategy, conditions: see
+            `sample_shards`.
         num_samples: how many in all.
         batch_size: how many at once on a device.
 
@@ -74,6 +72,7 @@ def sample(
     rounds = sample_shards(
         model, diffusion, range(num_shards), num_shards=num_shards, batch_size=batch_size,
         sample_shape=sample_shape, seed=seed, jit_compile=jit_compile, strategy=strategy,
+        conditions=conditions,
     )  # fmt: skip
     for drawn in rounds:
         for shard, samples in drawn.items():
@@ -113,6 +112,7 @@ def sample_shards(
     seed: int,
     jit_compile: bool,
     strategy: tf.distribute.Strategy | None = None,
+    conditions: Conditions | None = None,
 ) -> Iterator[dict[int, np.ndarray]]:
     """Draws whole shards, one on each device at a time, showing progress.
 
@@ -129,13 +129,15 @@ def sample_shards(
         seed: of the noise.
         jit_compile: compile with XLA.
         strategy: of this machine's devices; one device if not given.
+        conditions: of a conditional network.
 
     Yields:
         The shards that were drawn at the same time: float32 [batch_size, *sample_shape] by number.
     """
     strategy = strategy or tf.distribute.get_strategy()
     num_replicas, T = strategy.num_replicas_in_sync, diffusion.num_timesteps
-    run_piece = _piece_runner(denoise_fn(model), diffusion, strategy, jit_compile)
+    scale = conditions.guidance_scale if conditions else 1.0
+    run_piece = _piece_runner(model, diffusion, strategy, jit_compile, scale)
     bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
     done = (num_shards - len(shards)) * batch_size
     total = num_shards * batch_size
@@ -143,13 +145,16 @@ def sample_shards(
         for start in range(0, len(shards), num_replicas):
             done = progress.n
             drawn = shards[start : start + num_replicas]
-            seeds = [shard_seed(seed, shard) for shard in drawn]
-            seeds += seeds[-1:] * (num_replicas - len(drawn))  # for devices that would be idle
+            spread = [*drawn, *[drawn[-1]] * (num_replicas - len(drawn))]  # no device is idle
+            seeds = [shard_seed(seed, shard) for shard in spread]
+            y = conditions and distribute(
+                strategy, [tf.constant(conditions.rows(s * batch_size, batch_size)) for s in spread]
+            )
             shape = [batch_size, *sample_shape]
             x = distribute(strategy, [diffusion.prior_sample(shape=shape, seed=s) for s in seeds])
             distributed_seeds = distribute(strategy, seeds)
             for first, end in zip(bounds[:-1] - 1, bounds[1:], strict=True):
-                x = run_piece(x, tf.constant(first), tf.constant(end), distributed_seeds)
+                x = run_piece(x, tf.constant(first), tf.constant(end), distributed_seeds, y)
                 share = len(drawn) * batch_size * (T - int(end)) // T
                 progress.update(done + share - progress.n)
             results = strategy.experimental_local_results(x)[: len(drawn)]
@@ -157,22 +162,27 @@ def sample_shards(
 
 
 def _piece_runner(
-    network: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    model: keras.Model,
     diffusion: GaussianDiffusion,
     strategy: tf.distribute.Strategy,
     jit_compile: bool,
+    guidance_scale: float,
 ) -> Callable:
-    """A function (x, first, last, seed) -> x of some steps; x and seed are one for each replica."""
+    """A function (x, first, last, seed, y) -> x of some steps.
+
+    x, seed and the conditions y, or None, are one for each replica.
+    """
 
     @tf.function(jit_compile=jit_compile, autograph=False)
-    def run_replica(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def run_replica(x, first, last, seed, y) -> tf.Tensor:
+        network = denoise_fn(model, y, guidance_scale)
         return diffusion.p_sample_steps(network, x=x, first=first, last=last, seed=seed)
 
     if strategy.num_replicas_in_sync == 1:
         return run_replica
 
     @tf.function(autograph=False)
-    def run_replicas(x, first: tf.Tensor, last: tf.Tensor, seed):
-        return strategy.run(run_replica, args=(x, first, last, seed))
+    def run_replicas(x, first, last, seed, y):
+        return strategy.run(run_replica, args=(x, first, last, seed, y))
 
     return run_replicas

@@ -1,6 +1,6 @@
 """The state of a training run and the step that changes it, on one replica or on several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.devices import num_workers
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.models import get_model
+from diffusion_tf.models.conditioning import no_condition
 from diffusion_tf.optimizers import get_optimizer
 from diffusion_tf.random_numbers import fold_in, normal, stream
 
@@ -69,28 +70,32 @@ class Trainer:
         setattr(self, compiled, function)
 
     @tf.function(autograph=False)
-    def train_step(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> dict:
+    def train_step(
+        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, y: tf.Tensor | None = None
+    ) -> dict:
         """One update from given data, timesteps and noise, and the average after it.
 
         Args:
             x_start: [B, ...] in [-1, 1], per replica.
             t: int32 [B], per replica.
             noise: shaped like x_start, per replica.
+            y: conditions of a conditional network, labels [B] or vectors [B, C], per replica.
 
         Returns:
             loss, gnorm (before clipping), pnorm (root mean square of the weights) and lr, of the
             state before the update.
         """
-        return self._update((x_start, t, noise))
+        return self._update((x_start, t, noise) if y is None else (x_start, t, noise, y))
 
     @tf.function(autograph=False)
     def train_steps(self, batches: tf.data.Iterator, number: tf.Tensor) -> dict:
-        """Updates from the next uint8 batches, without asking the host in between.
+        """Updates from the next batches, without asking the host in between.
 
         All else that a step needs follows from the seed and the step.
 
         Args:
-            batches: uint8 [B, H, W, C] for each replica.
+            batches: for each replica, uint8 [B, H, W, C] or float32 [B, D]; of a conditional
+                network, pairs with the conditions.
             number: int32, of updates.
 
         Returns:
@@ -126,30 +131,49 @@ class Trainer:
         loss, gnorm = tf.unstack(self.strategy.reduce("SUM", shares, axis=None))
         return {"loss": loss, "gnorm": gnorm, "pnorm": pnorm, "lr": lr}
 
-    def _draw(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Flips, timesteps and noise of one replica: its rows of the global batch's."""
-        local_size, replica = pixels.shape[0], _replica_id()
+    def _draw(self, batch: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        """Flips, timesteps, noise and lost conditions of a replica: its rows of the global batch.
+
+        Returns:
+            x_start, t, noise, and the conditions of a conditional network.
+        """
+        x_start, *conditions = batch if self.config.conditional else (batch,)
+        local_size, replica = x_start.shape[0], _replica_id()
         global_size = local_size * self.num_replicas
         rows = slice(replica * local_size, (replica + 1) * local_size)
         seed = fold_in(stream(self.config.seed, "train"), self.step)
-        x_start = tf.cast(pixels, tf.float32) / 127.5 - 1.0
+        if x_start.dtype == tf.uint8:
+            x_start = tf.cast(x_start, tf.float32) / 127.5 - 1.0
         if self.config.random_flip:
             flip = tf.random.stateless_uniform(
                 [global_size, 1, 1, 1], fold_in(seed, 0), 0, 2, tf.int32, alg="philox"
             )
             x_start = tf.where(flip[rows] == 1, tf.reverse(x_start, axis=[2]), x_start)
-        t = tf.random.stateless_uniform(
-            [global_size], fold_in(seed, 1), 0, self.diffusion.num_timesteps, tf.int32, alg="philox"
-        )
+        t = self._draw_timesteps(global_size, fold_in(seed, 1))
         noise = normal([global_size, *x_start.shape[1:]], fold_in(seed, 2))
-        return x_start, t[rows], noise[rows]
+        chance = tf.random.stateless_uniform([global_size], fold_in(seed, 3), alg="philox")[rows]
+        dropped = chance < self.config.cond_drop_prob
+        conditions = [
+            tf.where(tf.reshape(dropped, [-1] + [1] * (y.shape.rank - 1)), no_condition(y), y)
+            for y in conditions
+        ]
+        return x_start, t[rows], noise[rows], *conditions
 
-    def _update_replica(self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def _draw_timesteps(self, number: int, seed: tf.Tensor) -> tf.Tensor:
+        """Uniform in 0..T-1, int32 [number]; antithetic: the second half mirrors the first."""
+        T = self.diffusion.num_timesteps
+        drawn = -(-number // 2) if self.config.antithetic else number
+        t = tf.random.stateless_uniform([drawn], seed, 0, T, tf.int32, alg="philox")
+        return tf.concat([t, T - 1 - t[: number - drawn]], axis=0)
+
+    def _update_replica(
+        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, *condition: tf.Tensor
+    ) -> tf.Tensor:
         """One replica's part of an update; returns its share of the loss and of the mean norm."""
         dropout_seed = fold_in(
             fold_in(stream(self.config.seed, "dropout"), self.step), _replica_id()
         )
-        loss, gradients = self._loss_and_gradients(x_start, t, noise, dropout_seed)
+        loss, gradients = self._loss_and_gradients((x_start, t, noise, *condition), dropout_seed)
         gnorm = tf.linalg.global_norm(gradients)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gnorm /= self.optimizer.dynamic_scale.value
@@ -172,17 +196,17 @@ class Trainer:
         return [tf.where(overflows > 0, np.nan, g) for g in gradients]
 
     def _loss_and_gradients(
-        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, dropout_seed: tf.Tensor
+        self, batch: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Of a replica's batch, worked off in `accumulation_steps` parts, one after the other."""
         parts = self.config.accumulation_steps
         if parts == 1:
-            return self._part_of_loss_and_gradients(x_start, t, noise, dropout_seed)
-        batch = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in (x_start, t, noise)]
+            return self._part_of_loss_and_gradients(batch, dropout_seed)
+        batch = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in batch]
 
         def add(i: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple:
             part_loss, part_gradients = self._part_of_loss_and_gradients(
-                *(a[i] for a in batch), fold_in(dropout_seed, i)
+                [a[i] for a in batch], fold_in(dropout_seed, i)
             )
             return (
                 i + 1,
@@ -201,9 +225,10 @@ class Trainer:
         return loss, gradients
 
     def _part_of_loss_and_gradients(
-        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, dropout_seed: tf.Tensor
+        self, batch: Sequence[tf.Tensor], dropout_seed: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """A part's share in the mean loss of the global batch, and its gradient."""
+        x_start, t, noise, *condition = batch
         weights = [variable.value for variable in self.model.trainable_variables]
         # The network's only other variables are the states of its dropout layers.
         dropout_states = [
@@ -212,7 +237,8 @@ class Trainer:
         ]
 
         def denoise(x_t: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-            output, _ = self.model.stateless_call(weights, dropout_states, [x_t, t], training=True)
+            inputs = [x_t, t, *condition]
+            output, _ = self.model.stateless_call(weights, dropout_states, inputs, training=True)
             return output
 
         with tf.GradientTape() as tape:

@@ -90,7 +90,11 @@ class _Loop:
         self.config, self.log, self.signals, self.step = config, log, signals, first_step
         batches = trainer.strategy.distribute_datasets_from_function(
             lambda context: dataset.train_batches(
-                config.batch_size, seed=config.seed, first_step=first_step, context=context
+                config.batch_size,
+                seed=config.seed,
+                first_step=first_step,
+                context=context,
+                with_conditions=config.conditional,
             )
         )
         self.batches = iter(batches)

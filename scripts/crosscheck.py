@@ -45,7 +45,7 @@ OPTIONS = flags.DEFINE_string(
 CONFIG = flags.DEFINE_string(
     "config",
     "cifar10",
-    "process and network, if --weights does not tell: a preset of diffusion_tf/config.py, a"
+    "process and network, if --weights does not tell: a preset of diffusion_tf/config/presets.py, a"
     " config.json, the original's kwargs.json, or a folder that holds one of these",
 )
 command_line.define_config_flags()

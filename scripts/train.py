@@ -13,7 +13,7 @@ from diffusion_tf import command_line
 CONFIG = flags.DEFINE_string(
     "config",
     "digits",
-    "what to start from: a preset of diffusion_tf/config.py, a config.json, the original's"
+    "what to start from: a preset of diffusion_tf/config/presets.py, a config.json, the original's"
     " kwargs.json, or a folder that holds one of these",
 )
 WORKDIR = flags.DEFINE_string(

@@ -21,7 +21,7 @@ def digits():
 def numbers():
     """Ten images; each is its own number."""
     pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
-    return InMemory(pixels, np.zeros(10, np.int32))
+    return InMemory(pixels)
 
 
 def take(dataset, count):
@@ -31,13 +31,13 @@ def take(dataset, count):
 def test_digits_are_scikit_learns(digits):
     original = load_digits()
     test = get_dataset(get_config("digits"), split="test")
-    assert (digits.images.shape, test.images.shape) == ((1498, 8, 8, 1), (299, 8, 8, 1))
+    assert (digits.images.shape, test.examples.shape) == ((1498, 8, 8, 1), (299, 8, 8, 1))
     is_test = np.arange(1797) % 6 == 5
     for dataset, chosen in ((digits, ~is_test), (test, is_test)):
-        scaled = images.from_pixels(dataset.images)[..., 0]
+        scaled = images.from_pixels(dataset.examples)[..., 0]
         expected = original.images[chosen] / 8 - 1
         np.testing.assert_allclose(scaled, expected, atol=0.5 / 127.5 + 1e-6)
-        np.testing.assert_array_equal(dataset.labels, original.target[chosen])
+        np.testing.assert_array_equal(dataset.conditions, original.target[chosen])
 
 
 def test_only_training_images_are_limited():
@@ -54,9 +54,9 @@ def test_a_split_that_is_not_there(tmp_path):
 
 
 def test_fingerprint_tells_images_apart(numbers, tmp_path):
-    again = InMemory(numbers.images.copy(), numbers.labels)
+    again = InMemory(numbers.examples.copy(), numbers.conditions)
     assert again.fingerprint() == numbers.fingerprint()
-    again.images[3] += 1
+    again.examples[3] += 1
     assert again.fingerprint() != numbers.fingerprint() != numbers.first(9).fingerprint()
 
     file = tmp_path / "images"
@@ -118,10 +118,10 @@ def pictures():
 
 @pytest.mark.parametrize("kind", ["in memory", "random access"])
 def test_both_kinds_give_the_same_batches(pictures, kind):
-    dataset = InMemory(pictures, np.zeros(10, np.int32))
+    dataset = InMemory(pictures)
     if kind == "random access":
         dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
-    assert (len(dataset), dataset.image_shape) == (10, (2, 3, 3))
+    assert (len(dataset), dataset.example_shape) == (10, (2, 3, 3))
     np.testing.assert_array_equal(dataset.example(9), pictures[9])
     batches = dataset.train_batches(4, seed=3, first_step=2)
     assert batches.element_spec == tf.TensorSpec([4, 2, 3, 3], tf.uint8)
@@ -134,7 +134,7 @@ def test_both_kinds_give_the_same_batches(pictures, kind):
 
 @pytest.mark.parametrize("kind", ["in memory", "random access"])
 def test_a_pass_gives_every_image_once_in_order(pictures, kind):
-    dataset = InMemory(pictures, np.zeros(10, np.int32))
+    dataset = InMemory(pictures)
     if kind == "random access":
         dataset = RandomAccess(lambda i: pictures[i], 10, (2, 3, 3), files=[])
     batches = list(dataset.batches(4))
@@ -153,7 +153,7 @@ def test_random_access_goes_on_where_a_run_was_interrupted(pictures):
 
 
 def test_a_data_set_of_one_image_can_be_trained_on():
-    dataset = InMemory(np.full((1, 1, 1, 1), 7, np.uint8), np.zeros(1, np.int32))
+    dataset = InMemory(np.full((1, 1, 1, 1), 7, np.uint8))
     assert take(dataset.train_batches(3, seed=0), 2) == [[7, 7, 7]] * 2
 
 
@@ -233,10 +233,10 @@ def test_cifar10_comes_from_tensorflow_datasets():
         cifar10 = get_dataset(config)
     except FileNotFoundError:
         pytest.skip("TFDS_DATA_DIR holds no prepared CIFAR-10")
-    assert (cifar10.images.shape, cifar10.images.dtype) == ((50000, 32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(np.bincount(cifar10.labels), [5000] * 10)
+    assert (cifar10.examples.shape, cifar10.examples.dtype) == ((50000, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(np.bincount(cifar10.conditions), [5000] * 10)
     test = get_dataset(config, split="test")
-    np.testing.assert_array_equal(np.bincount(test.labels), [1000] * 10)
+    np.testing.assert_array_equal(np.bincount(test.conditions), [1000] * 10)
 
 
 def test_missing_cifar10_says_how_to_prepare_it(tmp_path):

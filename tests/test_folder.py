@@ -70,7 +70,7 @@ def test_images_below_a_folder_in_the_order_of_their_names(few, monkeypatch, lim
     assert isinstance(dataset, kind)
     np.testing.assert_array_equal([dataset.example(i) for i in range(3)], pixels)
     np.testing.assert_array_equal(np.concatenate(list(dataset.batches(2))), pixels)
-    in_memory = InMemory(pixels, np.zeros(3, np.int32)).train_batches(2, seed=7, first_step=5)
+    in_memory = InMemory(pixels).train_batches(2, seed=7, first_step=5)
     for ours, theirs in zip(
         dataset.train_batches(2, seed=7, first_step=5).take(4), in_memory.take(4), strict=True
     ):

@@ -15,13 +15,14 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # stands before it in this list.
 FLOORS = [
     [
-        "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
+        "files", "config.fields", "config.presets", "config", "original_runs", "schedules",
+        "losses", "random_numbers", "nn",
         "images", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.blocks", "models.unet", "models",
+        "models.blocks", "models.conditioning", "models.mlp", "models.unet", "models",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
         "metrics.fid", "metrics.inception", "metrics",
     ],
@@ -29,7 +30,7 @@ FLOORS = [
         "command_line", "convert.maps", "convert.architecture", "convert.contents", "convert.tf1",
         "convert.state_files", "convert.pytorch_diffusion", "convert.diffusers",
         "convert.diffusers_pipeline", "checkpoints", "convert.workdir", "convert.formats",
-        "convert.converting", "run_log", "trainer", "sampling", "sample_parts",
+        "convert.converting", "run_log", "trainer", "conditions", "sampling", "sample_parts",
         "sample_paths", "sample_files", "pictures", "training", "convert",
         "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
         "evaluation.features", "evaluation.quality", "evaluation.request", "evaluation.results",

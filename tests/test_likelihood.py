@@ -63,7 +63,7 @@ def assert_equal(a, b, **tolerance):
 
 
 def test_it_is_the_mean_of_calc_bpd_loop(measure):
-    x_start = images.from_pixels(DIGITS.images[:11])
+    x_start = images.from_pixels(DIGITS.examples[:11])
     total, terms, prior, mse = DIFFUSION.calc_bpd_loop(
         denoise_fn(Network()), x_start, seed=stream(0, "likelihood"), first_example=0
     )
@@ -127,7 +127,7 @@ def test_an_interrupted_measurement_goes_on(measure, tmp_path):
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
-    dataset = Dataset(DIGITS.images[:11], DIGITS.labels[:11])
+    dataset = Dataset(DIGITS.examples[:11], DIGITS.conditions[:11])
     with pytest.raises(Interrupted, match="bits/dim of 8 of 11 images are kept"):
         measure(dataset=dataset, origin="this")
     assert (tmp_path / "sums.npz").exists()

@@ -42,7 +42,7 @@ def folder(tmp_path, pixels):
 @pytest.mark.parametrize("name", ["", "church-r02.tfrecords"])
 def test_images_come_back_with_channels_last(folder, pixels, name):
     dataset = get_dataset(CONFIG, str(folder / name))
-    assert (len(dataset), dataset.image_shape) == (6, (4, 4, 3))
+    assert (len(dataset), dataset.example_shape) == (6, (4, 4, 3))
     np.testing.assert_array_equal([dataset.example(i) for i in range(6)], pixels)
     np.testing.assert_array_equal(np.concatenate(list(dataset.batches(4))), pixels)
     np.testing.assert_array_equal(get_images(CONFIG, ["5"], str(folder / name))[0], pixels[5])

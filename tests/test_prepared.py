@@ -74,7 +74,7 @@ def as_tensorflow_datasets_reads(folder):
 
 def test_celebahq_is_what_tensorflow_datasets_reads(celebahq, faces):
     dataset = get_dataset(CELEBAHQ, str(celebahq))
-    assert (len(dataset), dataset.image_shape) == (5, (256, 256, 3))
+    assert (len(dataset), dataset.example_shape) == (5, (256, 256, 3))
     there = list(dataset.batches(2))
     assert [len(batch) for batch in there] == [2, 2, 1]
     expected = as_tensorflow_datasets_reads(celebahq)
@@ -187,9 +187,9 @@ def test_cifar10_has_images_and_labels_in_the_order_of_the_files(cifar10):
     folder, pixels = cifar10
     assert len(shards(folder, "cifar10")) == 3
     dataset = get_dataset(CIFAR10, str(folder))
-    np.testing.assert_array_equal(dataset.images, pixels)
-    np.testing.assert_array_equal(dataset.labels, [*range(10), 0, 1])
-    assert dataset.labels.dtype == np.int32
+    np.testing.assert_array_equal(dataset.examples, pixels)
+    np.testing.assert_array_equal(dataset.conditions, [*range(10), 0, 1])
+    assert dataset.conditions.dtype == np.int32
 
 
 def test_damaged_files_of_cifar10_are_named(cifar10):

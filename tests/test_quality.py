@@ -16,7 +16,7 @@ PIXELS = get_features("pixels")
 
 def test_pixels_in_batches_are_all_pixels_at_once():
     statistics, score = measure_images(DIGITS.batches(100), PIXELS, total=1498, what="digits")
-    vectors = from_pixels(DIGITS.images).reshape(1498, 64).astype(np.float64)
+    vectors = from_pixels(DIGITS.examples).reshape(1498, 64).astype(np.float64)
     np.testing.assert_allclose(statistics.mean, vectors.mean(axis=0), rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(statistics.covariance, np.cov(vectors.T), rtol=1e-6, atol=1e-9)
     assert (statistics.num_samples, score) == (1498, None)
@@ -48,7 +48,7 @@ def test_statistics_are_computed_once(tmp_path):
             Dataset.reads += 1
             return super().batches(batch_size, start=start)
 
-    dataset = Dataset(DIGITS.images[:100], DIGITS.labels[:100])
+    dataset = Dataset(DIGITS.examples[:100], DIGITS.conditions[:100])
     first = real_statistics(dataset, "digits_train", PIXELS, cache_dir=tmp_path)
     again = real_statistics(dataset, "digits_train", PIXELS, cache_dir=tmp_path)
     assert Dataset.reads == 1
@@ -57,8 +57,8 @@ def test_statistics_are_computed_once(tmp_path):
     (cached,) = tmp_path.iterdir()
     assert cached.name.startswith("digits_train_pixels_")
 
-    dataset.images = dataset.images.copy()
-    dataset.images[5] ^= 1  # other images never meet these statistics
+    dataset.examples = dataset.examples.copy()
+    dataset.examples[5] ^= 1  # other images never meet these statistics
     real_statistics(dataset, "digits_train", PIXELS, cache_dir=tmp_path)
     other = Features("pixels", PIXELS.preprocessing, "another network", PIXELS.extract)
     real_statistics(dataset, "digits_train", other, cache_dir=tmp_path)

@@ -1,10 +1,11 @@
-"""Data sets by name: the digits, CIFAR-10, CelebA-HQ, LSUN, and any folder of images."""
+"""Data sets by name: CIFAR-10, CelebA-HQ, LSUN, any folder of images, and small ones."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from diffusion_tf.config import Config
+from diffusion_tf.datasets import small
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
 from diffusion_tf.datasets.lsun import load_lsun
@@ -18,32 +19,19 @@ __all__ = [
 
 
 SPLITS = ("train", "test")
-HAVE_TEST_IMAGES = ("digits", "cifar10")
-
-
-def load_digits(config: Config, data_dir: str | None, split: str) -> InMemory:
-    """Scikit-learn's handwritten digits: 1,797 images of 8x8 pixels with 17 grey levels.
-
-    They come sorted by writer, so every sixth is a test image: 299, and 1,498 for training.
-
-    Args:
-        config, data_dir: not used; the digits are shipped with scikit-learn.
-        split: train or test.
-    """
-    from sklearn import datasets  # a second of import that no other data set needs
-
-    digits = datasets.load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    chosen = (np.arange(len(pixels)) % 6 == 5) == (split == "test")
-    return InMemory(pixels[chosen, ..., None], digits.target[chosen].astype(np.int32))
+HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "sprites", "embeddings")
 
 
 DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {
-    "digits": load_digits,
+    "digits": small.load_digits,
     "cifar10": load_cifar10,
     "celebahq256": load_celebahq256,
     "lsun": load_lsun,
     "folder": load_folder,
+    "s_curve": small.load_s_curve,
+    "swiss_roll": small.load_swiss_roll,
+    "sprites": small.load_sprites,
+    "embeddings": small.load_embeddings,
 }
 
 
@@ -54,9 +42,9 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
         config: whose data set it is.
         data_dir: where the data are: for cifar10 and celebahq256 the folder of tensorflow_datasets
             (TFDS_DATA_DIR or its default if None), for lsun a TFRecord file or its folder, for
-            folder the folder with the images.
-        split: `train`, of which a config may want only the first `max_images`; or `test`, which
-            digits and cifar10 have.
+            folder the folder with the images, for sprites and embeddings arrays (see `small`).
+        split: `train`, of which a config may want only the first `max_images`; or `test`, see
+            `splits_of`.
 
     Raises:
         ValueError: unknown data set or split, data that cannot be read, or images of another size
@@ -73,19 +61,54 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
             f" {', '.join(splits_of(config.dataset))}."
         )
     dataset = DATASETS[config.dataset](config, data_dir, split)
-    if dataset.image_shape != config.image_shape:
-        height, width, channels = dataset.image_shape
+    _check_shape(config, dataset)
+    _check_conditions(config, dataset)
+    return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+
+
+def _check_shape(config: Config, dataset: Dataset) -> None:
+    there, wanted = dataset.example_shape, config.sample_shape
+    if there == wanted:
+        return
+    if len(there) == len(wanted) == 3:
+        height, width, channels = there
         raise ValueError(
             f"{config.dataset} has images of {height}x{width} with {channels} channels, but the"
             f" config says image_size {config.image_size} and channels {config.channels}; set"
             f" image_size to {height} and channels to {channels}."
         )
-    return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+    remedy = f"data_dim to {there[0]}" if len(there) == 1 else "data_dim to 0 and model to unet"
+    raise ValueError(
+        f"{config.dataset} has examples of shape {there}, but the config says {wanted}; set"
+        f" {remedy}."
+    )
+
+
+def _check_conditions(config: Config, dataset: Dataset) -> None:
+    """Makes sure that the data come with what the network is to be conditioned on."""
+    y = dataset.conditions
+    labels = y is not None and y.ndim == 1
+    if config.num_classes and not labels:
+        raise ValueError(
+            f"num_classes is {config.num_classes}, but {config.dataset} has no labels; set"
+            " num_classes to 0."
+        )
+    if config.num_classes and not 0 <= y.min() <= y.max() < config.num_classes:
+        raise ValueError(
+            f"{config.dataset} has labels from {y.min()} to {y.max()}, but num_classes is"
+            f" {config.num_classes}; set it to {y.max() + 1}."
+        )
+    if config.cond_dim and (y is None or labels or y.shape[1] != config.cond_dim):
+        there = "no vectors" if y is None or labels else f"vectors of {y.shape[1]} numbers"
+        raise ValueError(
+            f"cond_dim is {config.cond_dim}, but {config.dataset} has {there} for conditions; set"
+            f" cond_dim to {0 if y is None or labels else y.shape[1]}."
+        )
 
 
 def splits_of(dataset: str) -> tuple[str, ...]:
     """The splits that a data set of this name has."""
-    return SPLITS if dataset in HAVE_TEST_IMAGES else SPLITS[:1]
+    return SPLITS if dataset in HAVE_TEST_SPLIT else SPLITS[:1]
 
 
 def get_images(

@@ -1,8 +1,10 @@
-"""What a data set is: images by index, and batches that follow from (seed, step) alone.
+"""What a data set is: examples by index, and batches that follow from (seed, step) alone.
 
-`InMemory` holds its images; `RandomAccess` reads them one by one when a batch wants them. The order
-of training examples is computed, not shuffled through a buffer, so that a run that was interrupted
-goes on with the data it would have seen.
+Examples are images, uint8 [H, W, C], or vectors, float32 [D] in [-1, 1].
+
+`InMemory` holds its examples; `RandomAccess` reads them one by one when a batch wants them. The
+order of training examples is computed, not shuffled through a buffer, so that a run that was
+interrupted goes on with the data it would have seen.
 """
 
 import abc
@@ -19,37 +21,41 @@ from diffusion_tf.random_numbers import stream
 
 
 class Dataset(abc.ABC):
-    """Images that a model learns from.
+    """Examples that a model learns from.
 
     Attributes:
+        conditions: what goes with each example: int32 [N] labels or float32 [N, C] vectors; None if
+            there is nothing.
         error: the first error of reading an image inside a pipeline, as it was raised; None if
             there was none. See `original_errors`.
     """
 
     error: Exception | None = None
+    conditions: np.ndarray | None = None
+    dtype: np.dtype = np.dtype(np.uint8)
 
     @property
     @abc.abstractmethod
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
+    def example_shape(self) -> tuple[int, ...]:
+        """Of every example: (height, width, channels), or (D,)."""
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
-    def _images(self, index: Sequence[int]) -> np.ndarray:
-        """uint8 [n, H, W, C] at n indices that exist."""
+    def _examples(self, index: Sequence[int]) -> np.ndarray:
+        """Those at n indices that exist, [n, ...]."""
 
     @abc.abstractmethod
     def first(self, number: int) -> "Dataset":
-        """The first images alone, all of them if there are fewer."""
+        """The first examples alone, all of them if there are fewer."""
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """Tells these images from others: hexadecimal, the same each time they are loaded."""
+        """Tells these examples from others: hexadecimal, the same each time they are loaded."""
 
     def example(self, index: int) -> np.ndarray:
-        """The image at an index, uint8 [H, W, C].
+        """The example at an index.
 
         Raises:
             ValueError: no such index, or the image cannot be read.
@@ -58,7 +64,7 @@ class Dataset(abc.ABC):
             raise ValueError(
                 f"Image {index} does not exist; the data set has images 0..{len(self) - 1}."
             )
-        return self._images([index])[0]
+        return self._examples([index])[0]
 
     def train_batches(
         self,
@@ -67,6 +73,7 @@ class Dataset(abc.ABC):
         seed: int,
         first_step: int = 0,
         context: tf.distribute.InputContext | None = None,
+        with_conditions: bool = False,
     ) -> tf.data.Dataset:
         """Endless training batches: a new permutation of the data every epoch.
 
@@ -79,9 +86,11 @@ class Dataset(abc.ABC):
             seed: of the run.
             first_step: step of the first batch.
             context: which of the replicas this pipeline feeds; all of one if not given.
+            with_conditions: also yield what goes with the examples.
 
         Returns:
-            Data set of uint8 [batch_size / replicas, H, W, C], one for each replica in turn.
+            Data set of examples [batch_size / replicas, ...], or pairs (examples, conditions), one
+            for each replica in turn.
         """
         context = context or tf.distribute.InputContext()
         local_size = context.get_per_replica_batch_size(batch_size)
@@ -100,21 +109,22 @@ class Dataset(abc.ABC):
             index = tf.raw_ops.RandomIndexShuffle(
                 index=position % size, seed=epoch_seed, max_index=size - 1
             )
-            return self._gather(index)
+            examples = self._gather(index)
+            return (examples, self._gather_conditions(index)) if with_conditions else examples
 
         counter = tf.data.Dataset.counter(first_step * local_replicas)
         batches = counter.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(4)
 
     def batches(self, batch_size: int, *, start: int = 0) -> Iterator[np.ndarray]:
-        """All images once, in order.
+        """All examples once, in order.
 
         Args:
             batch_size: of every batch but the last, which holds what is left.
-            start: number of the first image.
+            start: number of the first example.
 
         Yields:
-            uint8 [batch_size or fewer, H, W, C].
+            [batch_size or fewer, ...].
 
         Raises:
             ValueError: batch_size < 1, or an image that cannot be read.
@@ -150,18 +160,25 @@ class Dataset(abc.ABC):
             raise self.error from None
 
     def _gather(self, index: tf.Tensor) -> tf.Tensor:
-        """From int64 [n] to uint8 [n, H, W, C], inside a pipeline.
+        """From int64 [n] to examples [n, ...], inside a pipeline.
 
-        By way of Python also for images in memory: as a constant of the graph, they would be copied
-        several times over.
+        By way of Python also for examples in memory: as a constant of the graph, they would be
+        copied several times over.
         """
-        images = tf.numpy_function(self._images_or_note_error, [index], tf.uint8)
-        images.set_shape([*index.shape, *self.image_shape])
-        return images
+        examples = tf.numpy_function(self._examples_or_note_error, [index], self.dtype)
+        examples.set_shape([*index.shape, *self.example_shape])
+        return examples
 
-    def _images_or_note_error(self, index: np.ndarray) -> np.ndarray:
+    def _gather_conditions(self, index: tf.Tensor) -> tf.Tensor:
+        """From int64 [n] to the conditions of these examples."""
+        array = self.conditions
+        conditions = tf.numpy_function(lambda index: array[index], [index], array.dtype)
+        conditions.set_shape([*index.shape, *array.shape[1:]])
+        return conditions
+
+    def _examples_or_note_error(self, index: np.ndarray) -> np.ndarray:
         try:
-            return self._images(index)
+            return self._examples(index)
         except Exception as error:  # of any kind: `original_errors` raises it again
             self.error = self.error or error
             raise
@@ -169,36 +186,42 @@ class Dataset(abc.ABC):
 
 @dataclass(eq=False)
 class InMemory(Dataset):
-    """Images in memory.
+    """Examples in memory.
 
     Args:
-        images: uint8 [N, H, W, C].
-        labels: int32 [N].
+        examples: uint8 [N, H, W, C], or float32 [N, D] in [-1, 1].
+        conditions: see `Dataset`.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    examples: np.ndarray
+    conditions: np.ndarray | None = None
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
-        return self.images.shape[1:]
+    def dtype(self) -> np.dtype:
+        """Of the examples."""
+        return self.examples.dtype
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Of every example: (height, width, channels), or (D,)."""
+        return self.examples.shape[1:]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.examples)
 
     def first(self, number: int) -> "InMemory":
-        """The first images alone, all of them if there are fewer."""
-        return InMemory(self.images[:number], self.labels[:number])
+        """The first examples alone, all of them if there are fewer."""
+        conditions = None if self.conditions is None else self.conditions[:number]
+        return InMemory(self.examples[:number], conditions)
 
     def fingerprint(self) -> str:
-        """Of all pixels."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images))
+        """Of all values."""
+        digest = hashlib.sha256(repr(self.examples.shape).encode())
+        digest.update(np.ascontiguousarray(self.examples))
         return digest.hexdigest()
 
-    def _images(self, index: Sequence[int]) -> np.ndarray:
-        return self.images[index]
+    def _examples(self, index: Sequence[int]) -> np.ndarray:
+        return self.examples[index]
 
 
 class RandomAccess(Dataset):
@@ -224,7 +247,7 @@ class RandomAccess(Dataset):
         self._files = files
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def example_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of every image."""
         return self._image_shape
 
@@ -234,7 +257,7 @@ class RandomAccess(Dataset):
     def first(self, number: int) -> "RandomAccess":
         """The first images alone, all of them if there are fewer."""
         size = min(number, len(self))
-        return RandomAccess(self._read, size, self.image_shape, files=self._files)
+        return RandomAccess(self._read, size, self._image_shape, files=self._files)
 
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times of change: reading terabytes would take hours."""
@@ -245,5 +268,5 @@ class RandomAccess(Dataset):
             digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
         return digest.hexdigest()
 
-    def _images(self, index: Sequence[int]) -> np.ndarray:
+    def _examples(self, index: Sequence[int]) -> np.ndarray:
         return np.stack([self._read(int(i)) for i in index])

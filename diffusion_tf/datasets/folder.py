@@ -54,7 +54,7 @@ def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
         "decoded when needed" if images is None else "in memory", num_ignored,
     )  # fmt: skip
     if images is not None:
-        return InMemory(images, np.zeros(len(images), np.int32))
+        return InMemory(images)
     return RandomAccess(
         _reader(paths, config.image_shape), len(paths), config.image_shape, files=paths
     )

@@ -157,12 +157,10 @@ def _stopping(sums: PartialSums, num_images: int) -> Iterator[Callable[[], None]
             if signals.received or time.monotonic() - last_save > SECONDS_BETWEEN_SAVES:
                 sums.save()
                 last_save = time.monotonic()
-            if signals.received:
-                raise Interrupted(
-                    f"Stopped by {signals.received.name}; the bits/dim of {sums.number} of"
-                    f" {num_images} images are kept. The same command goes on.",
-                    signals.received,
-                )
+            signals.raise_if_received(
+                f"; the bits/dim of {sums.number} of {num_images} images are kept. The same"
+                " command goes on."
+            )
 
         yield check
 

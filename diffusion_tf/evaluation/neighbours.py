@@ -29,10 +29,10 @@ def nearest(
         ValueError: images of another dtype or shape, more neighbours than there are images, fewer
             than one, or an image of the data set that cannot be read.
     """
-    if images.dtype != np.uint8 or images.shape[1:] != dataset.image_shape:
+    if images.dtype != np.uint8 or images.shape[1:] != dataset.example_shape:
         raise ValueError(
             f"images have dtype {images.dtype} and shape {images.shape}; they must be uint8"
-            f" {['n', *dataset.image_shape]} to be compared with this data set."
+            f" {['n', *dataset.example_shape]} to be compared with this data set."
         )
     if not 1 <= k <= len(dataset):
         raise ValueError(f"k is {k}; it must lie in 1..{len(dataset)}, the size of the data set.")
@@ -40,7 +40,7 @@ def nearest(
     queries = images.reshape(len(images), -1).astype(np.float64)
     rows = np.arange(len(images))[:, None]
     squares = np.full((len(images), k), np.inf)
-    neighbours = np.zeros((len(images), k, *dataset.image_shape), np.uint8)
+    neighbours = np.zeros((len(images), k, *dataset.example_shape), np.uint8)
     indices = np.full((len(images), k), -1, np.int64)
     start = 0
     for batch in dataset.batches(batch_size):

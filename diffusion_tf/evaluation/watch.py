@@ -56,10 +56,5 @@ def _wait_for_checkpoint(workdir: str, *, after: int) -> int:
     with StopSignals() as signals:
         while (step := newest_step(workdir)) <= after:
             time.sleep(SECONDS_BETWEEN_LOOKS)
-            if signals.received:
-                raise Interrupted(
-                    f"Stopped by {signals.received.name} while waiting for a checkpoint after step"
-                    f" {after}.",
-                    signals.received,
-                )
+            signals.raise_if_received(f" while waiting for a checkpoint after step {after}.")
     return step

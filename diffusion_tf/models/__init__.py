@@ -3,6 +3,7 @@
 import keras
 
 from diffusion_tf.config import Config
+from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
 
 
@@ -12,17 +13,36 @@ def get_model(config: Config) -> keras.Model:
     Raises:
         ValueError: sizes that the network cannot have.
     """
-    outputs_per_channel = 2 if config.model_var_type == "learned" else 1
-    model = UNet(
-        ch=config.ch,
-        out_ch=config.channels * outputs_per_channel,
+    model = {"unet": _unet, "mlp": _mlp}[config.model](config)
+    model.build([(None, *config.sample_shape), (None,)])
+    return model
+
+
+def _unet(config: Config) -> UNet:
+    return UNet(
+        out_ch=config.channels * _outputs_per_value(config),
         ch_mult=config.ch_mult,
-        num_res_blocks=config.num_res_blocks,
         attn_resolutions=config.attn_resolutions,
-        dropout=config.dropout,
         resamp_with_conv=config.resamp_with_conv,
         block_size=config.block_size,
-        dtype=config.dtype,
+        **_shared(config),
     )
-    model.build([(None, *config.image_shape), (None,)])
-    return model
+
+
+def _mlp(config: Config) -> MLP:
+    learned = config.time_embedding == "learned"
+    return MLP(
+        out_dim=config.data_dim * _outputs_per_value(config),
+        num_timesteps=config.num_diffusion_timesteps if learned else None,
+        **_shared(config),
+    )
+
+
+def _shared(config: Config) -> dict:
+    """What both networks take under the names of the config."""
+    names = ("ch", "num_res_blocks", "dropout", "num_classes", "cond_dim", "dtype")
+    return {name: getattr(config, name) for name in names}
+
+
+def _outputs_per_value(config: Config) -> int:
+    return 2 if config.model_var_type == "learned" else 1

@@ -21,6 +21,7 @@ from diffusion_tf.models.blocks import (
     conv3x3,
     group_norm,
 )
+from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 
 
 class Scope(layers.Layer):
@@ -39,7 +40,10 @@ class Scope(layers.Layer):
 class UNet(keras.Model):
     """The denoising network (the original's `unet.model`), channels last.
 
-    `unet([x, t])` with x float [B, S, S, C] and t int [B] returns float32 [B, S, S, out_ch].
+    `unet([x, t])` with x float [B, S, S, C] and t int [B] returns float32 [B, S, S, out_ch]. A
+    conditional network, which the original has not, is called as `unet([x, t, y])`; the embedding
+    of y is added to that of t (see `conditioning`).
+
     Where attention goes depends on the image size, which is fixed when the network is built: by
     its first call, or by `build([(None, S, S, C), (None,)])`.
 
@@ -56,6 +60,8 @@ class UNet(keras.Model):
         block_size: to save memory, blocks of this many pixels squared become the channels of one
             pixel before the network, and pixels again after it (the `block_size` of the original's
             `run_celebahq.py` and `run_lsun.py`); `attn_resolutions` count what is left.
+        num_classes: y are labels, int [B], each in 0..num_classes-1 or -1 for none.
+        cond_dim: y are vectors, float [B, cond_dim], or NaN for none.
         name: first part of every variable's path, `model` as in the original.
         **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
 
@@ -81,6 +87,8 @@ class UNet(keras.Model):
         dropout: float = 0.0,
         resamp_with_conv: bool = True,
         block_size: int = 1,
+        num_classes: int = 0,
+        cond_dim: int = 0,
         name: str = "model",
         **kwargs,
     ):
@@ -106,6 +114,8 @@ class UNet(keras.Model):
         self.dropout_rate = dropout
         self.resamp_with_conv = resamp_with_conv
         self.block_size = block_size
+        self.num_classes = num_classes
+        self.cond_dim = cond_dim
         self.image_size: int | None = None
 
     def get_config(self) -> dict:
@@ -120,6 +130,8 @@ class UNet(keras.Model):
             "dropout": self.dropout_rate,
             "resamp_with_conv": self.resamp_with_conv,
             "block_size": self.block_size,
+            "num_classes": self.num_classes,
+            "cond_dim": self.cond_dim,
         }
 
     def build(self, input_shape: Sequence[Shape]) -> None:
@@ -133,6 +145,9 @@ class UNet(keras.Model):
 
         self.temb = TimeEmbedding(self.ch, name="temb", dtype=dtype)
         self.temb.build((None,))
+        self.cond = get_condition_embedding(
+            self.ch * 4, self.num_classes, self.cond_dim, dtype=dtype
+        )
         self.conv_in = conv3x3(self.ch, "conv_in", dtype=dtype)
         self.conv_in.build((None, size, size, x_shape[-1] * pixels_per_block))
 
@@ -187,7 +202,7 @@ class UNet(keras.Model):
 
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
-        x, t = inputs
+        x, t, *condition = inputs
         if self.image_size is None:
             self._check_image(tuple(x.shape))
         elif x.shape[1:3] != (self.image_size, self.image_size):
@@ -195,7 +210,7 @@ class UNet(keras.Model):
                 f"x has shape {x.shape}; this network was built for images of"
                 f" {self.image_size}x{self.image_size} pixels."
             )
-        temb = self.temb(t)
+        temb = add_condition(self.temb(t), condition, self.cond)
 
         def run_block(scope: Scope, i: int, h: tf.Tensor) -> tf.Tensor:
             h = getattr(scope, f"block_{i}")([h, temb], training=training)

@@ -1,4 +1,4 @@
-"""Configs: one frozen dataclass that says everything about a run, its JSON, and the presets."""
+"""One frozen dataclass that says everything about a run, and its JSON."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,9 @@ from typing import Any
 from diffusion_tf.files import read_json_object, replacing
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+MODELS = ("unet", "mlp")
 OPTIMIZERS = ("adam", "rmsprop")
+TIME_EMBEDDINGS = ("sinusoidal", "learned")
 UNREADABLE = ("refuse", "skip")
 
 
@@ -48,6 +50,7 @@ class Config:
     # Data
     dataset: str = _option("digits", "data set, by its name in diffusion_tf.datasets")
     max_images: int = _option(0, "use only so many images, the first ones; 0: all")
+    data_dim: int = _option(0, "length of the vectors where data are vectors; 0: images")
     image_size: int = _option(8, "height and width of the images, in pixels")
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
@@ -64,18 +67,30 @@ class Config:
     model_var_type: str = _option(
         "fixedlarge", "variance of the reverse process: learned, fixedsmall or fixedlarge"
     )
-    loss_type: str = _option("mse", "training loss: mse (simple loss) or kl (variational bound)")
+    loss_type: str = _option(
+        "mse", "training loss: mse (simple loss), kl (variational bound), l1 or huber"
+    )
+    antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
 
     # Network
-    ch: int = _option(32, "channels at full resolution, a multiple of 32")
+    model: str = _option("unet", "network: unet for images, mlp for vectors")
+    ch: int = _option(32, "channels at full resolution, a multiple of 32; of mlp, its width")
     ch_mult: tuple[int, ...] = _option((1, 2), "multiple of ch at each resolution, finest first")
-    num_res_blocks: int = _option(1, "residual blocks per resolution on the way down")
+    num_res_blocks: int = _option(
+        1, "residual blocks per resolution on the way down; of mlp, in all"
+    )
     attn_resolutions: tuple[int, ...] = _option(
         (), "heights, in pixels after block_size, that get attention"
     )
     dropout: float = _option(0.0, "dropout rate inside the residual blocks")
     resamp_with_conv: bool = _option(True, "convolve when changing resolution")
     block_size: int = _option(1, "pixels per side that become channels, to save memory")
+    time_embedding: str = _option("sinusoidal", "of mlp: sinusoidal, or learned for each step")
+    num_classes: int = _option(0, "classes, whose labels 0, 1, ... condition the network; 0: none")
+    cond_dim: int = _option(0, "length of the vectors that condition the network; 0: none")
+    cond_drop_prob: float = _option(
+        0.0, "probability of training an example without its condition, for guidance"
+    )
 
     # Training
     batch_size: int = _option(32, "examples per step, over all replicas")
@@ -110,28 +125,61 @@ class Config:
     )
 
     def __post_init__(self):
-        for name in ("image_size", "channels", "batch_size", "steps", "log_steps"):
+        for name in (
+            "image_size", "channels", "batch_size", "steps", "log_steps", "checkpoint_steps",
+            "keep_checkpoints", "num_res_blocks", "block_size", "accumulation_steps",
+            "steps_per_call",
+        ):  # fmt: skip
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("checkpoint_steps", "keep_checkpoints", "num_res_blocks", "block_size"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("accumulation_steps", "steps_per_call"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup", "checkpoint_minutes", "grid_steps", "max_images"):
+        for name in (
+            "warmup", "checkpoint_minutes", "grid_steps", "max_images", "data_dim", "num_classes",
+            "cond_dim",
+        ):  # fmt: skip
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         _require(self, "lr", 0 < self.lr < float("inf"), "a number > 0")
         _require(self, "grad_clip", self.grad_clip > 0, "> 0")
-        _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
-        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        for name in ("dropout", "ema_decay", "cond_drop_prob"):
+            _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name, choices in (
             ("dtype", DTYPES),
+            ("model", MODELS),
             ("optimizer", OPTIMIZERS),
+            ("time_embedding", TIME_EMBEDDINGS),
             ("unreadable", UNREADABLE),
         ):
             _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        self._require_agreement()
+
+    def _require_agreement(self) -> None:
+        """Fields that only make sense together."""
+        vectors = self.data_dim > 0
+        _require(
+            self, "model", (self.model == "mlp") == vectors,
+            "mlp for vectors (data_dim > 0) and unet for images (data_dim 0)",
+        )  # fmt: skip
+        _require(self, "random_flip", not (self.random_flip and vectors), "false for vectors")
+        _require(
+            self, "cond_dim", not (self.cond_dim and self.num_classes),
+            "0 with num_classes: a condition is a label or a vector",
+        )  # fmt: skip
+        _require(
+            self, "cond_drop_prob", self.conditional or not self.cond_drop_prob,
+            "0 for a network without conditions (num_classes and cond_dim are 0)",
+        )  # fmt: skip
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network is given conditions."""
+        return self.num_classes > 0 or self.cond_dim > 0
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one example: that of an image, or (data_dim,)."""
+        return (self.data_dim,) if self.data_dim else self.image_shape
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Shape of one example: (height, width, channels)."""
+        """Shape of one image: (height, width, channels)."""
         return (self.image_size, self.image_size, self.channels)
 
     def to_json(self) -> str:
@@ -186,155 +234,3 @@ class Config:
 def _require(config: Config, name: str, holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(f"{name} is {getattr(config, name)!r}; it must be {what}.")
-
-
-def digits() -> Config:
-    """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
-
-    `python scripts/train.py --config=digits`: five minutes on two CPU cores. The cosine schedule,
-    because the paper's linear one leaves next to nothing of so small an image halfway through
-    (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
-    """
-    return Config(beta_schedule="cosine")
-
-
-def _paper(**fields: Any) -> Config:
-    """What the paper's experiments share, besides the defaults (appendix B, `run_training`)."""
-    common = {
-        "channels": 3,
-        "ch": 128,
-        "num_res_blocks": 2,
-        "attn_resolutions": (16,),
-        "warmup": 5000,
-        "ema_decay": 0.9999,
-        "log_steps": 100,
-        "steps_per_call": 100,
-        "checkpoint_steps": 10_000,
-        "checkpoint_minutes": 27,
-        "grid_steps": 10_000,
-    }
-    return Config(**{**common, **fields})
-
-
-def _paper_256(**fields: Any) -> Config:
-    """What CelebA-HQ and LSUN share: `unet2d16b2c112244` at 256x256, the script's defaults."""
-    common = {
-        "image_size": 256,
-        "model_var_type": "fixedsmall",
-        "ch_mult": (1, 1, 2, 2, 4, 4),
-        "batch_size": 64,
-        "lr": 2e-5,
-    }
-    return _paper(**{**common, **fields})
-
-
-def cifar10() -> Config:
-    """CIFAR-10 as in the paper, 35.7M parameters: the defaults of the original's `run_cifar.py`.
-
-    `python scripts/train.py --config=cifar10`. To expect, from 50,000 samples with the averaged
-    weights (table 1, L_simple): FID 3.17 against the training set, 5.24 against the test set, IS
-    9.46 +- 0.11, and at most 3.75 bits/dim on the test set (3.72 on the training set). The paper
-    trains for 10.6 hours, 21 steps/s on a TPU v3-8, and reports the point of the lowest FID
-    (appendix B).
-    """
-    return _paper(
-        dataset="cifar10",
-        image_size=32,
-        random_flip=True,
-        ch_mult=(1, 2, 2, 2),
-        dropout=0.1,
-        batch_size=128,
-        steps=800_000,
-        lr=2e-4,
-    )
-
-
-def celebahq256() -> Config:
-    """CelebA-HQ at 256x256, 114M parameters: the defaults of the original's `run_celebahq.py`.
-
-    `python scripts/train.py --config=celebahq256`. The paper shows samples and interpolations, but
-    no FID. At its 2.2 steps/s on a TPU v3-8 (appendix B), 500,000 steps take 63 hours.
-    """
-    return _paper_256(dataset="celebahq256", random_flip=True, steps=500_000)
-
-
-def lsun_church() -> Config:
-    """LSUN Church at 256x256, 114M parameters: the defaults of the original's `run_lsun.py`.
-
-    `python scripts/train.py --config=lsun_church --data_dir=church-r08.tfrecords`. To expect: FID
-    7.89 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B),
-    1,200,000 steps take 152 hours.
-    """
-    return _paper_256(dataset="lsun", random_flip=True, steps=1_200_000)
-
-
-def lsun_bedroom() -> Config:
-    """LSUN Bedroom at 256x256, 114M parameters.
-
-    `python scripts/train.py --config=lsun_bedroom --data_dir=bedroom-full-r08.tfrecords`. To
-    expect: FID 6.36 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8
-    (appendix B), 2,400,000 steps take 303 hours. No image is mirrored, as appendix B says; the
-    original's command for it mirrors them.
-    """
-    return _paper_256(dataset="lsun", steps=2_400_000)
-
-
-def lsun_bedroom_large() -> Config:
-    """LSUN Bedroom with 255,677,955 parameters; appendix B says about 256 million.
-
-    `python scripts/train.py --config=lsun_bedroom_large --data_dir=bedroom-full-r08.tfrecords`. To
-    expect: FID 4.90 from 50,000 samples (table 3). Appendix B says no more than that there are more
-    filters; that ch is 192 follows from the number of parameters, and the rest is as in
-    `lsun_bedroom`. The paper gives no speed for it, and the original no script.
-    """
-    return dataclasses.replace(lsun_bedroom(), ch=192, steps=1_150_000)
-
-
-def lsun_cat() -> Config:
-    """LSUN Cat at 256x256, 114M parameters.
-
-    `python scripts/train.py --config=lsun_cat --data_dir=cat-r08.tfrecords`. To expect: FID 19.75
-    from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B), 1,800,000
-    steps take 227 hours. No image is mirrored, as in the original's command (`--randflip 0`);
-    appendix B says that they are.
-    """
-    return _paper_256(dataset="lsun", steps=1_800_000)
-
-
-def folder() -> Config:
-    """Any folder of images, at 64x64: the paper's network for CIFAR-10 with a gentler training.
-
-    `python scripts/train.py --config=folder --data_dir=FOLDER --workdir=runs/NAME`, with whatever
-    differs: `--image_size`, `--channels=1` for grey ones, `--random_flip` where a mirrored image
-    is as good. A place to start from, not an experiment of the paper: it has no result to expect.
-    """
-    return _paper(
-        dataset="folder",
-        image_size=64,
-        ch_mult=(1, 2, 2, 2),
-        dropout=0.1,
-        batch_size=64,
-        steps=200_000,
-        lr=1e-4,
-    )
-
-
-_PRESETS = (
-    digits, cifar10, celebahq256, lsun_church, lsun_bedroom, lsun_bedroom_large, lsun_cat, folder,
-)  # fmt: skip
-PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in _PRESETS}
-
-
-def get_config(name: str, **overrides: Any) -> Config:
-    """Returns a preset, with fields replaced.
-
-    Args:
-        name: one of `PRESETS`.
-        **overrides: fields of `Config` and their values.
-
-    Raises:
-        ValueError: unknown preset or field, or a value that no run could use.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(sorted(PRESETS))}.")
-    return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})

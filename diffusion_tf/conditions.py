@@ -1,0 +1,163 @@
+"""What samples are conditioned on: labels or vectors, and how strongly (classifier-free guidance)."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+from diffusion_tf.models.conditioning import check_condition, no_condition
+
+Network = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """Conditions for any number of samples: sample i has number i modulo their number.
+
+    Attributes:
+        values: labels int32 [K], or vectors float32 [K, C]; -1 or NaN for none.
+        guidance_scale: 1 is the conditional model, 0 the unconditional one, more than 1 goes beyond
+            the conditional one.
+    """
+
+    values: np.ndarray
+    guidance_scale: float = 1.0
+
+    def rows(self, start: int, number: int) -> np.ndarray:
+        """Those of samples start, start + 1, ...: [number] or [number, C]."""
+        return self.values[np.arange(start, start + number) % len(self.values)]
+
+    def describe(self) -> dict[str, Any]:
+        """What tells samples with other conditions apart, in values of JSON."""
+        sha256 = hashlib.sha256(repr((self.values.shape, self.values.dtype)).encode())
+        sha256.update(np.ascontiguousarray(self.values))
+        return {
+            "conditions_sha256": sha256.hexdigest()[:16],
+            "guidance_scale": self.guidance_scale,
+        }
+
+
+def get_conditions(
+    config: Config, text: str | None = None, guidance_scale: float = 1.0
+) -> Conditions | None:
+    """The conditions that a person asks for.
+
+    Args:
+        config: of the trained network.
+        text: labels `3,5`; vectors `1,0,0;0.5,0.5,0`; a file, `*.npy` or `*.npz` with `y`; `none`.
+            If not given, all labels in turn.
+        guidance_scale: see `Conditions`.
+
+    Returns:
+        None for an unconditional network.
+
+    Raises:
+        ValueError: conditions or guidance for an unconditional network, none for one that is
+            conditioned on vectors, values that it does not take, or a file that holds none.
+        FileNotFoundError: no such file.
+    """
+    if not config.conditional:
+        if text is not None or guidance_scale != 1.0:
+            what = "guidance" if text is None else f"conditions ({text})"
+            raise ValueError(f"The network of this run is unconditional; it takes no {what}.")
+        return None
+    if not np.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale is {guidance_scale}; it must be a finite number.")
+    values = _default(config) if text is None else _parse(text, config)
+    check_condition(tf.constant(values), config.num_classes, config.cond_dim)
+    if len(values) == 0:
+        raise ValueError(f"{text} holds no conditions; give at least one.")
+    return Conditions(values, guidance_scale)
+
+
+def _default(config: Config) -> np.ndarray:
+    if config.num_classes:
+        return np.arange(config.num_classes, dtype=np.int32)
+    raise ValueError(
+        f"This network is conditioned on vectors of {config.cond_dim} numbers; give them with"
+        " --conditions: 0.5,1,...;0,1,... or a file, *.npy or *.npz."
+    )
+
+
+def _parse(text: str, config: Config) -> np.ndarray:
+    dtype = np.int32 if config.num_classes else np.float32
+    if text == "none":
+        return np.asarray(
+            no_condition(tf.zeros([1, config.cond_dim] if config.cond_dim else [1], dtype))
+        )
+    if text.endswith((".npy", ".npz")):
+        return _read(text, dtype)
+    try:
+        if config.num_classes:
+            return np.array([int(label) for label in text.split(",")], dtype)
+        return np.array(
+            [[float(number) for number in vector.split(",")] for vector in text.split(";")], dtype
+        )
+    except ValueError:
+        form = "labels: 3,5" if config.num_classes else "vectors of one length: 1,0;0.5,0.5"
+        raise ValueError(
+            f"{text!r} is no list of conditions; give {form}, a file, *.npy or *.npz, or none."
+        ) from None
+
+
+def _read(path: str, dtype: type) -> np.ndarray:
+    """The array of a *.npy file, or `y` of an npz file."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        array = loaded if isinstance(loaded, np.ndarray) else loaded["y"]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {path!r} of conditions; check it.") from None
+    except (KeyError, ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); give a *.npy file, or an *.npz file with an array y."
+        ) from None
+    if not np.can_cast(array.dtype, dtype, casting="same_kind") or not np.isfinite(array).all():
+        raise ValueError(
+            f"{path} holds {array.dtype} numbers that are not finite {np.dtype(dtype)}; convert"
+            " them."
+        )
+    return array.astype(dtype)
+
+
+def denoise_fn(
+    model: keras.Model, y: tf.Tensor | None = None, guidance_scale: float = 1.0
+) -> Network:
+    """The network as the diffusion classes call it, without dropout.
+
+    With a guidance scale other than 1, eps_uncond + scale (eps_cond - eps_uncond) of one call with
+    both halves (Ho & Salimans 2022, eq. 6, whose w is scale - 1). A learned variance is the
+    conditional one.
+
+    Args:
+        model: called as `model([x, t])` or `model([x, t, y])`.
+        y: of a conditional network, one for each example of the batch.
+        guidance_scale: see `Conditions`.
+    """
+    if y is None:
+        return lambda x, t: model([x, t], training=False)
+    y = tf.convert_to_tensor(y)
+    if guidance_scale == 1.0:
+        return lambda x, t: model([x, t, y], training=False)
+    both = tf.concat([y, no_condition(y)], axis=0)
+
+    def guided(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        output = model([tf.concat([x, x], 0), tf.concat([t, t], 0), both], training=False)
+        conditional, unconditional = tf.split(output, 2)
+        channels = x.shape[-1]  # what follows them is a learned variance
+        difference = conditional[..., :channels] - unconditional[..., :channels]
+        guided = unconditional[..., :channels] + guidance_scale * difference
+        return tf.concat([guided, conditional[..., channels:]], axis=-1)
+
+    return guided
+
+
+def denoise_fn_for(model: keras.Model, conditions: Conditions | None, number: int) -> Network:
+    """The network for samples 0, 1, ..., number - 1, with their conditions if it takes any."""
+    if conditions is None:
+        return denoise_fn(model)
+    return denoise_fn(model, conditions.rows(0, number), conditions.guidance_scale)

@@ -1,0 +1,255 @@
+"""The presets: the paper's runs, and small ones that train in minutes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from diffusion_tf.config.fields import Config
+
+
+def digits() -> Config:
+    """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
+
+    `python scripts/train.py --config=digits`: five minutes on two CPU cores. The cosine schedule,
+    because the paper's linear one leaves next to nothing of so small an image halfway through
+    (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
+    """
+    return Config(beta_schedule="cosine")
+
+
+def _paper(**fields: Any) -> Config:
+    """What the paper's experiments share, besides the defaults (appendix B, `run_training`)."""
+    common = {
+        "channels": 3,
+        "ch": 128,
+        "num_res_blocks": 2,
+        "attn_resolutions": (16,),
+        "warmup": 5000,
+        "ema_decay": 0.9999,
+        "log_steps": 100,
+        "steps_per_call": 100,
+        "checkpoint_steps": 10_000,
+        "checkpoint_minutes": 27,
+        "grid_steps": 10_000,
+    }
+    return Config(**{**common, **fields})
+
+
+def _paper_256(**fields: Any) -> Config:
+    """What CelebA-HQ and LSUN share: `unet2d16b2c112244` at 256x256, the script's defaults."""
+    common = {
+        "image_size": 256,
+        "model_var_type": "fixedsmall",
+        "ch_mult": (1, 1, 2, 2, 4, 4),
+        "batch_size": 64,
+        "lr": 2e-5,
+    }
+    return _paper(**{**common, **fields})
+
+
+def cifar10() -> Config:
+    """CIFAR-10 as in the paper, 35.7M parameters: the defaults of the original's `run_cifar.py`.
+
+    `python scripts/train.py --config=cifar10`. To expect, from 50,000 samples with the averaged
+    weights (table 1, L_simple): FID 3.17 against the training set, 5.24 against the test set, IS
+    9.46 +- 0.11, and at most 3.75 bits/dim on the test set (3.72 on the training set). The paper
+    trains for 10.6 hours, 21 steps/s on a TPU v3-8, and reports the point of the lowest FID
+    (appendix B).
+    """
+    return _paper(
+        dataset="cifar10",
+        image_size=32,
+        random_flip=True,
+        ch_mult=(1, 2, 2, 2),
+        dropout=0.1,
+        batch_size=128,
+        steps=800_000,
+        lr=2e-4,
+    )
+
+
+def celebahq256() -> Config:
+    """CelebA-HQ at 256x256, 114M parameters: the defaults of the original's `run_celebahq.py`.
+
+    `python scripts/train.py --config=celebahq256`. The paper shows samples and interpolations, but
+    no FID. At its 2.2 steps/s on a TPU v3-8 (appendix B), 500,000 steps take 63 hours.
+    """
+    return _paper_256(dataset="celebahq256", random_flip=True, steps=500_000)
+
+
+def lsun_church() -> Config:
+    """LSUN Church at 256x256, 114M parameters: the defaults of the original's `run_lsun.py`.
+
+    `python scripts/train.py --config=lsun_church --data_dir=church-r08.tfrecords`. To expect: FID
+    7.89 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B),
+    1,200,000 steps take 152 hours.
+    """
+    return _paper_256(dataset="lsun", random_flip=True, steps=1_200_000)
+
+
+def lsun_bedroom() -> Config:
+    """LSUN Bedroom at 256x256, 114M parameters.
+
+    `python scripts/train.py --config=lsun_bedroom --data_dir=bedroom-full-r08.tfrecords`. To
+    expect: FID 6.36 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8
+    (appendix B), 2,400,000 steps take 303 hours. No image is mirrored, as appendix B says; the
+    original's command for it mirrors them.
+    """
+    return _paper_256(dataset="lsun", steps=2_400_000)
+
+
+def lsun_bedroom_large() -> Config:
+    """LSUN Bedroom with 255,677,955 parameters; appendix B says about 256 million.
+
+    `python scripts/train.py --config=lsun_bedroom_large --data_dir=bedroom-full-r08.tfrecords`. To
+    expect: FID 4.90 from 50,000 samples (table 3). Appendix B says no more than that there are more
+    filters; that ch is 192 follows from the number of parameters, and the rest is as in
+    `lsun_bedroom`. The paper gives no speed for it, and the original no script.
+    """
+    return dataclasses.replace(lsun_bedroom(), ch=192, steps=1_150_000)
+
+
+def lsun_cat() -> Config:
+    """LSUN Cat at 256x256, 114M parameters.
+
+    `python scripts/train.py --config=lsun_cat --data_dir=cat-r08.tfrecords`. To expect: FID 19.75
+    from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B), 1,800,000
+    steps take 227 hours. No image is mirrored, as in the original's command (`--randflip 0`);
+    appendix B says that they are.
+    """
+    return _paper_256(dataset="lsun", steps=1_800_000)
+
+
+def folder() -> Config:
+    """Any folder of images, at 64x64: the paper's network for CIFAR-10 with a gentler training.
+
+    `python scripts/train.py --config=folder --data_dir=FOLDER --workdir=runs/NAME`, with whatever
+    differs: `--image_size`, `--channels=1` for grey ones, `--random_flip` where a mirrored image
+    is as good. A place to start from, not an experiment of the paper: it has no result to expect.
+    """
+    return _paper(
+        dataset="folder",
+        image_size=64,
+        ch_mult=(1, 2, 2, 2),
+        dropout=0.1,
+        batch_size=64,
+        steps=200_000,
+        lr=1e-4,
+    )
+
+
+def digits_conditional() -> Config:
+    """The digits with their classes as conditions, for classifier-free guidance.
+
+    `python scripts/train.py --config=digits_conditional`: seven minutes on two CPU cores. A tenth
+    of the examples is trained without its class (Ho & Salimans 2022, section 3.2), so that
+    `scripts/sample.py --guidance_scale=2` can go beyond the conditional model.
+    """
+    return dataclasses.replace(digits(), num_classes=10, cond_drop_prob=0.1)
+
+
+def _points(**fields: Any) -> Config:
+    """What points in the plane share: an MLP, and 100 steps of the `sigmoid` schedule.
+
+    The first betas are those of points a tenth as far apart as pixels are; the last ones make x_T
+    noise.
+    """
+    common = {
+        "data_dim": 2,
+        "model": "mlp",
+        "num_diffusion_timesteps": 100,
+        "beta_schedule": "sigmoid",
+        "beta_start": 1e-5,
+        "beta_end": 0.2,
+        "model_var_type": "fixedsmall",
+        "antithetic": True,
+        "ch": 128,
+        "num_res_blocks": 3,
+        "batch_size": 256,
+        "steps": 20_000,
+        "lr": 1e-3,
+        "ema_decay": 0.999,
+        "steps_per_call": 1000,
+        "log_steps": 100,
+        "checkpoint_steps": 10_000,
+        "grid_steps": 0,
+    }
+    return Config(**{**common, **fields})
+
+
+def s_curve() -> Config:
+    """10,000 points of scikit-learn's S-curve, x and z / 10.
+
+    `python scripts/train.py --config=s_curve`: two minutes on two CPU cores.
+    """
+    return _points(dataset="s_curve")
+
+
+def swiss_roll() -> Config:
+    """10,000 points of scikit-learn's Swiss roll, x and z / 20.
+
+    `python scripts/train.py --config=swiss_roll`: two minutes on two CPU cores.
+    """
+    return _points(dataset="swiss_roll", beta_start=1e-4)
+
+
+def sprites() -> Config:
+    """16x16 sprites with five attributes as conditions.
+
+    `python scripts/train.py --config=sprites`: ten minutes on two CPU cores. Without `--data_dir`
+    sprites are drawn; with it, they are the images [N, 16, 16, 3] and vectors [N, 5] of two .npy
+    files in that folder.
+    """
+    return Config(
+        dataset="sprites",
+        image_size=16,
+        channels=3,
+        num_diffusion_timesteps=500,
+        beta_schedule="cosine",
+        ch=32,
+        ch_mult=(1, 2, 2),
+        cond_dim=5,
+        cond_drop_prob=0.1,
+        batch_size=64,
+        steps=4000,
+        ema_decay=0.998,
+    )
+
+
+def embeddings() -> Config:
+    """Vectors conditioned on vectors: digits' principal components, given their images.
+
+    `python scripts/train.py --config=embeddings`: two minutes on two CPU cores. With `--data_dir`,
+    an .npz with vectors `x` [N, D] in [-1, 1] and conditions `y` [N, C]; `--data_dim=D` and
+    `--cond_dim=C` say their lengths.
+    """
+    return _points(
+        dataset="embeddings",
+        data_dim=16,
+        cond_dim=64,
+        cond_drop_prob=0.1,
+        beta_start=1e-4,
+        steps=10_000,
+    )
+
+
+_PRESETS = (
+    digits, cifar10, celebahq256, lsun_church, lsun_bedroom, lsun_bedroom_large, lsun_cat, folder,
+    digits_conditional, s_curve, swiss_roll, sprites, embeddings,
+)  # fmt: skip
+PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in _PRESETS}
+
+
+def get_config(name: str, **overrides: Any) -> Config:
+    """Returns a preset, with fields replaced.
+
+    Args:
+        name: one of `PRESETS`.
+        **overrides: fields of `Config` and their values.
+
+    Raises:
+        ValueError: unknown preset or field, or a value that no run could use.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(sorted(PRESETS))}.")
+    return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})
