@@ -16,14 +16,15 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config", "original_runs", "schedules", "losses", "random_numbers", "nn",
-        "images", "devices", "optimizers", "interruption", "tfrecords", "progress",
+        "images", "scatter", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
         "models.blocks", "models.unet", "models",
+        "datasets.arrays", "datasets.points", "datasets.sprites", "datasets.embeddings",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
-        "metrics.fid", "metrics.inception", "metrics",
+        "metrics.energy", "metrics.fid", "metrics.inception", "metrics",
     ],
     [
         "command_line", "convert.maps", "convert.architecture", "convert.contents", "convert.tf1",
