@@ -33,7 +33,7 @@ def save_points(
         limits: lowest and highest value on both axes; wide enough for all if not given.
 
     Raises:
-        ValueError: other shapes.
+        ValueError: other shapes, or values that are not finite.
     """
     points, real = _checked(points, "points", 2), _checked(real, "real", 2)
     figure = Figure(figsize=(4.4, 4.4), dpi=_DPI, layout="constrained")
@@ -62,12 +62,12 @@ def save_panels(
             more dimensions, give two that matter, such as principal components.
         titles: one for each of the F columns.
         row_labels: one for each row.
-        limits: lowest and highest value on both axes of all panels. If not given, three times the extent
-            of the real points, where noise may leave the picture; all points if real is None.
+        limits: lowest and highest value on both axes of all panels. If not given, three times what
+            the real points extend to, which noise may leave; all points if real is None.
         real: points to show pale behind all panels, [M, 2].
 
     Raises:
-        ValueError: other shapes, or not a word for each row and column.
+        ValueError: other shapes, values that are not finite, or not a word for each row and column.
     """
     rows = [_checked(row, "rows", 3) for row in rows]
     real = None if real is None else _checked(real, "real", 2)
@@ -114,7 +114,7 @@ def save_animation(
         limits: see `save_panels`.
 
     Raises:
-        ValueError: other shapes, or not a label for each frame.
+        ValueError: other shapes, values that are not finite, or not a label for each frame.
     """
     frames, real = _checked(frames, "frames", 3), _checked(real, "real", 2)
     if len(labels) != len(frames):
@@ -173,7 +173,7 @@ def save_conditions_grid(
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)  # one pixel is one pixel
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.imshow(mosaic.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axis.imshow(np.broadcast_to(mosaic, (height, width, 3)), interpolation="none")
     axis.set_yticks((np.arange(len(row_labels)) + 0.5) * height / len(row_labels), row_labels)
     left = 0
     for (heading, _), part in zip(column_groups, parts, strict=True):
@@ -217,6 +217,8 @@ def _checked(points: np.ndarray, what: str, ndim: int) -> np.ndarray:
             f"{what} have shape {points.shape}; they must be {wanted}: of vectors of more"
             " dimensions, take two principal components."
         )
+    if not np.isfinite(points).all():
+        raise ValueError(f"{what} have values that are not finite; look at where they come from.")
     return points
 
 
