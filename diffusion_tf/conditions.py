@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.datasets.arrays import checked_vectors, read_npy, read_npz
 from diffusion_tf.models.conditioning import check_condition, no_condition
 
 Network = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -91,7 +92,7 @@ def _parse(text: str, config: Config) -> np.ndarray:
             no_condition(tf.zeros([1, config.cond_dim] if config.cond_dim else [1], dtype))
         )
     if text.endswith((".npy", ".npz")):
-        return _read(text, dtype)
+        return _read(text, config)
     try:
         if config.num_classes:
             return np.array([int(label) for label in text.split(",")], dtype)
@@ -105,23 +106,20 @@ def _parse(text: str, config: Config) -> np.ndarray:
         ) from None
 
 
-def _read(path: str, dtype: type) -> np.ndarray:
+def _read(path: str, config: Config) -> np.ndarray:
     """The array of a *.npy file, or `y` of an npz file."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else loaded["y"]
+        array = read_npz(path, ["y"])[0] if path.endswith(".npz") else read_npy(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {path!r} of conditions; check it.") from None
-    except (KeyError, ValueError, EOFError, OSError) as error:
+    if config.cond_dim:
+        return checked_vectors(array, path)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
         raise ValueError(
-            f"{path} cannot be read ({error}); give a *.npy file, or an *.npz file with an array y."
-        ) from None
-    if not np.can_cast(array.dtype, dtype, casting="same_kind") or not np.isfinite(array).all():
-        raise ValueError(
-            f"{path} holds {array.dtype} numbers that are not finite {np.dtype(dtype)}; convert"
-            " them."
+            f"{path} has dtype {array.dtype} and shape {array.shape}; it must hold labels:"
+            " integers [N]."
         )
-    return array.astype(dtype)
+    return array.astype(np.int32)
 
 
 def denoise_fn(
