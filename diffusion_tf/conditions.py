@@ -1,4 +1,4 @@
-"""What samples are conditioned on: labels or vectors, and how strongly (classifier-free guidance)."""
+"""What samples are conditioned on, labels or vectors, and how strongly: guidance."""
 
 import hashlib
 from collections.abc import Callable

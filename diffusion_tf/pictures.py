@@ -8,19 +8,23 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf import images
+from diffusion_tf import images, scatter
+from diffusion_tf.conditions import Conditions, denoise_fn_for
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.point_pictures import write_point_pictures
 from diffusion_tf.random_numbers import stream
 from diffusion_tf.run_log import load_losses
-from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.sampling import sample
 
 NUM_SAMPLES = 64
 NUM_FRAMES = 60  # of trajectory.gif
 NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
 NUM_GRID = 16  # samples of a grid in TensorBoard
 NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
+GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
+MAX_CONDITIONS = 20  # rows of guidance.png
 
 
 def write_pictures(
@@ -36,24 +40,93 @@ def write_pictures(
         jit_compile: compile sampling with XLA.
 
     Returns:
-        Paths of samples.png, trajectory.gif, trajectory.png, interpolation.png and loss.png.
+        Paths: samples.png, trajectory.gif, loss.png; of images trajectory.png and
+        interpolation.png, too, and guidance.png if they have conditions; of vectors panels.png.
     """
-    diffusion = get_diffusion(config)
-    names = ("samples.png", "trajectory.gif", "trajectory.png", "interpolation.png", "loss.png")
-    paths = [os.path.join(workdir, name) for name in names]
-    frames = write_trajectory(
-        paths[2], model, diffusion, shape=(NUM_SAMPLES, *config.image_shape), seed=config.seed,
-        jit_compile=jit_compile,
-    )  # fmt: skip
-    images.save_png(paths[0], images.show_grid(frames[-1]))
-    grids = [images.show_grid(frame) for frame in frames]
-    images.save_gif(paths[1], grids, frame_ms=80, hold_ms=3000)
-    write_interpolations(
-        paths[3], model, diffusion, dataset, seed=config.seed, jit_compile=jit_compile
-    )
+    write = write_point_pictures if config.data_dim else _write_image_pictures
+    paths = write(workdir, config, model, dataset, jit_compile=jit_compile)
     steps, losses = load_losses(workdir)
-    images.save_curve(paths[4], steps, losses, xlabel="step", ylabel="training loss")
+    loss = os.path.join(workdir, "loss.png")
+    images.save_curve(loss, steps, losses, xlabel="step", ylabel="training loss")
+    return [*paths, loss]
+
+
+def _write_image_pictures(
+    workdir: str, config: Config, model: keras.Model, dataset: Dataset, *, jit_compile: bool
+) -> list[str]:
+    diffusion = get_diffusion(config)
+    names = ("samples.png", "trajectory.gif", "trajectory.png", "interpolation.png")
+    samples, animation, trajectory, interpolation = paths = [
+        os.path.join(workdir, name) for name in names
+    ]
+    how = {"seed": config.seed, "jit_compile": jit_compile}
+    frames = write_trajectory(
+        trajectory, model, diffusion, shape=(NUM_SAMPLES, *config.image_shape),
+        conditions=conditions_to_show(config, dataset), **how,
+    )  # fmt: skip
+    images.save_png(samples, images.show_grid(frames[-1]))
+    grids = [images.show_grid(frame) for frame in frames]
+    images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
+    write_interpolations(interpolation, model, diffusion, dataset, config=config, **how)
+    if config.conditional:
+        paths.append(os.path.join(workdir, "guidance.png"))
+        write_guidance(paths[-1], model, diffusion, config, jit_compile=jit_compile)
     return paths
+
+
+def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
+    """What samples in pictures are conditioned on: all labels in turn, or vectors of the data."""
+    if config.num_classes:
+        return Conditions(np.arange(config.num_classes, dtype=np.int32))
+    return Conditions(dataset.conditions[:NUM_SAMPLES]) if config.conditional else None
+
+
+def write_guidance(
+    path: str,
+    model: keras.Model,
+    diffusion: GaussianDiffusion,
+    config: Config,
+    *,
+    jit_compile: bool,
+) -> None:
+    """Writes a picture with a row for each condition and columns for each guidance scale.
+
+    Conditions are the labels; or vectors, each number alone at 1, then neighbours at 1/2 together.
+    The noise of a column is the same at every scale.
+
+    Args:
+        path: of the picture.
+        model, diffusion, config: of the run.
+        jit_compile: compile with XLA.
+    """
+    values, labels = _conditions_alone_and_mixed(config)
+    scales = GUIDANCE_SCALES if config.cond_drop_prob else (1,)
+    drawn = [
+        sample(
+            model, diffusion, num_samples=len(values) * NUM_GUIDED,
+            batch_size=len(values) * NUM_GUIDED, sample_shape=config.image_shape,
+            seed=config.seed, jit_compile=jit_compile,
+            conditions=Conditions(values.repeat(NUM_GUIDED, axis=0), scale),
+        )
+        for scale in scales
+    ]  # fmt: skip
+    shape = (len(values), NUM_GUIDED, *config.image_shape)
+    columns = [images.to_pixels(np.concatenate(list(d))).reshape(shape) for d in drawn]
+    scatter.save_conditions_grid(
+        path,
+        np.concatenate(columns, axis=1),
+        labels,
+        [(f"guidance {scale}", NUM_GUIDED) for scale in scales],
+    )
+
+
+def _conditions_alone_and_mixed(config: Config) -> tuple[np.ndarray, list[str]]:
+    if config.num_classes:
+        values = np.arange(min(config.num_classes, MAX_CONDITIONS), dtype=np.int32)
+        return values, [str(value) for value in values]
+    alone = np.eye(config.cond_dim, dtype=np.float32)
+    values = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
+    return values, [" ".join(f"{number:.2g}" for number in value) for value in values]
 
 
 def write_trajectory(
@@ -64,19 +137,20 @@ def write_trajectory(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> np.ndarray:
     """Draws samples, and writes a picture of how the first of them came about.
 
     Args:
         path: of the picture.
-        model, diffusion, shape, seed, jit_compile: see `draw_trajectory`.
+        model, diffusion, shape, seed, jit_compile, conditions: see `draw_trajectory`.
 
     Returns:
         All frames of `draw_trajectory`; the last is the samples.
     """
     logging.info("Drawing %d samples in %d steps ...", shape[0], diffusion.num_timesteps)
     times, frames = draw_trajectory(
-        model, diffusion, shape=shape, seed=seed, jit_compile=jit_compile
+        model, diffusion, shape=shape, seed=seed, jit_compile=jit_compile, conditions=conditions
     )
     chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int))
     rows = frames[chosen, :NUM_CHAINS].swapaxes(0, 1)
@@ -95,23 +169,28 @@ def write_interpolations(
     diffusion: GaussianDiffusion,
     dataset: Dataset,
     *,
+    config: Config,
     seed: int,
     jit_compile: bool,
 ) -> None:
     """Writes a picture of mixtures of the first images of a data set, in pairs.
 
+    A conditional network is given the condition of the first of a pair.
+
     Args:
         path: of the picture.
         dataset: of at least 2 images.
+        config: of the run.
         model, diffusion, seed, jit_compile: see `draw_interpolations`.
     """
     num_pairs, T = min(NUM_PAIRS, len(dataset) // 2), diffusion.num_timesteps
     logging.info("Interpolating between %d pairs of real images ...", num_pairs)
     x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(num_pairs)]) for k in (0, 1))
     timesteps = sorted({T // 8, T // 4, T // 2})
+    y = Conditions(dataset.conditions[: 2 * num_pairs : 2]) if config.conditional else None
     rows = draw_interpolations(
         model, diffusion, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS, seed=seed,
-        jit_compile=jit_compile,
+        jit_compile=jit_compile, conditions=y,
     )  # fmt: skip
     save_interpolations(path, rows, timesteps)
 
@@ -123,6 +202,7 @@ def grid_drawer(
     sample_shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> Callable[[], np.ndarray]:
     """A function that draws a grid of samples from what the model's weights are at that moment.
 
@@ -134,6 +214,7 @@ def grid_drawer(
         sample_shape: of one sample.
         seed: of the noise.
         jit_compile: compile with XLA.
+        conditions: of a conditional network.
 
     Returns:
         Function without arguments; its result is uint8 [H, W, C].
@@ -142,8 +223,9 @@ def grid_drawer(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def draw() -> tf.Tensor:
         return diffusion.p_sample_loop(
-            denoise_fn(model), shape=(NUM_GRID, *sample_shape), seed=stream(seed, "pictures")
-        )
+            denoise_fn_for(model, conditions, NUM_GRID), shape=(NUM_GRID, *sample_shape),
+            seed=stream(seed, "pictures"),
+        )  # fmt: skip
 
     return lambda: images.show_grid(images.to_pixels(draw().numpy()))
 
@@ -155,6 +237,7 @@ def draw_trajectory(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws samples and keeps images on their way from noise.
 
@@ -168,8 +251,9 @@ def draw_trajectory(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def draw() -> tuple[tf.Tensor, tf.Tensor]:
         return diffusion.p_sample_loop_trajectory(
-            denoise_fn(model), shape=shape, keep=keep.tolist(), seed=stream(seed, "pictures")
-        )
+            denoise_fn_for(model, conditions, shape[0]), shape=shape, keep=keep.tolist(),
+            seed=stream(seed, "pictures"),
+        )  # fmt: skip
 
     times, frames = draw()
     return times.numpy(), images.to_pixels(frames.numpy())
@@ -185,6 +269,7 @@ def draw_interpolations(
     num_lambdas: int,
     seed: int,
     jit_compile: bool,
+    conditions: Conditions | None = None,
 ) -> np.ndarray:
     """Mixes pairs of real images after diffusing them by different numbers of steps.
 
@@ -196,6 +281,7 @@ def draw_interpolations(
         num_lambdas: mixtures from lambda = 0 to lambda = 1.
         seed: of the noise.
         jit_compile: compile with XLA.
+        conditions: of a conditional network, B or one.
 
     Returns:
         uint8 [B, len(timesteps), num_lambdas + 2, H, W, C]: x1, the mixtures, x2.
@@ -214,7 +300,7 @@ def draw_interpolations(
     @tf.function(jit_compile=jit_compile, autograph=False)
     def mix(t: tf.Tensor) -> tf.Tensor:
         return diffusion.interpolate(
-            denoise_fn(model),
+            denoise_fn_for(model, conditions, len(x1) * num_lambdas),
             x1=images.from_pixels(x1),
             x2=images.from_pixels(x2),
             lam=np.linspace(0, 1, num_lambdas, dtype=np.float32),

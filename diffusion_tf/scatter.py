@@ -21,6 +21,27 @@ _FRAME_PIXELS = 420  # side of an animation's plot
 Limits = tuple[float, float]
 
 
+def in_a_plane(vectors: np.ndarray, *, like: np.ndarray) -> np.ndarray:
+    """Two numbers for each vector: itself, or its first two principal components.
+
+    Args:
+        vectors: [..., D].
+        like: [N, D], whose components are taken.
+
+    Returns:
+        [..., 2].
+    """
+    dimensions = vectors.shape[-1]
+    if dimensions == 2:
+        return vectors
+    if dimensions == 1:
+        return np.concatenate([vectors, np.zeros_like(vectors)], axis=-1)
+    from sklearn.decomposition import PCA  # a second of import that points in a plane do not need
+
+    components = PCA(2, svd_solver="full").fit(like)
+    return components.transform(vectors.reshape(-1, dimensions)).reshape(*vectors.shape[:-1], 2)
+
+
 def save_points(
     path: str, points: np.ndarray, real: np.ndarray, *, limits: Limits | None = None
 ) -> None:

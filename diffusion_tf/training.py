@@ -11,7 +11,7 @@ from diffusion_tf.checkpoints import Checkpoints, claim_workdir
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import is_chief, num_workers
 from diffusion_tf.interruption import Interrupted, StopSignals
-from diffusion_tf.pictures import grid_drawer
+from diffusion_tf.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.run_log import RunLog
 from diffusion_tf.trainer import Trainer, root_mean_square
 
@@ -101,9 +101,10 @@ class _Loop:
         self.draw_grid = grid_drawer(
             trainer.ema_model,
             trainer.diffusion,
-            sample_shape=config.image_shape,
+            sample_shape=config.sample_shape,
             seed=config.seed,
             jit_compile=trainer.jit_compile,
+            conditions=conditions_to_show(config, dataset),
         )
         self.seconds_per_step = CALL_SECONDS  # not known yet: the first call is one step
         self.saved_at = time.monotonic()

@@ -158,6 +158,7 @@ class Config:
             "mlp for vectors (data_dim > 0) and unet for images (data_dim 0)",
         )  # fmt: skip
         _require(self, "random_flip", not (self.random_flip and vectors), "false for vectors")
+        _require(self, "grid_steps", not (self.grid_steps and vectors), "0 for vectors")
         _require(
             self, "cond_dim", not (self.cond_dim and self.num_classes),
             "0 with num_classes: a condition is a label or a vector",

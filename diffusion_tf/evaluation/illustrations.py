@@ -70,9 +70,16 @@ def illustrate_model(
     how = {"seed": seed, "jit_compile": jit_compile}
     trajectory, interpolation = folder / "trajectory.png", folder / "interpolation.png"
     frames = pictures.write_trajectory(
-        str(trajectory), model, diffusion, shape=(num_chains, *config.image_shape), **how
+        str(trajectory),
+        model,
+        diffusion,
+        shape=(num_chains, *config.image_shape),
+        conditions=pictures.conditions_to_show(config, real_images),
+        **how,
     )
-    pictures.write_interpolations(str(interpolation), model, diffusion, real_images, **how)
+    pictures.write_interpolations(
+        str(interpolation), model, diffusion, real_images, config=config, **how
+    )
     return frames[-1], [
         Picture("From noise to samples", "x_t at the times above the columns.", trajectory),
         Picture(

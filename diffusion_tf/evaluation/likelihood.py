@@ -17,7 +17,7 @@ from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import distribute
 from diffusion_tf.evaluation.partial_sums import PartialSums
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.interruption import StopSignals
 from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import stream
 from diffusion_tf.sampling import denoise_fn

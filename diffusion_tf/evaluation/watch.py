@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.checkpoints import load_config, newest_step
-from diffusion_tf.interruption import Interrupted, StopSignals
+from diffusion_tf.interruption import StopSignals
 from diffusion_tf.run_log import events_dir
 
 SECONDS_BETWEEN_LOOKS = 2.0

@@ -65,8 +65,8 @@ class MLP(keras.Model):
         **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
 
     Raises:
-        ValueError: a width that does not fit, no block; when called: x is not [B, D]; a condition is missing, or does
-            not fit.
+        ValueError: a width that does not fit, no block; when called: x is not [B, D]; a condition
+            is missing, or does not fit.
     """
 
     def __init__(
