@@ -20,16 +20,28 @@ flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
 # What several scripts take, so that the same word means the same thing everywhere.
 _SHARED = {
+    "conditions": lambda name: flags.DEFINE_string(
+        name,
+        None,
+        "of a conditional network: labels 3,5; vectors 1,0;0.5,0.5; a file, *.npy or *.npz with y;"
+        " or none; sample i has number i, modulo their number [all labels in turn]",
+    ),
     "data_dir": lambda name: flags.DEFINE_string(
         name,
         None,
         "where the data are: a folder of images (dataset folder), a TFRecord file or its folder"
-        " (lsun), the folder of tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
+        " (lsun), a folder with two .npy files (sprites), an .npz file (embeddings), the folder of"
+        " tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
     ),
     "deterministic": lambda name: flags.DEFINE_boolean(
         name,
         False,
         "let every operation give the same bits each time, also on GPUs; slower",
+    ),
+    "guidance_scale": lambda name: flags.DEFINE_float(
+        name,
+        1.0,
+        "of a conditional network: 1 with its conditions, 0 without, more than 1 beyond them",
     ),
     "jit_compile": lambda name: flags.DEFINE_enum(
         name,

@@ -15,6 +15,8 @@ TIMESTEPS = flags.DEFINE_list(
 )
 NUM_LAMBDAS = flags.DEFINE_integer("num_lambdas", 9, "mixtures from one image to the other")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
+CONDITIONS = command_line.define_shared_flag("conditions")
+GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
 OVERWRITE = command_line.define_shared_flag("overwrite")
@@ -28,11 +30,16 @@ def main() -> None:
 
     from diffusion_tf import pictures, sample_files, sampling  # after the flags: TensorFlow is slow
     from diffusion_tf.checkpoints import load_model
+    from diffusion_tf.conditions import get_conditions
     from diffusion_tf.datasets import get_images
     from diffusion_tf.devices import use_xla
 
     sample_files.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    if config.data_dim:
+        raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")
+    asked = CONDITIONS.value or ("none" if config.conditional else None)
+    conditions = get_conditions(config, asked, GUIDANCE_SCALE.value)
     x1, x2 = get_images(config, [IMAGE1.value, IMAGE2.value], DATA_DIR.value)[:, None]
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step
@@ -46,6 +53,7 @@ def main() -> None:
         num_lambdas=NUM_LAMBDAS.value,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
+        conditions=conditions,
     )
     pictures.save_interpolations(OUT.value, rows, timesteps)
     logging.info("Wrote %s.", OUT.value)

@@ -15,7 +15,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once on ea
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
-    "out", "samples.npz", "*.npz (uint8 NHWC, arr_0), *.png (one grid), or a folder for PNG files"
+    "out",
+    "samples.npz",
+    "*.npz (uint8 NHWC, arr_0; vectors float32), *.png (one grid), or a folder for PNG files",
 )
 FLOAT32 = flags.DEFINE_boolean(
     "float32", False, "write float32 in [-1, 1] as the sampler gives them, not uint8; for *.npz"
@@ -33,6 +35,8 @@ TRAJECTORY = flags.DEFINE_list(
     " T-1 (noise) to -1 (sample): NAME.trajectory.npz and .png",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
+CONDITIONS = command_line.define_shared_flag("conditions")
+GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 SAMPLER = command_line.define_shared_flag("sampler")
 SAMPLING_STEPS = command_line.define_shared_flag("sampling_steps")
 STRATEGY = command_line.define_shared_flag("strategy")
@@ -45,6 +49,7 @@ def main() -> None:
     command_line.check_one_machine(STRATEGY.value)
     from diffusion_tf import sample_files, sampling  # after the flags: TensorFlow takes its time
     from diffusion_tf.checkpoints import load_model
+    from diffusion_tf.conditions import get_conditions
     from diffusion_tf.devices import get_strategy, use_xla
 
     trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
@@ -53,6 +58,7 @@ def main() -> None:
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     with strategy.scope():
         config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    conditions = get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value)
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     sample_files.write_samples(
         OUT.value,
@@ -61,7 +67,7 @@ def main() -> None:
         origin={"step": step, "weights": WEIGHTS.value, "sampler": SAMPLER.value},
         num_samples=NUM_SAMPLES.value,
         batch_size=BATCH_SIZE.value,
-        sample_shape=config.image_shape,
+        sample_shape=config.sample_shape,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         strategy=strategy,
@@ -69,6 +75,7 @@ def main() -> None:
         overwrite=OVERWRITE.value,
         progressive=PROGRESSIVE.value,
         trajectory=trajectory,
+        conditions=conditions,
     )
     logging.info("Wrote %d samples to %s.", NUM_SAMPLES.value, OUT.value)
 

@@ -19,7 +19,7 @@ __all__ = [
 
 
 SPLITS = ("train", "test")
-HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "sprites", "embeddings")
+HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "embeddings")
 
 
 DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {

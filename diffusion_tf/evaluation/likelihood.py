@@ -91,6 +91,7 @@ def measure_likelihood(
     origin: dict[str, Any],
     clip_denoised: bool = True,
     strategy: tf.distribute.Strategy | None = None,
+    conditional: bool = False,
 ) -> Likelihood:
     """Computes the bound over all images of a data set, or goes on with those that are left.
 
@@ -109,6 +110,7 @@ def measure_likelihood(
             found at `partial_path` are refused.
         clip_denoised: clip the predicted x_0 to [-1, 1], as the original's evaluation does.
         strategy: of this machine's devices; one device if not given.
+        conditional: give the network the conditions of the images.
 
     Raises:
         ValueError: batch_size < 1, an image that cannot be read, or sums of another origin.
@@ -121,7 +123,10 @@ def measure_likelihood(
     sums = PartialSums(partial_path, shapes, origin)
     batch_size = min(batch_size, len(dataset))
     batches = dataset.batches(batch_size, start=sums.number)
-    terms_of = _terms_runner(model, diffusion, strategy, jit_compile, seed, clip_denoised)
+    conditions = dataset.conditions if conditional else None
+    terms_of = _terms_runner(
+        model, diffusion, strategy, jit_compile, seed, clip_denoised, conditions
+    )
     with (
         progress_bar("bits/dim", "image", total=len(dataset), done=sums.number) as progress,
         _stopping(sums, len(dataset)) as check,
@@ -172,35 +177,39 @@ def _terms_runner(
     jit_compile: bool,
     seed: int,
     clip_denoised: bool,
+    conditions: np.ndarray | None,
 ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """A function from batches, one for each replica, to terms and mse at some timesteps."""
     noise_seed = stream(seed, "likelihood")
 
     @tf.function(jit_compile=jit_compile, autograph=False)
-    def run_replica(
-        x_start: tf.Tensor, first_example: tf.Tensor, timesteps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def run_replica(x_start, y, first_example, timesteps) -> tuple[tf.Tensor, tf.Tensor]:
         return diffusion.bpd_terms(
-            denoise_fn(model), x_start, timesteps, clip_denoised=clip_denoised,
+            denoise_fn(model, y), x_start, timesteps, clip_denoised=clip_denoised,
             seed=noise_seed, first_example=first_example,
         )  # fmt: skip
 
     @tf.function(autograph=False)
-    def run_replicas(x_start, first_example, timesteps: tf.Tensor):
-        return strategy.run(run_replica, args=(x_start, first_example, timesteps))
+    def run_replicas(x_start, y, first_example, timesteps):
+        return strategy.run(run_replica, args=(x_start, y, first_example, timesteps))
 
     run = run_replica if strategy.num_replicas_in_sync == 1 else run_replicas
 
     def run_batches(
         batches: list[np.ndarray], first_example: int, batch_size: int, timesteps: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        firsts = [tf.constant(first_example + k * batch_size) for k in range(len(batches))]
-        x_start = [tf.constant(_padded(images.from_pixels(b), batch_size)) for b in batches]
+        firsts = [first_example + k * batch_size for k in range(len(batches))]
         idle = strategy.num_replicas_in_sync - len(batches)  # these do the last batch once more
+
+        def spread(values: list[np.ndarray]) -> tf.Tensor:
+            return distribute(strategy, [tf.constant(v) for v in values + values[-1:] * idle])
+
+        x_start = [_padded(images.from_pixels(b), batch_size) for b in batches]
+        y = conditions is not None and [
+            _padded(conditions[first : first + batch_size], batch_size) for first in firsts
+        ]
         results = run(
-            distribute(strategy, x_start + x_start[-1:] * idle),
-            distribute(strategy, firsts + firsts[-1:] * idle),
-            tf.constant(timesteps),
+            spread(x_start), spread(y) if y else None, spread(firsts), tf.constant(timesteps)
         )
         return tuple(
             np.concatenate(
@@ -213,7 +222,7 @@ def _terms_runner(
 
 
 def _padded(batch: np.ndarray, size: int) -> np.ndarray:
-    """The batch with its last image repeated, so that every batch is of one shape."""
+    """The batch with its last row repeated, so that every batch is of one shape."""
     return np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)], mode="edge")
 
 

@@ -128,6 +128,7 @@ class Measuring:
                 origin=origin,
                 clip_denoised=CLIP_DENOISED,
                 strategy=strategy,
+                conditional=self.config.conditional,
             )
         how = {"seed": self.request.seed, "clip_denoised": CLIP_DENOISED}
         curve = rate_distortion(likelihood)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.checkpoints import load_model
+from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.devices import use_xla
 from diffusion_tf.evaluation.comparison import compare
@@ -60,6 +61,8 @@ def evaluate_run(
     out, strategy = Path(out), strategy or tf.distribute.get_strategy()
     with strategy.scope():
         config, model, step = load_model(workdir, weights=weights, step=step)
+    if config.data_dim:
+        raise ValueError(f"{workdir} is a run on vectors; only runs on images can be evaluated.")
     logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
     xla = use_xla(jit_compile, config.image_size)
     sampler = get_sampler(config, request.sampler, request.sampling_steps)
@@ -161,8 +164,16 @@ def _draw_samples(
             strategy=strategy,
             float32=samples["dtype"] == "float32",
             overwrite=measuring.request.overwrite,
+            conditions=_conditions_of_data(measuring),
         )
     measuring.results.save()
+
+
+def _conditions_of_data(measuring: Measuring) -> Conditions | None:
+    """Those of the training images, in their order, so that samples have their distribution."""
+    if not measuring.config.conditional:
+        return None
+    return Conditions(measuring.datasets["train"].conditions)
 
 
 def _pictures_of_run(
