@@ -13,8 +13,8 @@ REQUIRED = [
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
     "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
-    "scipy",  # log-softmax and entropy, for the Inception score
-    "scikit-learn",  # the handwritten digits that the default run learns from
+    "scipy",  # log-softmax and entropy, for the Inception score; distances of points
+    "scikit-learn",  # the digits that the default run learns from, S-curve, Swiss roll, PCA
     "pillow",  # image files
     "matplotlib",  # the loss curve, the plots of an evaluation
     "tqdm",  # progress and time left

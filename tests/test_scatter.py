@@ -43,6 +43,8 @@ def test_samples_lie_over_real_points(tmp_path, figures):
     np.testing.assert_array_equal(clouds(axis)[0], REAL)
     np.testing.assert_array_equal(clouds(axis)[1], FRAMES[0])
     assert [line.get_label() for line in axis.get_lines()] == ["real", "samples"]
+    real_size, sample_size = (line.get_markersize() for line in axis.get_lines())
+    assert real_size > 1.5 * sample_size  # so that a rim of each is to be seen
     assert axis.get_xlim() == axis.get_ylim() and axis.get_aspect() == 1
     assert axis.get_xlim()[1] >= np.abs(FRAMES[0]).max() == -axis.get_xlim()[0] / 1.3
     with Image.open(path) as picture:
@@ -116,6 +118,18 @@ def test_an_animation_moves_its_points(tmp_path):
     # One unit of the axes, which reach from -1.5 to 1.5 in a square of 90% of the picture.
     np.testing.assert_allclose(np.diff(x), 0.9 * width / 3, atol=1)
     assert (titles[0] != titles[1]).any() and (titles[1] != titles[2]).any()
+
+
+def test_limits_of_an_animation_can_be_given(tmp_path):
+    """Of two points, one is in the picture and at its middle."""
+    frames = np.array([[[2.0, 2.0], [9.0, 9.0]]] * 2)
+    scatter.save_animation(
+        str(tmp_path / "a.gif"), frames, ["", ""], real=REAL, frame_ms=80, hold_ms=80, limits=(1, 3)
+    )
+    with Image.open(tmp_path / "a.gif") as gif:
+        places = blue_pixels(gif)
+        assert np.ptp(places, axis=0).max() < 10
+        np.testing.assert_allclose(places.mean(axis=0)[1], gif.width / 2, atol=1)
 
 
 def conditions(channels):
