@@ -11,10 +11,11 @@ from diffusion_tf.models.conditioning import add_condition, get_condition_embedd
 
 
 class MLPBlock(layers.Layer):
-    """Residual block: norm, swish, dense, norm scaled and shifted by the time, swish, dense.
+    """Residual block: swish, dense, scaled and shifted by the time, swish, dense.
 
-    `call([x [B, C], temb [B, E]]) -> [B, C]`: the U-Net's block for vectors. The embedding enters
-    by scale and shift (Dhariwal & Nichol 2021, section 3, adaptive group normalization).
+    `call([x [B, C], temb [B, E]]) -> [B, C]`: the U-Net's block for vectors, without normalization,
+    which would hide how far a point is from the origin. The embedding enters by scale and shift
+    (Dhariwal & Nichol 2021, section 3).
 
     Args:
         dropout: rate of dropout before the second dense layer.
@@ -28,22 +29,20 @@ class MLPBlock(layers.Layer):
         """Creates the layers for x of shape [B, C] and temb of shape [B, E]."""
         h_shape, temb_shape = input_shape
         width, dtype = h_shape[-1], self.dtype_policy
-        self.norm1 = layers.LayerNormalization(name="norm1", dtype=dtype)
         self.dense1 = dense(width, "dense1", dtype=dtype)
         self.temb_proj = dense(2 * width, "temb_proj", dtype=dtype)
-        self.norm2 = layers.LayerNormalization(name="norm2", dtype=dtype)
         self.dropout = layers.Dropout(self.dropout_rate, name="dropout", dtype=dtype)
         self.dense2 = dense(width, "dense2", init_scale=0.0, dtype=dtype)
         self.temb_proj.build(temb_shape)
-        for layer in (self.norm1, self.dense1, self.norm2, self.dense2):
-            layer.build(h_shape)
+        self.dense1.build(h_shape)
+        self.dense2.build(h_shape)
 
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, temb = inputs
         scale, shift = tf.split(self.temb_proj(tf.nn.silu(temb)), 2, axis=-1)
-        h = self.dense1(tf.nn.silu(self.norm1(x)))
-        h = tf.nn.silu(self.norm2(h) * (1.0 + scale) + shift)
+        h = self.dense1(tf.nn.silu(x))
+        h = tf.nn.silu(h * (1.0 + scale) + shift)
         return x + self.dense2(self.dropout(h, training=training))
 
 
@@ -121,15 +120,20 @@ class MLP(keras.Model):
             self.temb = layers.Embedding(self.num_timesteps, self.ch, name="temb", dtype=dtype)
         self.temb.build((None,))
         self.cond = get_condition_embedding(self.ch, self.num_classes, self.cond_dim, dtype=dtype)
-        self.dense_in = dense(self.ch, "dense_in", dtype=dtype)
+        # With biases of 0 all units would bend at the origin, about which the data are.
+        self.dense_in = layers.Dense(
+            self.ch,
+            kernel_initializer="he_normal",
+            bias_initializer=keras.initializers.RandomUniform(-1.0, 1.0),
+            name="dense_in",
+            dtype=dtype,
+        )
         self.dense_in.build(x_shape)
         self.blocks = []
         for i in range(self.num_res_blocks):
             block = MLPBlock(dropout=self.dropout_rate, name=f"block_{i}", dtype=dtype)
             block.build([h_shape, h_shape])
             self.blocks.append(block)
-        self.norm_out = layers.LayerNormalization(name="norm_out", dtype=dtype)
-        self.norm_out.build(h_shape)
         self.dense_out = dense(self.out_dim, "dense_out", init_scale=0.0, dtype=dtype)
         self.dense_out.build(h_shape)
 
@@ -140,4 +144,4 @@ class MLP(keras.Model):
         h = self.dense_in(x)
         for block in self.blocks:
             h = block([h, temb], training=training)
-        return tf.cast(self.dense_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+        return tf.cast(self.dense_out(tf.nn.silu(h)), tf.float32)
