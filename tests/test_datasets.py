@@ -31,7 +31,7 @@ def take(dataset, count):
 def test_digits_are_scikit_learns(digits):
     original = load_digits()
     test = get_dataset(get_config("digits"), split="test")
-    assert (digits.images.shape, test.examples.shape) == ((1498, 8, 8, 1), (299, 8, 8, 1))
+    assert (digits.examples.shape, test.examples.shape) == ((1498, 8, 8, 1), (299, 8, 8, 1))
     is_test = np.arange(1797) % 6 == 5
     for dataset, chosen in ((digits, ~is_test), (test, is_test)):
         scaled = images.from_pixels(dataset.examples)[..., 0]
@@ -216,10 +216,10 @@ def test_data_of_another_size_than_the_config_are_refused(fields):
 
 def test_an_image_comes_by_index_or_from_a_file(digits, tmp_path):
     path = str(tmp_path / "seven.png")
-    images.save_png(path, digits.images[7])
+    images.save_png(path, digits.examples[7])
     config = get_config("digits")
-    np.testing.assert_array_equal(get_images(config, ["7"])[0], digits.images[7])
-    np.testing.assert_array_equal(get_images(config, [path])[0], digits.images[7])
+    np.testing.assert_array_equal(get_images(config, ["7"])[0], digits.examples[7])
+    np.testing.assert_array_equal(get_images(config, [path])[0], digits.examples[7])
 
 
 def test_an_index_beyond_the_data_is_refused():
@@ -243,3 +243,82 @@ def test_missing_cifar10_says_how_to_prepare_it(tmp_path):
     config = get_config("digits", dataset="cifar10", image_size=32, channels=3)
     with pytest.raises(FileNotFoundError, match=f"tfds build cifar10 --data_dir={tmp_path}"):
         get_dataset(config, str(tmp_path))
+
+
+def test_batches_hold_conditions_that_belong_to_their_examples():
+    examples = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
+    dataset = InMemory(examples, np.arange(20, dtype=np.int32))
+    batches = iter(dataset.train_batches(6, seed=3, with_conditions=True))
+    alone = iter(dataset.train_batches(6, seed=3))
+    for _ in range(4):
+        x, y = next(batches)
+        assert (x.dtype, y.dtype, x.shape, y.shape) == (tf.float32, tf.int32, (6, 2), (6,))
+        np.testing.assert_array_equal(x, examples[y.numpy()])
+        np.testing.assert_array_equal(x, next(alone))
+
+
+SMALL = {  # of each data set: example shape, number of examples, shape of the conditions
+    "s_curve": ((2,), 10_000, None),
+    "swiss_roll": ((2,), 10_000, None),
+    "sprites": ((16, 16, 3), 8_000, (8_000, 5)),
+    "embeddings": ((16,), 1498, (1498, 64)),
+    "digits_conditional": ((8, 8, 1), 1498, (1498,)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_data_sets(name):
+    shape, number, of_conditions = SMALL[name]
+    dataset = get_dataset(get_config(name))
+    assert (dataset.example_shape, len(dataset)) == (shape, number)
+    assert np.shape(dataset.conditions) == (of_conditions or ())
+    if len(shape) == 1:
+        assert dataset.dtype == np.float32 and np.abs(dataset.examples).max() <= 1
+        test = get_dataset(get_config(name), split="test")
+        assert not (test.examples[:, None] == dataset.examples[None, :50]).all(-1).any()
+
+
+def test_sprites_and_embeddings_of_ones_own(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    np.save(tmp_path / "images.npy", pixels)
+    np.save(tmp_path / "vectors.npy", np.eye(6, 5))
+    sprites = get_dataset(get_config("sprites"), str(tmp_path))
+    np.testing.assert_array_equal(sprites.example(3), pixels[3])
+    np.testing.assert_array_equal(sprites.conditions, np.eye(6, 5))
+    x, y = next(iter(sprites.train_batches(6, seed=0, with_conditions=True)))
+    places = [np.flatnonzero((np.eye(6, 5) == v).all(axis=1))[0] for v in y.numpy()]
+    np.testing.assert_array_equal(x, pixels[places])
+    np.savez(tmp_path / "e.npz", x=np.ones([4, 3]) / 2, y=np.ones([4, 2]))
+    config = get_config("embeddings", data_dim=3, cond_dim=2)
+    assert get_dataset(config, str(tmp_path / "e.npz")).example_shape == (3,)
+    with pytest.raises(ValueError, match="no test split"):
+        get_dataset(config, str(tmp_path / "e.npz"), split="test")
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        (
+            "s_curve",
+            {"data_dim": 3},
+            r"examples of shape \(2,\), but the config says \(3,\); set d",
+        ),
+        (
+            "embeddings",
+            {"cond_dim": 63},
+            "vectors of 64 numbers for conditions; set cond_dim to 64",
+        ),
+        ("digits", {"num_classes": 9}, "labels from 0 to 9, but num_classes is 9; set it to 10"),
+        ("digits", {"cond_dim": 9}, "digits has no vectors for conditions; set cond_dim to 0"),
+        ("sprites", {"cond_dim": 0, "cond_drop_prob": 0.0, "num_classes": 2}, "no labels"),
+        ("s_curve", {"num_classes": 2}, "num_classes is 2, but s_curve has no labels; set"),
+        (
+            "digits",
+            {"dataset": "s_curve"},
+            r"examples of shape \(2,\), but the config says \(8, 8, 1\); set data_dim to 2",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_the_config(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        get_dataset(get_config(name, **fields))

@@ -294,3 +294,34 @@ def test_get_diffusion():
     np.testing.assert_allclose(ours.betas, np.linspace(0.2, 0.5, 7) ** 2, rtol=1e-10)
     types = (ours.model_mean_type, ours.model_var_type, ours.loss_type)
     assert types == ("xprev", "learned", "kl")
+
+
+def test_other_distances_by_hand():
+    """Errors of 0.5, -3, 0 and 1 of a network that returns 0."""
+    noise = tf.constant([[0.5, -3.0, 0.0, 1.0]])
+    expected = {"mse": 10.25 / 4, "l1": 4.5 / 4, "huber": (0.125 + 2.5 + 0.5) / 4}
+    for loss_type, value in expected.items():
+        loss = diffusion("eps", loss_type=loss_type).p_losses(
+            lambda x, t: tf.zeros_like(x), tf.zeros_like(noise), tf.constant([3]), noise=noise
+        )
+        np.testing.assert_allclose(loss, [value], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss_type", ["l1", "huber"])
+def test_other_distances_of_images_are_means_over_all_pixels(loss_type):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
+    ours = diffusion("eps", loss_type=loss_type)
+
+    def loss(noise):
+        return ours.p_losses(
+            lambda x, t: tf.zeros_like(x), tf.zeros_like(noise), tf.range(3), noise=noise
+        )
+
+    np.testing.assert_allclose(loss(noise), loss(noise.reshape(3, 32)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss_type", ["mse", "l1", "huber"])
+def test_only_the_bound_trains_a_variance(loss_type):
+    with pytest.raises(ValueError, match=f"cannot be trained with loss_type '{loss_type}'"):
+        diffusion("eps", "learned", loss_type)
