@@ -17,14 +17,14 @@ TINY = [
 ]  # fmt: skip
 
 
-def run(script, *arguments, cwd):
+def run(script, *arguments, cwd, timeout=300):
     """Runs a script to its end."""
     return subprocess.run(
         [sys.executable, SCRIPTS / f"{script}.py", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
     )
 
 
