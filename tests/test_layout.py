@@ -21,7 +21,7 @@ FLOORS = [
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.blocks", "models.unet", "models",
+        "models.normalization", "models.blocks", "models.unet", "models",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared", "datasets",
         "metrics.fid", "metrics.inception", "metrics",
     ],

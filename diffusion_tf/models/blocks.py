@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from keras import layers
 
+from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
@@ -29,7 +30,7 @@ def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
 
 def group_norm(name: str, **kwargs):
     """Group normalization with the original's 32 groups and epsilon."""
-    return layers.GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
+    return GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
 
 
 class ResnetBlock(layers.Layer):
