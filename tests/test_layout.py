@@ -40,6 +40,8 @@ FLOORS = [
         "crosscheck.ours", "crosscheck.counterpart", "crosscheck.theirs", "crosscheck.networks",
         "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",
         "crosscheck.denoising_diffusion", "crosscheck.module", "crosscheck",
+        "benchmark", "benchmark.task", "benchmark.flops", "benchmark.ours", "benchmark.theirs",
+        "benchmark.worker", "benchmark.processes", "benchmark.measuring", "benchmark.table",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]

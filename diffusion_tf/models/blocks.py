@@ -28,6 +28,12 @@ def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
     return layers.Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
 
+def nin(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+    """A dense layer at every pixel, as the product of two matrices, which takes the bias along."""
+    y = layer(tf.reshape(x, [-1, x.shape[-1]]))
+    return tf.reshape(y, [-1, *x.shape[1:-1], layer.units])
+
+
 def group_norm(name: str, **kwargs):
     """Group normalization with the original's 32 groups and epsilon."""
     return GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
@@ -90,7 +96,9 @@ class ResnetBlock(layers.Layer):
         h += self.temb_proj(tf.nn.silu(temb))[:, None, None, :]
         h = tf.nn.silu(self.norm2(h))
         h = self.conv2(self.dropout(h, training=training))
-        return (x if self.shortcut is None else self.shortcut(x)) + h
+        if self.shortcut is None:
+            return x + h
+        return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h
 
 
 class AttnBlock(layers.Layer):
@@ -114,8 +122,9 @@ class AttnBlock(layers.Layer):
         """See the class."""
         _, height, width, channels = x.shape
         h = tf.reshape(self.norm(x), [-1, height * width, channels])
-        scores = tf.matmul(self.q(h), self.k(h), transpose_b=True) * channels**-0.5
-        h = self.proj_out(tf.matmul(tf.nn.softmax(scores), self.v(h)))
+        q, k, v = (nin(layer, h) for layer in (self.q, self.k, self.v))
+        scores = tf.matmul(q * channels**-0.5, k, transpose_b=True)
+        h = nin(self.proj_out, tf.matmul(tf.nn.softmax(scores), v))
         return x + tf.reshape(h, [-1, height, width, channels])
 
 
