@@ -31,6 +31,9 @@ _SHARED = {
         False,
         "let every operation give the same bits each time, also on GPUs; slower",
     ),
+    "eta": lambda name: flags.DEFINE_float(
+        name, None, "noise of --sampler=ddim, from 0 to 1; 0: none after x_T [0]"
+    ),
     "jit_compile": lambda name: flags.DEFINE_enum(
         name,
         "auto",
@@ -39,7 +42,10 @@ _SHARED = {
     ),
     "overwrite": lambda name: flags.DEFINE_boolean(name, False, "replace what is there"),
     "sampler": lambda name: flags.DEFINE_enum(
-        name, "ancestral", ["ancestral", "ddim"], "the paper's sampler, or DDIM with eta 0"
+        name,
+        "ancestral",
+        ["ancestral", "respaced", "ddim"],
+        "the paper's sampler; the same with betas for fewer steps; or DDIM",
     ),
     "sampling_steps": lambda name: flags.DEFINE_integer(
         name, None, "steps, spread over the T of training [all T]"
