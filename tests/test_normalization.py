@@ -16,11 +16,12 @@ def arrays(size=32, offset=0.0, batch=2, channels=64):
     return [a.astype(np.float32) for a in (x, dy, *(1 + 0.3 * generator.randn(2, channels)))]
 
 
-def expected(x, gamma, beta, epsilon=1e-6):
+def expected(x, gamma, beta, swish=False, epsilon=1e-6):
     """By the definition, in float64."""
     grouped = tf.reshape(x, [*x.shape[:3], 32, -1])
     mean, variance = tf.nn.moments(grouped, [1, 2, 4], keepdims=True)
-    return tf.reshape((grouped - mean) / tf.sqrt(variance + epsilon), x.shape) * gamma + beta
+    y = tf.reshape((grouped - mean) / tf.sqrt(variance + epsilon), x.shape) * gamma + beta
+    return y * tf.sigmoid(y) if swish else y
 
 
 def make(gamma, beta, make_layer=group_norm, **kwargs):
@@ -38,13 +39,14 @@ def value_and_gradients(function, x, dy, *variables):
 
 
 # A float32 number near 100 is known to 4e-6, of which its square root in variance is made.
+@pytest.mark.parametrize("swish", [False, True])
 @pytest.mark.parametrize("size, offset, atol", [(32, 0, 3e-6), (256, 0, 3e-6), (32, 100, 8e-5)])
-def test_value_and_gradients_equal_float64(size, offset, atol):
+def test_value_and_gradients_equal_float64(size, offset, atol, swish):
     x, dy, gamma, beta = arrays(size, offset)
-    layer = make(gamma, beta)
+    layer = make(gamma, beta, swish=swish)
     ours = value_and_gradients(layer, tf.constant(x), dy, *[v.value for v in layer.weights])
     x, dy, gamma, beta = (tf.constant(a, tf.float64) for a in (x, dy, gamma, beta))
-    theirs = value_and_gradients(lambda x: expected(x, gamma, beta), x, dy, gamma, beta)
+    theirs = value_and_gradients(lambda x: expected(x, gamma, beta, swish), x, dy, gamma, beta)
     for name, a, b in zip(("y", "dx", "dgamma", "dbeta"), ours, theirs, strict=True):
         scale = max(1.0, np.abs(b).max())
         np.testing.assert_allclose(a, b, rtol=0, atol=atol * scale, err_msg=name)
@@ -66,7 +68,7 @@ def test_equals_the_layer_of_keras(dtype):
 
     ours, theirs = make(gamma, beta, dtype=dtype), make(gamma, beta, keras_layer, dtype=dtype)
     assert [v.path for v in ours.weights] == [v.path for v in theirs.weights]
-    assert {**ours.get_config(), "name": ""} == {**theirs.get_config(), "name": ""}
+    assert {**theirs.get_config(), "name": "norm", "swish": False} == ours.get_config()
     x, dy = tf.cast(x, compute_dtype), tf.cast(dy, compute_dtype)
     results, references = (
         value_and_gradients(layer, x, dy, *[v.value for v in layer.weights])
@@ -94,9 +96,10 @@ def test_images_do_not_see_each_other():
     np.testing.assert_allclose(layer(x)[1:], layer(x[1:]), atol=1e-6)
 
 
-def test_xla_and_unknown_sizes():
+@pytest.mark.parametrize("swish", [False, True])
+def test_xla_and_unknown_sizes(swish):
     x, dy, gamma, beta = arrays()
-    layer = make(gamma, beta)
+    layer = make(gamma, beta, swish=swish)
 
     def f(x):
         return value_and_gradients(layer, x, dy, layer.gamma.value, layer.beta.value)

@@ -35,7 +35,7 @@ def nin(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def group_norm(name: str, **kwargs):
-    """Group normalization with the original's 32 groups and epsilon."""
+    """Group normalization with the original's 32 groups and epsilon; `swish=True`: then swish."""
     return GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
 
 
@@ -70,10 +70,10 @@ class ResnetBlock(layers.Layer):
         in_ch, dtype = x_shape[-1], self.dtype_policy
         out_ch = self.out_ch or in_ch
         h_shape = (*x_shape[:-1], out_ch)
-        self.norm1 = group_norm("norm1", dtype=dtype)
+        self.norm1 = group_norm("norm1", swish=True, dtype=dtype)
         self.conv1 = conv3x3(out_ch, "conv1", dtype=dtype)
         self.temb_proj = dense(out_ch, "temb_proj", dtype=dtype)
-        self.norm2 = group_norm("norm2", dtype=dtype)
+        self.norm2 = group_norm("norm2", swish=True, dtype=dtype)
         self.dropout = layers.Dropout(self.dropout_rate, name="dropout", dtype=dtype)
         self.conv2 = conv3x3(out_ch, "conv2", init_scale=0.0, dtype=dtype)
         self.norm1.build(x_shape)
@@ -92,10 +92,9 @@ class ResnetBlock(layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, temb = inputs
-        h = self.conv1(tf.nn.silu(self.norm1(x)))
+        h = self.conv1(self.norm1(x))
         h += self.temb_proj(tf.nn.silu(temb))[:, None, None, :]
-        h = tf.nn.silu(self.norm2(h))
-        h = self.conv2(self.dropout(h, training=training))
+        h = self.conv2(self.dropout(self.norm2(h), training=training))
         if self.shortcut is None:
             return x + h
         return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h
