@@ -4,6 +4,8 @@ Both are GaussianDiffusions on a subsequence of the timesteps, so that every loo
 interpolation works with them; their t counts the steps that are left in the subsequence.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,28 +16,24 @@ from diffusion_tf.process.reverse import DenoiseFn
 
 
 class RespacedDiffusion(GaussianDiffusion):
-    """Ancestral sampling on evenly spaced timesteps (Nichol & Dhariwal 2021, section 4).
+    """Ancestral sampling on a subsequence of the timesteps (Nichol & Dhariwal 2021, section 4).
 
     Attributes:
         timesteps: int [S], the timestep of training behind each step, from 0 to T - 1.
     """
 
-    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int):
+    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int | Sequence[int]):
         """Chooses the timesteps, and betas that give them the same noise levels.
 
         Args:
             diffusion: the process of training, with T steps.
-            sampling_steps: S, from 1 to T.
+            sampling_steps: S, from 1 to T, to be spread evenly; or the timesteps themselves,
+                rising.
 
         Raises:
-            ValueError: S is not in 1..T.
+            ValueError: S is not in 1..T, or timesteps do not rise or leave 0..T-1.
         """
-        T = diffusion.num_timesteps
-        if not 1 <= sampling_steps <= T:
-            raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
-        # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
-        evenly = np.linspace(0, T - 1, sampling_steps) if sampling_steps > 1 else [T - 1]
-        self.timesteps = np.rint(evenly).astype(np.int32)
+        self.timesteps = _timesteps(diffusion.num_timesteps, sampling_steps)
         alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
         super().__init__(
             betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),
@@ -54,17 +52,18 @@ class RespacedDiffusion(GaussianDiffusion):
 class DDIM(RespacedDiffusion):
     """Denoising diffusion implicit models (Song, Meng & Ermon 2021)."""
 
-    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int, *, eta: float = 0.0):
+    def __init__(
+        self, diffusion: GaussianDiffusion, sampling_steps: int | Sequence[int], *, eta: float = 0.0
+    ):
         """Chooses the timesteps and the amount of noise.
 
         Args:
-            diffusion: the process of training, with T steps.
-            sampling_steps: S, from 1 to T.
+            diffusion, sampling_steps: see `RespacedDiffusion`.
             eta: 0 adds no noise after x_T; 1, with S = T, is ancestral sampling with the small
                 variance.
 
         Raises:
-            ValueError: S is not in 1..T, or eta is not in [0, 1].
+            ValueError: eta is not in [0, 1]; see also `RespacedDiffusion`.
         """
         if not 0 <= eta <= 1:
             raise ValueError(f"eta is {eta}; it must lie in [0, 1].")
@@ -100,3 +99,20 @@ class DDIM(RespacedDiffusion):
             + self._extract(self._ddim_stdv, t, x.shape) * noise
         )
         return (sample, x_0) if return_pred_xstart else sample
+
+
+def _timesteps(T: int, sampling_steps: int | Sequence[int]) -> np.ndarray:
+    """The timesteps of training that are gone through, rising."""
+    if not isinstance(sampling_steps, int):
+        timesteps = np.array(sampling_steps, np.int32)
+        around = np.concatenate([[-1], timesteps, [T]])
+        if timesteps.size == 0 or (np.diff(around) < 1).any():
+            raise ValueError(
+                f"sampling_steps is {list(sampling_steps)}; timesteps must rise within 0..{T - 1}."
+            )
+        return timesteps
+    if not 1 <= sampling_steps <= T:
+        raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
+    # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
+    evenly = np.linspace(0, T - 1, sampling_steps) if sampling_steps > 1 else [T - 1]
+    return np.rint(evenly).astype(np.int32)

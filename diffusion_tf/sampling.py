@@ -14,30 +14,40 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import fold_in, stream
 
-SAMPLERS = ("ancestral", "ddim")
+SAMPLERS = ("ancestral", "respaced", "ddim")
 MAX_PIECES = 50  # a chain is run in so many pieces, so that progress can be shown between them
 
 
 def get_sampler(
-    config: Config, sampler: str = "ancestral", sampling_steps: int | None = None
+    config: Config,
+    sampler: str = "ancestral",
+    sampling_steps: int | None = None,
+    eta: float | None = None,
 ) -> GaussianDiffusion:
     """The process that draws samples.
 
     Args:
         config: of the trained network.
-        sampler: `ancestral`, Algorithm 2 of the paper; `ddim`, deterministic given x_T.
+        sampler: `ancestral`, Algorithm 2 of the paper; `respaced`, the same with betas for fewer
+            steps, which `ancestral` becomes where it has fewer; `ddim`.
         sampling_steps: number of steps, spread evenly over the T of training; all T if None.
+        eta: of `ddim`: from 0, deterministic given x_T, to 1; 0 if None.
 
     Raises:
-        ValueError: unknown sampler, or a number of steps that is not in 1..T.
+        ValueError: unknown sampler, a number of steps that is not in 1..T, an eta that is not in
+            [0, 1] or that the sampler does not have.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
+    if eta is not None and sampler != "ddim":
+        raise ValueError(f"eta is {eta:g}, which sampler {sampler!r} does not have, only 'ddim'.")
     diffusion = get_diffusion(config)
     steps = diffusion.num_timesteps if sampling_steps is None else sampling_steps
     if sampler == "ddim":
-        return DDIM(diffusion, steps)
-    return diffusion if steps == diffusion.num_timesteps else RespacedDiffusion(diffusion, steps)
+        return DDIM(diffusion, steps, eta=eta or 0.0)
+    if sampler == "ancestral" and steps == diffusion.num_timesteps:
+        return diffusion
+    return RespacedDiffusion(diffusion, steps)
 
 
 def sample(

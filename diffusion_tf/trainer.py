@@ -261,8 +261,8 @@ class Trainer:
 
 def root_mean_square(variables: list[keras.Variable]) -> tf.Tensor:
     """The original's `rms` of all weights, its pnorm."""
-    squares = [tf.reduce_sum(tf.square(v.value)) for v in variables]
-    return tf.sqrt(tf.add_n(squares) / sum(np.prod(v.shape) for v in variables))
+    norm = tf.linalg.global_norm([v.value for v in variables])
+    return norm / np.sqrt(sum(np.prod(v.shape) for v in variables), dtype=np.float32)
 
 
 def _replica_id() -> tf.Tensor:

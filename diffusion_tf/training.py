@@ -12,6 +12,7 @@ from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import is_chief, num_workers
 from diffusion_tf.interruption import Interrupted, StopSignals
 from diffusion_tf.pictures import conditions_to_show, grid_drawer
+from diffusion_tf.progress import seconds_since_start
 from diffusion_tf.run_log import RunLog
 from diffusion_tf.trainer import Trainer, root_mean_square
 
@@ -87,7 +88,8 @@ class _Loop:
     ):
         config = trainer.config
         self.trainer, self.dataset, self.checkpoints = trainer, dataset, checkpoints
-        self.config, self.log, self.signals, self.step = config, log, signals, first_step
+        self.config, self.log, self.signals = config, log, signals
+        self.first_step = self.step = first_step
         batches = trainer.strategy.distribute_datasets_from_function(
             lambda context: dataset.train_batches(
                 config.batch_size,
@@ -133,6 +135,8 @@ class _Loop:
             raise self._explained(error) from error
         seconds = time.monotonic() - start
         self._check_finite(metrics)
+        if self.step == self.first_step:
+            logging.info("The first step was done %.0f s after the start.", seconds_since_start())
         self.log.write(self.step, metrics, seconds)
         self.step += number
         self.seconds_per_step = self.trainer.mean_over_workers(seconds / number)

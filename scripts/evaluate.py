@@ -41,6 +41,7 @@ WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string("out", None, "folder to write [WORKDIR/evaluation]")
 command_line.define_shared_flag("overwrite")
 command_line.define_shared_flag("sampler")
+command_line.define_shared_flag("eta")
 command_line.define_shared_flag("sampling_steps")
 flags.DEFINE_enum(
     "features",

@@ -38,6 +38,7 @@ OVERWRITE = command_line.define_shared_flag("overwrite")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 SAMPLER = command_line.define_shared_flag("sampler")
+ETA = command_line.define_shared_flag("eta")
 SAMPLING_STEPS = command_line.define_shared_flag("sampling_steps")
 STRATEGY = command_line.define_shared_flag("strategy")
 DETERMINISTIC = command_line.define_shared_flag("deterministic")
@@ -63,8 +64,13 @@ def main() -> None:
     sample_files.write_samples(
         OUT.value,
         model,
-        sampling.get_sampler(config, SAMPLER.value, SAMPLING_STEPS.value),
-        origin={"step": step, "weights": WEIGHTS.value, "sampler": SAMPLER.value},
+        sampling.get_sampler(config, SAMPLER.value, SAMPLING_STEPS.value, ETA.value),
+        origin={
+            "step": step,
+            "weights": WEIGHTS.value,
+            "sampler": SAMPLER.value,
+            "eta": ETA.value or 0.0,
+        },
         num_samples=NUM_SAMPLES.value,
         batch_size=BATCH_SIZE.value,
         sample_shape=config.sample_shape,

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from diffusion_tf.config import get_config
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.sampling import get_sampler
 from diffusion_tf.schedules import get_beta_schedule
 
 SHAPE = (2, 8, 8, 3)
@@ -90,3 +92,58 @@ def test_a_number_of_steps_that_is_not_there_is_refused(steps):
 def test_eta_out_of_range_is_refused():
     with pytest.raises(ValueError, match="eta is 2"):
         DDIM(make_diffusion(), 5, eta=2)
+
+
+@pytest.mark.parametrize("timesteps", [[], [0, 5, 5], [3, 2], [-1, 4], [0, 20]])
+def test_timesteps_that_do_not_rise_or_are_not_there_are_refused(timesteps):
+    with pytest.raises(ValueError, match=r"timesteps must rise within 0\.\.19"):
+        RespacedDiffusion(make_diffusion(), timesteps)
+
+
+@pytest.mark.parametrize("model_var_type", ["fixedlarge", "fixedsmall"])
+def test_the_sampler_is_what_was_asked_for(model_var_type):
+    config = get_config("digits", model_var_type=model_var_type, num_diffusion_timesteps=20)
+    assert type(get_sampler(config)) is GaussianDiffusion
+    assert get_sampler(config, "ancestral", 5).timesteps.tolist() == [0, 5, 10, 14, 19]
+    assert get_sampler(config, "respaced").timesteps.tolist() == list(range(20))
+    assert type(get_sampler(config, "respaced", 5)) is RespacedDiffusion
+    assert [get_sampler(config, "ddim", 5, eta).eta for eta in (None, 0, 0.5, 1)] == [0, 0, 0.5, 1]
+    with pytest.raises(ValueError, match=r"eta is 0\.5, which sampler 'respaced' does not have"):
+        get_sampler(config, "respaced", 5, eta=0.5)
+    with pytest.raises(ValueError, match="Unknown sampler 'plms'"):
+        get_sampler(config, "plms")
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_50_steps_are_those_of_diffusers(eta, spacing):
+    """From the same x_T, with the same noise and network: every x_t on the way."""
+    torch = pytest.importorskip("torch")
+    scheduler = pytest.importorskip("diffusers").DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        clip_sample=True,
+        set_alpha_to_one=True,
+        steps_offset=0,
+        timestep_spacing=spacing,
+    )
+    scheduler.set_timesteps(50)
+    ddim = DDIM(make_diffusion(1000, 0.02), scheduler.timesteps.tolist()[::-1], eta=eta)
+    ours = theirs = np.random.RandomState(0).randn(*SHAPE).astype(np.float32)
+    noises = np.random.RandomState(1).randn(50, *SHAPE).astype(np.float32)
+    for i, (timestep, noise) in enumerate(zip(scheduler.timesteps, noises, strict=True)):
+        step = 49 - i
+        assert ddim.timesteps[step] == timestep
+        ours = ddim.p_sample(
+            golden.denoise_fn, x=ours, t=tf.fill(SHAPE[:1], step),
+            noise_fn=lambda noise=noise, **_: tf.constant(noise),
+        )  # fmt: skip
+        output = golden.denoise_fn(tf.constant(theirs), tf.fill(SHAPE[:1], int(timestep)))
+        theirs = scheduler.step(
+            torch.tensor(output.numpy()), int(timestep), torch.tensor(theirs), eta=eta,
+            use_clipped_model_output=True, variance_noise=torch.tensor(noise),
+        ).prev_sample.numpy()  # fmt: skip
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4, err_msg=f"step {step}")
+    assert np.abs(theirs).max() > 0.1

@@ -22,7 +22,7 @@ FLOORS = [
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.blocks", "models.conditioning", "models.mlp", "models.unet", "models",
+        "models.normalization", "models.blocks", "models.conditioning", "models.mlp", "models.unet", "models",
         "datasets.arrays", "datasets.points", "datasets.sprites", "datasets.embeddings",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared",
         "datasets.small", "datasets",
@@ -43,6 +43,8 @@ FLOORS = [
         "crosscheck.ours", "crosscheck.counterpart", "crosscheck.theirs", "crosscheck.networks",
         "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",
         "crosscheck.denoising_diffusion", "crosscheck.module", "crosscheck",
+        "benchmark", "benchmark.task", "benchmark.flops", "benchmark.ours", "benchmark.theirs",
+        "benchmark.worker", "benchmark.processes", "benchmark.measuring", "benchmark.table",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
@@ -110,8 +112,20 @@ def test_public_names_have_docstrings(path):
             assert ast.get_docstring(node), f"{node.name} has no docstring"
 
 
-def test_importing_the_package_and_asking_for_help_do_not_import_tensorflow():
-    code = (
-        "import sys, diffusion_tf, diffusion_tf.command_line; sys.exit('tensorflow' in sys.modules)"
+HEAVY = {
+    "tensorflow", "keras", "torch", "diffusers", "tensorflow_datasets", "tensorboard", "sklearn",
+    "scipy", "matplotlib", "PIL", "h5py", "numpy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("script", [None, *SCRIPTS], ids=lambda p: p.stem if p else "package")
+def test_importing_the_package_and_asking_for_help_import_nothing_heavy(script):
+    command = [script, "--help"] if script else ["-c", "import diffusion_tf"]
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.split("|")[-1].strip() for line in lines}
+    assert "diffusion_tf" in imported
+    assert not imported & HEAVY
+    assert script is None or "--[no]debug: show the traceback" in result.stdout

@@ -1,6 +1,7 @@
 """The scripts as people run them: real processes, real files."""
 
 import json
+import re
 import signal
 import time
 
@@ -42,6 +43,8 @@ def test_training_leaves_a_workdir_that_explains_itself(home):
     assert names == {"config.json", "checkpoints", "tensorboard"} | pictures
     log = (home / "train.log").read_text()
     assert "training: 100%" in log and "loss=" in log
+    (seconds,) = re.findall(r"The first step was done (\d+) s after the start\.", log)
+    assert 1 <= int(seconds) < 200
     for name in pictures:
         assert f"run/{name}" in log
         with Image.open(home / "run" / name) as picture:

@@ -229,6 +229,7 @@ def _circumstances(metrics: Mapping[str, Any]) -> Markup:
                 ("number N", _count(samples.get("num_samples"))),
                 ("sampler", samples.get("sampler")),
                 ("sampling steps", _count(samples.get("sampling_steps"))),
+                ("eta", samples.get("eta")),
                 ("T of training", _count(samples.get("T"))),
                 ("variance", samples.get("variance")),
                 ("seed", samples.get("seed")),

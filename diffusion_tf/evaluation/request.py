@@ -22,7 +22,7 @@ class Request:
         num_images: use only so many real images of each split, the first ones; 0 for all.
         batch_size: images at once on each device.
         seed: of all noise.
-        sampler, sampling_steps: see `sampling.get_sampler`.
+        sampler, sampling_steps, eta: see `sampling.get_sampler`.
         quantize: round samples to 8 bits before they are measured. The original does not.
         features: one of `FEATURES`, or `auto`: pixels for the digits, Inception for all others.
         inception_path, inception_sha256: see `metrics.inception.load_inception`.
@@ -43,6 +43,7 @@ class Request:
     seed: int = 0
     sampler: str = "ancestral"
     sampling_steps: int | None = None
+    eta: float | None = None
     quantize: bool = False
     features: str = "auto"
     inception_path: str | None = None

@@ -24,6 +24,7 @@ from diffusion_tf.evaluation.image_files import open_images
 from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.request import Request
+from diffusion_tf.fewer_steps import DDIM
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.sample_files import digest, write_samples
 from diffusion_tf.sampling import get_sampler
@@ -65,7 +66,7 @@ def evaluate_run(
         raise ValueError(f"{workdir} is a run on vectors; only runs on images can be evaluated.")
     logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
     xla = use_xla(jit_compile, config.image_size)
-    sampler = get_sampler(config, request.sampler, request.sampling_steps)
+    sampler = get_sampler(config, request.sampler, request.sampling_steps, request.eta)
     source = {
         "kind": "workdir" if Path(workdir, "config.json").exists() else "original",
         "path": workdir,
@@ -132,6 +133,7 @@ def _describe_samples(
         "batch_size": request.batch_size,
         "sampler": request.sampler,
         "sampling_steps": sampler.num_timesteps,
+        **({"eta": sampler.eta} if isinstance(sampler, DDIM) else {}),
         "T": config.num_diffusion_timesteps,
         "variance": config.model_var_type,
         "dtype": "uint8" if request.quantize else "float32",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from keras import layers
 
+from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
@@ -27,9 +28,15 @@ def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
     return layers.Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
 
+def nin(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+    """A dense layer at every pixel, as the product of two matrices, which takes the bias along."""
+    y = layer(tf.reshape(x, [-1, x.shape[-1]]))
+    return tf.reshape(y, [-1, *x.shape[1:-1], layer.units])
+
+
 def group_norm(name: str, **kwargs):
-    """Group normalization with the original's 32 groups and epsilon."""
-    return layers.GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
+    """Group normalization with the original's 32 groups and epsilon; `swish=True`: then swish."""
+    return GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
 
 
 class ResnetBlock(layers.Layer):
@@ -63,10 +70,10 @@ class ResnetBlock(layers.Layer):
         in_ch, dtype = x_shape[-1], self.dtype_policy
         out_ch = self.out_ch or in_ch
         h_shape = (*x_shape[:-1], out_ch)
-        self.norm1 = group_norm("norm1", dtype=dtype)
+        self.norm1 = group_norm("norm1", swish=True, dtype=dtype)
         self.conv1 = conv3x3(out_ch, "conv1", dtype=dtype)
         self.temb_proj = dense(out_ch, "temb_proj", dtype=dtype)
-        self.norm2 = group_norm("norm2", dtype=dtype)
+        self.norm2 = group_norm("norm2", swish=True, dtype=dtype)
         self.dropout = layers.Dropout(self.dropout_rate, name="dropout", dtype=dtype)
         self.conv2 = conv3x3(out_ch, "conv2", init_scale=0.0, dtype=dtype)
         self.norm1.build(x_shape)
@@ -85,11 +92,12 @@ class ResnetBlock(layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, temb = inputs
-        h = self.conv1(tf.nn.silu(self.norm1(x)))
+        h = self.conv1(self.norm1(x))
         h += self.temb_proj(tf.nn.silu(temb))[:, None, None, :]
-        h = tf.nn.silu(self.norm2(h))
-        h = self.conv2(self.dropout(h, training=training))
-        return (x if self.shortcut is None else self.shortcut(x)) + h
+        h = self.conv2(self.dropout(self.norm2(h), training=training))
+        if self.shortcut is None:
+            return x + h
+        return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h
 
 
 class AttnBlock(layers.Layer):
@@ -113,8 +121,9 @@ class AttnBlock(layers.Layer):
         """See the class."""
         _, height, width, channels = x.shape
         h = tf.reshape(self.norm(x), [-1, height * width, channels])
-        scores = tf.matmul(self.q(h), self.k(h), transpose_b=True) * channels**-0.5
-        h = self.proj_out(tf.matmul(tf.nn.softmax(scores), self.v(h)))
+        q, k, v = (nin(layer, h) for layer in (self.q, self.k, self.v))
+        scores = tf.matmul(q * channels**-0.5, k, transpose_b=True)
+        h = nin(self.proj_out, tf.matmul(tf.nn.softmax(scores), v))
         return x + tf.reshape(h, [-1, height, width, channels])
 
 

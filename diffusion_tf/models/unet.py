@@ -182,7 +182,7 @@ class UNet(keras.Model):
                 scope.add(upsample, (None, size, size, channels))
                 size *= 2
 
-        self.norm_out = group_norm("norm_out", dtype=dtype)
+        self.norm_out = group_norm("norm_out", swish=True, dtype=dtype)
         self.norm_out.build((None, size, size, channels))
         out_ch = self.out_ch * pixels_per_block
         self.conv_out = conv3x3(out_ch, "conv_out", init_scale=0.0, dtype=dtype)
@@ -235,7 +235,7 @@ class UNet(keras.Model):
             if hasattr(scope, "upsample"):
                 h = scope.upsample(h)
 
-        output = tf.cast(self.conv_out(tf.nn.silu(self.norm_out(h))), tf.float32)
+        output = tf.cast(self.conv_out(self.norm_out(h)), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
 
     def _check_image(self, x_shape: Shape) -> None:

