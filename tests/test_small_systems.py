@@ -55,6 +55,8 @@ def test_points(tmp_path):
         (["--conditions=3", "--out=a.npz"], "unconditional; it takes no conditions (3)"),
     ):
         assert message in refused(run("sample", "--workdir=s_curve", *flags, cwd=tmp_path))
+    converted = run("convert", "--source=s_curve", "--target=t", "--format=tf1", cwd=tmp_path)
+    assert "other formats know unconditional U-Nets only" in refused(converted)
     for script in ("interpolate", "evaluate"):
         assert "is a run on vectors" in refused(run(script, "--workdir=s_curve", cwd=tmp_path))
 

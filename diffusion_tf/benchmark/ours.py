@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from diffusion_tf.benchmark.flops import BACKWARD, forward_flops
 from diffusion_tf.benchmark.task import Task
+from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import Config
 from diffusion_tf.convert.diffusers import unet_config
 from diffusion_tf.convert.diffusers_pipeline import scheduler_config
@@ -14,7 +15,6 @@ from diffusion_tf.datasets import InMemory
 from diffusion_tf.devices import use_xla
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
-from diffusion_tf.sampling import denoise_fn
 from diffusion_tf.trainer import Trainer
 
 

@@ -88,10 +88,11 @@ class Architecture:
 
     def is_of(self, config: Config) -> bool:
         """Whether a config describes this architecture."""
-        return self == Architecture.of_config(config)
+        return _is_plain(config) and self == Architecture.of_config(config)
 
     def check_config(self, config: Config) -> None:
         """Raises a ValueError if a config describes another architecture."""
+        check_known_elsewhere(config)
         theirs = asdict(Architecture.of_config(config))
         differing = [
             f"{name} {value}, not {theirs[name]}"
@@ -163,3 +164,16 @@ def build_from_config(config: Config, weights: Weights) -> UNet:
     unet = get_model(config)
     assign(unet, weights)
     return unet
+
+
+def check_known_elsewhere(config: Config) -> None:
+    """Raises a ValueError if only this project has the network of a config."""
+    if not _is_plain(config):
+        raise ValueError(
+            "The run's network is an MLP or has conditions; other formats know unconditional U-Nets"
+            " only, so it cannot be converted or compared."
+        )
+
+
+def _is_plain(config: Config) -> bool:
+    return config.model == "unet" and not config.conditional

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, restore_run
 from diffusion_tf.config import Config
+from diffusion_tf.convert.architecture import check_known_elsewhere
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import assign, variables_of, weights_of
 from diffusion_tf.models import get_model
@@ -41,9 +42,10 @@ def read(workdir: str) -> Contents:
 
     Raises:
         FileNotFoundError: no run or no checkpoint there.
-        ValueError: damaged files.
+        ValueError: damaged files, or a network that no other format knows.
     """
     config = load_config(workdir)
+    check_known_elsewhere(config)
     run = _new_run(config)
     restore_run(workdir, **run._asdict())
     slots = {}
