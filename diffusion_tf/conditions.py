@@ -127,8 +127,8 @@ def denoise_fn(
 ) -> Network:
     """The network as the diffusion classes call it, without dropout.
 
-    With a guidance scale other than 1, eps_uncond + scale (eps_cond - eps_uncond) of one call with
-    both halves (Ho & Salimans 2022, eq. 6, whose w is scale - 1). A learned variance is the
+    With a guidance scale other than 0 and 1, eps_uncond + scale (eps_cond - eps_uncond) of one call
+    with both halves (Ho & Salimans 2022, eq. 6, whose w is scale - 1). A learned variance is the
     conditional one.
 
     Args:
@@ -139,8 +139,9 @@ def denoise_fn(
     if y is None:
         return lambda x, t: model([x, t], training=False)
     y = tf.convert_to_tensor(y)
-    if guidance_scale == 1.0:
-        return lambda x, t: model([x, t, y], training=False)
+    if guidance_scale in (0.0, 1.0):  # one half of the call is enough
+        given = y if guidance_scale == 1.0 else no_condition(y)
+        return lambda x, t: model([x, t, given], training=False)
     both = tf.concat([y, no_condition(y)], axis=0)
 
     def guided(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

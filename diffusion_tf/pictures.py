@@ -16,7 +16,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.point_pictures import write_point_pictures
 from diffusion_tf.random_numbers import stream
 from diffusion_tf.run_log import load_losses
-from diffusion_tf.sampling import sample
+from diffusion_tf.sampling import get_sampler, sample
 
 NUM_SAMPLES = 64
 NUM_FRAMES = 60  # of trajectory.gif
@@ -25,6 +25,7 @@ NUM_GRID = 16  # samples of a grid in TensorBoard
 NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
 GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
 MAX_CONDITIONS = 20  # rows of guidance.png
+GUIDANCE_STEPS = 250  # at most: more would take longer than the rest of the pictures
 
 
 def write_pictures(
@@ -70,7 +71,7 @@ def _write_image_pictures(
     write_interpolations(interpolation, model, diffusion, dataset, config=config, **how)
     if config.conditional:
         paths.append(os.path.join(workdir, "guidance.png"))
-        write_guidance(paths[-1], model, diffusion, config, jit_compile=jit_compile)
+        write_guidance(paths[-1], model, config, jit_compile=jit_compile)
     return paths
 
 
@@ -81,14 +82,7 @@ def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
     return Conditions(dataset.conditions[:NUM_SAMPLES]) if config.conditional else None
 
 
-def write_guidance(
-    path: str,
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
-    config: Config,
-    *,
-    jit_compile: bool,
-) -> None:
+def write_guidance(path: str, model: keras.Model, config: Config, *, jit_compile: bool) -> None:
     """Writes a picture with a row for each condition and columns for each guidance scale.
 
     Conditions are the labels; or vectors, each number alone at 1, then neighbours at 1/2 together.
@@ -96,9 +90,12 @@ def write_guidance(
 
     Args:
         path: of the picture.
-        model, diffusion, config: of the run.
+        model, config: of the run.
         jit_compile: compile with XLA.
     """
+    diffusion = get_sampler(
+        config, sampling_steps=min(config.num_diffusion_timesteps, GUIDANCE_STEPS)
+    )
     values, labels = _conditions_alone_and_mixed(config)
     scales = GUIDANCE_SCALES if config.cond_drop_prob else (1,)
     drawn = [

@@ -54,6 +54,7 @@ def test_guidance_goes_from_the_unconditional_model_through_the_conditional_one(
         (1, conditional),
         (1 + 1e-9, conditional),  # by way of both halves
         (0, unconditional),
+        (1e-9, unconditional),
         (3, 3 * conditional - 2 * unconditional),
     ):
         difference = denoise_fn(model, y, scale)(x, t) - expected
