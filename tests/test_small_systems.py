@@ -135,7 +135,7 @@ def draw(home, workdir, number, *flags):
     out = f"{workdir}-{time.monotonic_ns()}.npz"
     result = run(
         "sample", f"--workdir={workdir}", f"--num_samples={number}", f"--batch_size={number}",
-        f"--out={out}", *flags, cwd=home,
+        f"--out={out}", *flags, cwd=home, timeout=1800,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     with np.load(home / out, allow_pickle=False) as arrays:
@@ -143,7 +143,8 @@ def draw(home, workdir, number, *flags):
 
 
 def train(home, config):
-    result = run("train", f"--config={config}", f"--workdir={config}", cwd=home, timeout=1800)
+    flags = [f"--config={config}", f"--workdir={config}", "--nopictures"]
+    result = run("train", *flags, cwd=home, timeout=1800)
     assert result.returncode == 0, result.stderr
 
 
