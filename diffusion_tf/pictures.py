@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf import images, scatter
-from diffusion_tf.conditions import Conditions, denoise_fn_for
+from diffusion_tf.conditions import Conditions, denoise_fn_for, get_conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
@@ -172,7 +172,8 @@ def write_interpolations(
 ) -> None:
     """Writes a picture of mixtures of the first images of a data set, in pairs.
 
-    A conditional network is given the condition of the first of a pair.
+    A network that has learned to do without conditions gets none, so that both ends count alike;
+    another gets that of the first of a pair.
 
     Args:
         path: of the picture.
@@ -184,7 +185,9 @@ def write_interpolations(
     logging.info("Interpolating between %d pairs of real images ...", num_pairs)
     x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(num_pairs)]) for k in (0, 1))
     timesteps = sorted({T // 8, T // 4, T // 2})
-    y = Conditions(dataset.conditions[: 2 * num_pairs : 2]) if config.conditional else None
+    y = get_conditions(config, "none") if config.cond_drop_prob else None
+    if config.conditional and y is None:
+        y = Conditions(dataset.conditions[: 2 * num_pairs : 2])
     rows = draw_interpolations(
         model, diffusion, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS, seed=seed,
         jit_compile=jit_compile, conditions=y,
