@@ -196,9 +196,9 @@ def swiss_roll() -> Config:
 def sprites() -> Config:
     """16x16 sprites with five attributes as conditions.
 
-    `python scripts/train.py --config=sprites`: ten minutes on two CPU cores. Without `--data_dir`
-    sprites are drawn; with it, they are the images [N, 16, 16, 3] and vectors [N, 5] of two .npy
-    files in that folder.
+    `python scripts/train.py --config=sprites`: a quarter of an hour on two CPU cores. Without
+    `--data_dir` sprites are drawn; with it, they are the images [N, 16, 16, 3] and vectors [N, 5]
+    of two .npy files in that folder.
     """
     return Config(
         dataset="sprites",
