@@ -98,7 +98,7 @@ def test_fid_is_that_of_the_samples_in_the_file(whole):
         samples = np.clip(arrays["arr_0"], -1, 1).reshape(30, 64)
     assert samples.dtype == np.float32
     statistics = []
-    for vectors in (samples, from_pixels(DIGITS.images[:80]).reshape(80, 64)):
+    for vectors in (samples, from_pixels(DIGITS.examples[:80]).reshape(80, 64)):
         moments = Moments()
         moments.update(vectors)
         statistics.append(moments.statistics())
@@ -200,7 +200,7 @@ def test_a_folder_with_something_else_is_left_alone(evaluate, tmp_path):
 
 def test_real_images_are_at_no_distance_from_themselves(tmp_path, request_):
     request = dataclasses.replace(request_, num_images=0)
-    np.savez(tmp_path / "images.npz", DIGITS.images)
+    np.savez(tmp_path / "images.npz", DIGITS.examples)
     metrics = evaluate_images(tmp_path / "out", tmp_path / "images.npz", CONFIG, request)
     assert metrics["fid"]["train"]["value"] == pytest.approx(0, abs=1e-9)
     assert 0.1 < metrics["fid"]["test"]["value"] < 1
@@ -212,7 +212,7 @@ def test_real_images_are_at_no_distance_from_themselves(tmp_path, request_):
 def test_inception_from_a_file(tmp_path, request_):
     matrix = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)
     (tmp_path / "graph.pb").write_bytes(small_graph(matrix, classes=5).SerializeToString())
-    np.savez(tmp_path / "images.npz", DIGITS.images[100:150])
+    np.savez(tmp_path / "images.npz", DIGITS.examples[100:150])
     request = dataclasses.replace(
         request_, features="inception", inception_path=str(tmp_path / "graph.pb"), pictures=False
     )

@@ -84,7 +84,7 @@ class Noise(RandomAccess):
 
     def batches(self, batch_size):
         for start in range(0, len(self), batch_size):
-            yield self._images(range(start, min(start + batch_size, len(self))))
+            yield self._examples(range(start, min(start + batch_size, len(self))))
 
 
 def test_memory_does_not_grow_with_the_data():
