@@ -70,7 +70,9 @@ def test_ddim_takes_fewer_steps(model):
 
 
 def test_an_unknown_sampler_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown sampler 'euler'; choose one of ancestral, ddim"):
+    with pytest.raises(
+        ValueError, match="Unknown sampler 'euler'; choose one of ancestral, respaced, ddim"
+    ):
         sampling.get_sampler(CONFIG, "euler")
 
 
