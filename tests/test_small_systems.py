@@ -126,7 +126,7 @@ def test_embeddings_of_ones_own(tmp_path):
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
         assert (arrays["arr_0"].shape, arrays["arr_1"].shape) == ((20, 3), (20, 2))
     assert "give them with --conditions" in refused(
-        run("sample", "--workdir=embeddings", cwd=tmp_path)
+        run("sample", "--workdir=embeddings", "--out=b.npz", cwd=tmp_path)
     )
 
 
