@@ -166,7 +166,7 @@ def unet_stages(
                 h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
             if hasattr(scope, "upsample"):
                 h = keep(scope.name, "upsample", scope.upsample(h))
-        stages["output"] = unet.conv_out(tf.nn.silu(unet.norm_out(h)))
+        stages["output"] = unet.conv_out(unet.norm_out(h))
     if choices == ORIGINAL:
         stages["output"] = unet([x, t])
     return stages
