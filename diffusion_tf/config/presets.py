@@ -141,7 +141,7 @@ def folder() -> Config:
 def digits_conditional() -> Config:
     """The digits with their classes as conditions, for classifier-free guidance.
 
-    `python scripts/train.py --config=digits_conditional`: seven minutes on two CPU cores. A tenth
+    `python scripts/train.py --config=digits_conditional`: minutes on two CPU cores. A tenth
     of the examples is trained without its class (Ho & Salimans 2022, section 3.2), so that
     `scripts/sample.py --guidance_scale=2` can go beyond the conditional model.
     """
@@ -180,7 +180,7 @@ def _points(**fields: Any) -> Config:
 def s_curve() -> Config:
     """10,000 points of scikit-learn's S-curve, x and z / 10.
 
-    `python scripts/train.py --config=s_curve`: two minutes on two CPU cores.
+    `python scripts/train.py --config=s_curve`: minutes on two CPU cores.
     """
     return _points(dataset="s_curve")
 
@@ -188,7 +188,7 @@ def s_curve() -> Config:
 def swiss_roll() -> Config:
     """10,000 points of scikit-learn's Swiss roll, x and z / 20.
 
-    `python scripts/train.py --config=swiss_roll`: two minutes on two CPU cores.
+    `python scripts/train.py --config=swiss_roll`: minutes on two CPU cores.
     """
     return _points(dataset="swiss_roll", beta_start=1e-4)
 
@@ -218,7 +218,7 @@ def sprites() -> Config:
 def embeddings() -> Config:
     """Vectors conditioned on vectors: digits' principal components, given their images.
 
-    `python scripts/train.py --config=embeddings`: two minutes on two CPU cores. With `--data_dir`,
+    `python scripts/train.py --config=embeddings`: minutes on two CPU cores. With `--data_dir`,
     an .npz with vectors `x` [N, D] in [-1, 1] and conditions `y` [N, C]; `--data_dim=D` and
     `--cond_dim=C` say their lengths.
     """
