@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_trainer import replicas
+from replicas import replicas
 
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import get_dataset

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from replicas import replicas
 
 from diffusion_tf import images
 from diffusion_tf.config import get_config
@@ -105,10 +106,8 @@ def test_without_clipping(measure):
 @pytest.mark.parametrize("number", [7, 11])
 def test_on_several_devices(measure, number):
     """With 7 images one device has nothing to do in the last round, with 11 a short batch."""
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")[:2]]
-    strategy = tf.distribute.MirroredStrategy(devices)
     first = DIGITS.first(number)
-    mirrored = measure(dataset=first, batch_size=3, strategy=strategy)
+    mirrored = measure(dataset=first, batch_size=3, strategy=replicas(2))
     assert_equal(mirrored, measure(dataset=first), rtol=2e-5)
 
 

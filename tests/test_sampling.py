@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from replicas import replicas
 
 from diffusion_tf import sampling
 from diffusion_tf.config import get_config
@@ -89,7 +90,7 @@ def test_the_first_samples_are_the_same_in_a_larger_batch(model):
 
 @pytest.mark.parametrize("devices", [2, 3])
 def test_several_devices_draw_the_very_same_samples(model, devices):
-    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
+    strategy = replicas(devices)
     one = draw(model, 7, 2)
     several = draw(build(strategy), 7, 2, strategy=strategy)
     assert [len(batch) for batch in several] == [2, 2, 2, 1]  # devices without a shard are idle

@@ -1,13 +1,13 @@
 """The training step against the original's, on one replica and on several."""
 
 import dataclasses
-import functools
 
 import golden_arrays as golden
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from replicas import replicas
 
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import get_dataset
@@ -46,13 +46,6 @@ class SquaredError:
 
     def p_losses(self, denoise_fn, x_start, t, *, noise):
         return tf.square(denoise_fn(x_start, t) - noise)
-
-
-@functools.cache  # strategies of one process must not mix up their collective operations
-def replicas(number):
-    if number == 1:
-        return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(number)])
 
 
 def toy_trainer(arrays, num_replicas=1, jit_compile=False, **fields):
