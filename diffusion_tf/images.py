@@ -159,7 +159,7 @@ def save_labelled_grid(
                 axis.set_title(column_labels[column], fontsize=7, pad=3)
         axes[row, 0].set_ylabel(row_labels[row], fontsize=7)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
 def save_curve(path: str, x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str) -> None:
@@ -175,10 +175,11 @@ def save_curve(path: str, x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: 
     axis.set_ylabel(ylabel)
     axis.grid(which="both", alpha=0.3)
     axis.legend()
-    _save_figure(path, figure)
+    save_figure(path, figure)
 
 
-def _save_figure(path: str, figure: Figure) -> None:
+def save_figure(path: str, figure: Figure) -> None:
+    """Writes a figure, without the empty space around it; a file of that name is replaced."""
     with replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
 

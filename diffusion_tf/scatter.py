@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from diffusion_tf import images
-from diffusion_tf.files import replacing
 
 _REAL, _SAMPLE = "#c4c4c4", "#0072b2"  # told apart by people with any colour vision
 _DOT = {"linestyle": "none", "marker": ".", "markeredgewidth": 0}
@@ -63,7 +62,7 @@ def save_points(
     _draw(axis, points, color=_SAMPLE, label="samples")
     _frame(axis, limits or _limits(np.concatenate([points, real]), _NEAR))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, markerscale=4)
-    _save(path, figure)
+    images.save_figure(path, figure)
 
 
 def save_panels(
@@ -111,7 +110,7 @@ def save_panels(
         axis.set(xticks=[], yticks=[])
         axis.set_title(titles[j] if i == 0 else "", fontsize=9)
         axis.set_ylabel(row_labels[i] if j == 0 else "", fontsize=9)
-    _save(path, figure)
+    images.save_figure(path, figure)
 
 
 def save_animation(
@@ -203,7 +202,7 @@ def save_conditions_grid(
     axis.set_xticks([])
     axis.tick_params(length=0)
     axis.set_frame_on(False)
-    _save(path, figure)
+    images.save_figure(path, figure)
 
 
 def _enlarged_grid(pixels: np.ndarray, factor: int) -> np.ndarray:
@@ -241,8 +240,3 @@ def _checked(points: np.ndarray, what: str, ndim: int) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError(f"{what} have values that are not finite; look at where they come from.")
     return points
-
-
-def _save(path: str, figure: Figure) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, bbox_inches="tight")

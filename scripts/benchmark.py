@@ -27,6 +27,12 @@ VARIANTS_FLAG = flags.DEFINE_list(
     list(VARIANTS),
     f"of PyTorch, comma-separated: {', '.join(VARIANTS)}; empty: measure this project alone",
 )
+SCALING = flags.DEFINE_boolean(
+    "scaling",
+    False,
+    "measure this project's sampling alone: its cost for an image and step, with 100, 1000 and 4000"
+    " timesteps and with 16, 32 and 64 images at once",
+)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of every implementation")
 SECONDS = flags.DEFINE_float("seconds", 5.0, "length of a turn in seconds; at least one step")
 OUT = flags.DEFINE_string("out", "benchmark.json", "file to write")
@@ -39,6 +45,7 @@ def main() -> None:
     if os.path.exists(OUT.value) and not OVERWRITE.value:
         raise ValueError(f"{OUT.value} is there already; give another --out, or --overwrite.")
     from diffusion_tf.benchmark.measuring import Request, measure
+    from diffusion_tf.benchmark.scaling import measure_scaling, scaling_table
     from diffusion_tf.benchmark.table import table
     from diffusion_tf.files import write_json
 
@@ -46,14 +53,15 @@ def main() -> None:
         work=tuple(WORK_FLAG.value),
         batch_size=command_line.parse_ints("batch_size", BATCH_SIZE.value),
         dtype=tuple(DTYPE.value),
-        variants=tuple(VARIANTS_FLAG.value),
+        variants=() if SCALING.value else tuple(VARIANTS_FLAG.value),
         rounds=ROUNDS.value,
         seconds=SECONDS.value,
         jit_compile=JIT_COMPILE.value,
     )
-    results = measure(command_line.load_config(CONFIG.value), request)
+    config = command_line.load_config(CONFIG.value)
+    results = (measure_scaling if SCALING.value else measure)(config, request)
     write_json(OUT.value, results)
-    sys.stdout.write(table(results))
+    sys.stdout.write((scaling_table if SCALING.value else table)(results))
     logging.info("Wrote %s.", OUT.value)
 
 

@@ -12,6 +12,7 @@ from processes import run
 from diffusion_tf.benchmark.flops import forward_flops
 from diffusion_tf.benchmark.measuring import Request, summary
 from diffusion_tf.benchmark.processes import Worker
+from diffusion_tf.benchmark.scaling import compare_sizes, scaling_table
 from diffusion_tf.benchmark.table import table
 from diffusion_tf.benchmark.task import OURS, Task, variants_of
 from diffusion_tf.config import get_config
@@ -175,3 +176,23 @@ def test_beside_diffusers(home):
     assert results["machine"]["threads"] == len(os.sched_getaffinity(0))
     assert [version.split()[0] for version in results["versions"]] == ["TensorFlow", "torch"]
     assert f"{case['best']} *" in result.stdout
+
+
+def test_sizes_are_compared_by_image_and_round():
+    base, other = compare_sizes([(1000, 16), (100, 32)], [[16.0, 32.0, 16.0], [32.0, 32.0, 128.0]])
+    assert (base["milliseconds_per_image"], base["ratio"]) == (1000.0, 1.0)
+    assert (other["milliseconds_per_image"], other["ratio"]) == (1000.0, 1.0)  # of 1, 0.5 and 4
+    assert (other["timesteps"], other["batch_size"]) == (100, 32)
+
+
+def test_scaling(home):
+    result = benchmark(
+        home, "--scaling", "--dtype=float32", "--rounds=2", "--out=scaling.json", "--seconds=0.1"
+    )
+    assert result.returncode == 0, result.stderr
+    results = json.loads((home / "scaling.json").read_text())
+    rows = results["scaling"]
+    sizes = [(row["timesteps"], row["batch_size"]) for row in rows]
+    assert sizes == [(1000, 16), (100, 16), (4000, 16), (1000, 32), (1000, 64)]
+    assert all(row["ratio"] > 0 and len(row["seconds_per_step"]) == 2 for row in rows)
+    assert result.stdout == scaling_table(results)

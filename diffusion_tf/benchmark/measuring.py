@@ -64,8 +64,7 @@ def measure(config: Config, request: Request) -> dict[str, Any]:
         request: the cases.
 
     Returns:
-        What is written as JSON: `machine`, `versions`, `parameters`, `request`, `config` and
-        `cases`; see `summary` for the latter.
+        What is written as JSON: the `circumstances`, and `cases`, see `summary`.
 
     Raises:
         ValueError: a config that cannot be, or that diffusers does not have.
@@ -86,6 +85,13 @@ def measure(config: Config, request: Request) -> dict[str, Any]:
         for case in cases:
             results.append(_measure_case(case, request, progress))
     descriptions = [i["description"] for r in results for i in r["implementations"].values()]
+    return {**circumstances(config, request, descriptions), "cases": results}
+
+
+def circumstances(
+    config: Config, request: Request, descriptions: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What is measured and where: `machine`, `versions`, `parameters`, `request`, `config`."""
     return {
         "machine": {
             "processor": _processor(),
@@ -97,36 +103,54 @@ def measure(config: Config, request: Request) -> dict[str, Any]:
         "parameters": descriptions[0]["parameters"],
         "request": asdict(request),
         "config": asdict(config),
-        "cases": results,
     }
 
 
 def _measure_case(ours: Task, request: Request, progress: Any) -> dict[str, Any]:
     """All implementations of one case: started, then in turns, then ended."""
     with ExitStack() as stack:
-        workers = [_start(ours, stack, progress)]
+        workers = [start_worker(ours, stack, progress)]
         description = workers[0].description
         for name in variants_of(ours.work, ours.dtype, request.variants):
             theirs = replace(
                 ours, name=name, unet=description["unet"], scheduler=description["scheduler"]
             )
-            workers.append(_start(theirs, stack, progress))
-        steps = [max(1, round(request.seconds / worker.seconds(1))) for worker in workers]
-        seconds: dict[str, list[float]] = {worker.task.name: [] for worker in workers}
-        ceilings = []
-        for i in range(request.rounds):
-            order = list(zip(workers, steps, strict=True))
-            for worker, number in order[i % len(order) :] + order[: i % len(order)]:
-                seconds[worker.task.name].append(worker.seconds(number) / number)
-                progress.update(1)
-            ceilings += [worker.matrix_flops(2) for worker in workers[:2]]
+            workers.append(start_worker(theirs, stack, progress))
+        times, ceilings = take_turns(workers, request, progress)
         memory = {worker.task.name: worker.peak_memory() for worker in workers}
         descriptions = {worker.task.name: worker.description for worker in workers}
+    seconds = dict(zip(descriptions, times, strict=True))
     return summary(ours, seconds, ceilings, memory, descriptions)
 
 
-def _start(task: Task, stack: ExitStack, progress: Any) -> Worker:
-    """One after the other, so that nobody's first step is timed beside another's."""
+def take_turns(
+    workers: Sequence[Worker], request: Request, progress: Any
+) -> tuple[list[list[float]], list[float]]:
+    """The workers' steps, round by round, and beside them products of large matrices.
+
+    Args:
+        workers: that are ready.
+        request: its rounds and seconds.
+        progress: a bar of turns.
+
+    Returns:
+        Seconds of a step, for each worker those of each round; and operations per second of the
+        products.
+    """
+    steps = [max(1, round(request.seconds / worker.seconds(1))) for worker in workers]
+    seconds: list[list[float]] = [[] for _ in workers]
+    ceilings = []
+    for i in range(request.rounds):
+        order = list(zip(workers, steps, seconds, strict=True))
+        for worker, number, times in order[i % len(order) :] + order[: i % len(order)]:
+            times.append(worker.seconds(number) / number)
+            progress.update(1)
+        ceilings += [worker.matrix_flops(2) for worker in workers[:2]]
+    return seconds, ceilings
+
+
+def start_worker(task: Task, stack: ExitStack, progress: Any) -> Worker:
+    """A worker that is ready, so that nobody's first step is timed beside another's."""
     progress.set_postfix_str(f"{task.work}, batch {task.batch_size}, {task.dtype}: {task.name}")
     worker = stack.enter_context(Worker(task))
     worker.ready()

@@ -54,7 +54,7 @@ class Ours:
 
     def run(self, steps: int) -> None:
         """Does so many steps, to their end."""
-        self._step(tf.constant(steps)).numpy()
+        self._step(steps).numpy()
 
     def multiply_matrices(self, size: int, dtype: str, number: int) -> None:
         """Multiplies two matrices of random numbers, to the end."""
@@ -75,13 +75,13 @@ class Ours:
         dataset = InMemory(pixels.astype(np.uint8), None)
         batches = iter(dataset.train_batches(config.batch_size, seed=0))
         self._model = trainer.model
-        return lambda steps: trainer.train_steps(batches, steps)["loss"]
+        return lambda steps: trainer.train_steps(batches, tf.constant(steps))["loss"]
 
     def _sampler(self) -> Any:
         """As `sampling` compiles it."""
         diffusion, self._model = get_diffusion(self._config), get_model(self._config)
         x = diffusion.prior_sample(shape=[self._config.batch_size, *self._config.image_shape])
-        first = diffusion.num_timesteps - 1
+        T, seed = diffusion.num_timesteps, tf.constant([0, 0], tf.int64)
 
         @tf.function(jit_compile=self._jit_compile, autograph=False)
         def run_steps(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor):
@@ -89,6 +89,11 @@ class Ours:
                 denoise_fn(self._model), x=x, first=first, last=last, seed=seed
             )
 
-        return lambda steps: run_steps(
-            x, tf.constant(first), tf.maximum(first + 1 - steps, 0), tf.constant([0, 0], tf.int64)
-        )
+        def run(steps: int) -> tf.Tensor:
+            """The first steps of a chain, after as many whole chains as it takes."""
+            chains, rest = divmod(steps, T)
+            for length in [T] * chains + [rest] * (rest > 0):
+                samples = run_steps(x, tf.constant(T - 1), tf.constant(T - length), seed)
+            return samples
+
+        return run

@@ -1,4 +1,5 @@
-"""Sample quality: Frechet distance and Inception score (`fid`), the network they use (`inception`).
+"""Sample quality: Frechet distance and Inception score (`fid`), the network they use (`inception`),
+and the energy distance of points (`energy`).
 
-Neither knows a diffusion model; `fid` needs no TensorFlow and works on any classifier's features.
+None knows a diffusion model; `fid` needs no TensorFlow and works on any classifier's features.
 """
