@@ -38,9 +38,10 @@ class TF1Adam(keras.optimizers.Adam):
     def __init__(self, **kwargs):
         beta_1, beta_2 = np.float32(0.9), np.float32(0.999)
         super().__init__(beta_1=float(beta_1), beta_2=float(beta_2), **kwargs)
-        # Long enough for 1 - beta^t to have become 1.
-        self._beta_1_powers = np.cumprod(np.full(20_000, beta_1))
-        self._beta_2_powers = np.cumprod(np.full(20_000, beta_2))
+        # Long enough for 1 - beta^t to have become 1. Tensors, or each weight's update would hold
+        # a copy of its own.
+        self._beta_1_powers = tf.constant(np.cumprod(np.full(20_000, beta_1)))
+        self._beta_2_powers = tf.constant(np.cumprod(np.full(20_000, beta_2)))
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
