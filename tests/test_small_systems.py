@@ -28,6 +28,11 @@ def trained(home, config, *flags):
     return {path.name for path in (home / config).iterdir()}
 
 
+def run_uncompiled(script, *flags, cwd):
+    """XLA would take longer to compile than these few steps take."""
+    return run(script, "--jit_compile=off", *flags, cwd=cwd)
+
+
 def refused(result):
     assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
     return result.stderr.strip().splitlines()[-1]
@@ -37,7 +42,7 @@ def test_points(tmp_path):
     assert trained(tmp_path, "s_curve") == POINTS
     with Image.open(tmp_path / "s_curve" / "trajectory.gif") as animation:
         assert animation.n_frames == 13  # T + 1, as there are no more
-    result = run(
+    result = run_uncompiled(
         "sample", "--workdir=s_curve", "--num_samples=9", "--batch_size=4",
         "--trajectory=11,5,0,-1", cwd=tmp_path,
     )  # fmt: skip
@@ -54,11 +59,15 @@ def test_points(tmp_path):
         (["--out=samples.png"], "Vectors are written to *.npz"),
         (["--conditions=3", "--out=a.npz"], "unconditional; it takes no conditions (3)"),
     ):
-        assert message in refused(run("sample", "--workdir=s_curve", *flags, cwd=tmp_path))
+        assert message in refused(
+            run_uncompiled("sample", "--workdir=s_curve", *flags, cwd=tmp_path)
+        )
     converted = run("convert", "--source=s_curve", "--target=t", "--format=tf1", cwd=tmp_path)
     assert "other formats know unconditional U-Nets only" in refused(converted)
     for script in ("interpolate", "evaluate"):
-        assert "is a run on vectors" in refused(run(script, "--workdir=s_curve", cwd=tmp_path))
+        assert "is a run on vectors" in refused(
+            run_uncompiled(script, "--workdir=s_curve", cwd=tmp_path)
+        )
 
 
 def test_labels(tmp_path):
@@ -66,7 +75,7 @@ def test_labels(tmp_path):
     assert names == IMAGES | {"guidance.png"}
     outputs = []
     for flags in (["--batch_size=4"], ["--batch_size=4", "--guidance_scale=3"]):
-        result = run(
+        result = run_uncompiled(
             "sample", "--workdir=digits_conditional", "--num_samples=6", "--conditions=7,2",
             f"--out={len(outputs)}.npz", *flags, cwd=tmp_path,
         )  # fmt: skip
@@ -75,14 +84,16 @@ def test_labels(tmp_path):
             np.testing.assert_array_equal(arrays["arr_1"], [7, 2, 7, 2, 7, 2])
             outputs.append(arrays["arr_0"])
     assert outputs[0].shape == (6, 8, 8, 1)
-    result = run("sample", "--workdir=digits_conditional", "--conditions=10", cwd=tmp_path)
+    result = run_uncompiled(
+        "sample", "--workdir=digits_conditional", "--conditions=10", cwd=tmp_path
+    )
     assert "label 10; labels lie in 0..9" in refused(result)
-    evaluated = run(
+    evaluated = run_uncompiled(
         "evaluate", "--workdir=digits_conditional", "--metrics=bpd,fid", "--num_samples=70",
         "--num_images=20", "--batch_size=20", cwd=tmp_path,
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stderr
-    mixed = run(
+    mixed = run_uncompiled(
         "interpolate", "--workdir=digits_conditional", "--timesteps=5", "--conditions=3",
         "--guidance_scale=2", cwd=tmp_path,
     )  # fmt: skip
@@ -104,7 +115,7 @@ def test_sprites_of_ones_own(tmp_path):
         np.save(tmp_path / "art" / "vectors.npy", damage)
         result = run("train", "--config=sprites", "--data_dir=art", *TINY, cwd=tmp_path)
         assert message in refused(result)
-    sampled = run(
+    sampled = run_uncompiled(
         "sample", "--workdir=sprites", "--num_samples=2", "--out=grid.png",
         "--conditions=1,0,0,0,0;0.5,0.5,0,0,0", cwd=tmp_path,
     )  # fmt: skip
@@ -118,7 +129,7 @@ def test_embeddings_of_ones_own(tmp_path):
     np.savez(tmp_path / "e.npz", x=rng.uniform(-1, 1, (20, 3)), y=rng.normal(size=(20, 2)))
     flags = ["--data_dir=e.npz", "--data_dim=3", "--cond_dim=2"]
     assert trained(tmp_path, "embeddings", *flags) == POINTS
-    result = run(
+    result = run_uncompiled(
         "sample", "--workdir=embeddings", "--num_samples=20", "--conditions=e.npz",
         "--guidance_scale=2", cwd=tmp_path,
     )  # fmt: skip
