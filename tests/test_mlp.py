@@ -8,7 +8,7 @@ from test_conditioning import randomized
 
 from diffusion_tf.config import get_config
 from diffusion_tf.models import get_model
-from diffusion_tf.models.mlp import MLP
+from diffusion_tf.models.mlp import MLP, MLPBlock
 
 CONFIG = get_config("s_curve", ch=16, num_res_blocks=2)
 
@@ -31,6 +31,26 @@ def test_parameters_by_hand():
         "s_curve", ch=16, num_res_blocks=2, model_var_type="learned", loss_type="kl"
     )
     assert count(get_model(variance)) == expected + dense(16, 2)
+
+
+def test_a_block_by_hand():
+    def swish(a):
+        return a / (1 + np.exp(-a))
+
+    rng = np.random.default_rng(0)
+    x, temb = rng.normal(size=(3, 4)), rng.normal(size=(3, 5))
+    block = MLPBlock()
+    block.build([x.shape, temb.shape])
+    layers = {}
+    for layer in (block.dense1, block.temb_proj, block.dense2):
+        kernel = rng.normal(size=layer.kernel.shape)
+        bias = rng.normal(size=layer.bias.shape)
+        layer.set_weights([kernel, bias])
+        layers[layer.name] = lambda a, kernel=kernel, bias=bias: a @ kernel + bias
+    scale, shift = np.split(layers["temb_proj"](swish(temb)), 2, axis=1)
+    expected = x + layers["dense2"](swish(layers["dense1"](swish(x)) * (1 + scale) + shift))
+    output = block([tf.constant(x, tf.float32), tf.constant(temb, tf.float32)])
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_it_begins_at_zero():
