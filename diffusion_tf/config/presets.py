@@ -141,7 +141,7 @@ def folder() -> Config:
 def digits_conditional() -> Config:
     """The digits with their classes as conditions, for classifier-free guidance.
 
-    `python scripts/train.py --config=digits_conditional`: minutes on two CPU cores. A tenth
+    `python scripts/train.py --config=digits_conditional`: seven minutes on two CPU cores. A tenth
     of the examples is trained without its class (Ho & Salimans 2022, section 3.2), so that
     `scripts/sample.py --guidance_scale=2` can go beyond the conditional model.
     """
@@ -180,7 +180,7 @@ def _points(**fields: Any) -> Config:
 def s_curve() -> Config:
     """10,000 points of scikit-learn's S-curve, x and z / 10.
 
-    `python scripts/train.py --config=s_curve`: minutes on two CPU cores.
+    `python scripts/train.py --config=s_curve`: two minutes on two CPU cores.
     """
     return _points(dataset="s_curve")
 
