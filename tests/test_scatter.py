@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from diffusion_tf import scatter
+from diffusion_tf import images, scatter
 
 RNG = np.random.default_rng(0)
 REAL = RNG.uniform(-0.5, 0.5, (30, 2))
@@ -17,13 +17,13 @@ BLUE = np.multiply(255, to_rgb(scatter._SAMPLE))
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were written."""
-    figures, save = [], scatter._save
+    figures, save = [], images.save_figure
 
     def keep(path, figure):
         figures.append(figure)
         save(path, figure)
 
-    monkeypatch.setattr(scatter, "_save", keep)
+    monkeypatch.setattr(images, "save_figure", keep)
     return figures
 
 
