@@ -45,7 +45,8 @@ FLOORS = [
         "crosscheck.comparison", "crosscheck.diffusers", "crosscheck.pytorch_diffusion",
         "crosscheck.denoising_diffusion", "crosscheck.module", "crosscheck",
         "benchmark", "benchmark.task", "benchmark.flops", "benchmark.ours", "benchmark.theirs",
-        "benchmark.worker", "benchmark.processes", "benchmark.measuring", "benchmark.table",
+        "benchmark.worker", "benchmark.processes", "benchmark.measuring", "benchmark.scaling",
+        "benchmark.table",
     ],
 ]  # fmt: skip
 ORDER = [name for floor in FLOORS for name in floor]
