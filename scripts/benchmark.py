@@ -30,8 +30,8 @@ VARIANTS_FLAG = flags.DEFINE_list(
 SCALING = flags.DEFINE_boolean(
     "scaling",
     False,
-    "measure this project's sampling alone: its cost for an image and step, with 100, 1000 and 4000"
-    " timesteps and with 16, 32 and 64 images at once",
+    "measure this project's sampling alone, in the first --dtype: its cost for an image and step,"
+    " with 100, 1000 and 4000 timesteps and with 16, 32 and 64 images at once",
 )
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of every implementation")
 SECONDS = flags.DEFINE_float("seconds", 5.0, "length of a turn in seconds; at least one step")

@@ -150,7 +150,7 @@ def take_turns(
 
 
 def start_worker(task: Task, stack: ExitStack, progress: Any) -> Worker:
-    """A worker that is ready, so that nobody's first step is timed beside another's."""
+    """Starts a worker and waits, so that nobody's first step is timed beside another's."""
     progress.set_postfix_str(f"{task.work}, batch {task.batch_size}, {task.dtype}: {task.name}")
     worker = stack.enter_context(Worker(task))
     worker.ready()
