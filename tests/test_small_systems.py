@@ -191,19 +191,15 @@ def test_embeddings_follow_their_conditions(tmp_path):
 
 @pytest.mark.slow
 def test_sprites_follow_their_contexts(tmp_path):
-    """Each attribute, switched on alone, is measured on guided samples as it was asked for.
-
-    Night, the mean of nearly the whole image, which group normalization takes away, changes least.
-    """
+    """Each attribute, switched on alone, is measured on the samples as it was asked for."""
     train(tmp_path, "sprites")
     off = np.full([1, 5], 0.5, np.float32).repeat(10, axis=0)
     for i in range(5):
         off[2 * i, i], off[2 * i + 1, i] = 0.0, 1.0
     np.save(tmp_path / "contexts.npy", off)
-    flags = ["--conditions=contexts.npy", "--guidance_scale=3", "--sampling_steps=50"]
-    samples = draw(tmp_path, "sprites", 160, *flags)
+    samples = draw(tmp_path, "sprites", 160, "--conditions=contexts.npy")
     measured = measure(samples).reshape(16, 5, 2, 5).mean(axis=0)  # attribute, off or on, measure
     for i, name in enumerate(ATTRIBUTES):
         change = measured[i, 1] - measured[i, 0]
-        assert change[i] > (0.1 if name == "night" else 0.5), name
+        assert change[i] > 0.5, name
         assert np.abs(np.delete(change, i)).max() < 0.3, name
