@@ -199,8 +199,8 @@ def sprites() -> Config:
     `python scripts/train.py --config=sprites`: a quarter of an hour on two CPU cores. Without
     `--data_dir` sprites are drawn; with it, they are the images [N, 16, 16, 3] and vectors [N, 5]
     of two .npy files in that folder. The network predicts x_0: what a condition says about the mean
-    of a whole image, night here, is a large part of x_0 at the steps that decide it, but a
-    thousandth of the noise's loss, too little to be learned in so short a training.
+    of a whole image, night here, hardly shows in the noise at the steps that decide it, and was
+    not learned from its loss in so short a training.
     """
     return Config(
         dataset="sprites",
