@@ -7,7 +7,14 @@ from golden_arrays import load_weights, tf1_name
 
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.models import get_model
-from diffusion_tf.models.blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm
+from diffusion_tf.models.blocks import (
+    AttnBlock,
+    Downsample,
+    ResnetBlock,
+    Upsample,
+    conv3x3_of_repeated_pixels,
+    group_norm,
+)
 from diffusion_tf.models.unet import UNet
 
 SMALL = {"ch": 32, "out_ch": 3, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "attn_resolutions": (8,)}
@@ -71,6 +78,39 @@ def test_block_equals_original(name, make, arguments):
     output = block(tf.nest.map_structure(tf.constant, block_inputs))
     assert output.shape == golden[f"out_{name}"].shape
     np.testing.assert_allclose(output, golden[f"out_{name}"], rtol=0, atol=2e-5)
+
+
+def test_upsampling_in_training_equals_original():
+    golden = golden_arrays.load("nn_pieces")
+    block = Upsample(name="up_conv")
+    block.build(golden["x32"].shape)
+    load_weights(block, golden, prefix="var/")
+    output = block(tf.constant(golden["x32"]), training=True)
+    np.testing.assert_allclose(output, golden["out_up_conv"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 5)])
+def test_convolution_of_repeated_pixels(height, width):
+    rng = np.random.default_rng(0)
+    shapes = [2, height, width, 3], [3, 3, 3, 4], [4]
+    arguments = [tf.constant(rng.normal(size=shape)) for shape in shapes]
+
+    def repeat_then_convolve(x, kernel, bias):
+        x = tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+        return tf.nn.conv2d(x, kernel, 1, "SAME") + bias
+
+    def value_and_gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            y = function(*arguments)
+            weighted = tf.reduce_sum(y * weights)
+        return [y, *tape.gradient(weighted, arguments)]
+
+    weights = rng.normal(size=[2, 2 * height, 2 * width, 4])
+    actual = value_and_gradients(conv3x3_of_repeated_pixels)
+    expected = value_and_gradients(repeat_then_convolve)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
 def test_dropout_comes_before_the_second_convolution():
