@@ -80,13 +80,13 @@ def test_block_equals_original(name, make, arguments):
     np.testing.assert_allclose(output, golden[f"out_{name}"], rtol=0, atol=2e-5)
 
 
-def test_upsampling_in_training_equals_original():
-    golden = golden_arrays.load("nn_pieces")
-    block = Upsample(name="up_conv")
-    block.build(golden["x32"].shape)
-    load_weights(block, golden, prefix="var/")
-    output = block(tf.constant(golden["x32"]), training=True)
-    np.testing.assert_allclose(output, golden["out_up_conv"], rtol=0, atol=2e-5)
+@pytest.mark.parametrize("size", [7, 8])
+def test_upsampling_small_and_large(size):
+    block = Upsample(name="upsample")
+    block.build((None, size, size, 4))
+    randomise(block)
+    x = np.random.default_rng(0).normal(size=(2, size, size, 4)).astype(np.float32)
+    np.testing.assert_allclose(block(x), block.conv(block.repeat(x)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5)])

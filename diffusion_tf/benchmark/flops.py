@@ -11,8 +11,8 @@ BACKWARD = 2  # the gradients of inputs and of weights cost what the values cost
 def forward_flops(model: keras.Model, config: Config) -> int:
     """Operations of a network for one image, a multiplication and an addition counting as two.
 
-    Convolutions and matrix products (dense layers, attention) are counted; what is not, works off
-    each number a few times.
+    Convolutions and matrix products (dense layers, attention) are counted as the architecture has
+    them, whatever a layer saves of them; what is not counted works off each number a few times.
     """
     x, t = tf.TensorSpec([1, *config.image_shape]), tf.TensorSpec([1], tf.int32)
     function = tf.function(lambda x, t: model([x, t], training=False), autograph=False)
@@ -25,6 +25,8 @@ def _flops(operation: tf.Operation) -> int:
     if operation.type == "Conv2D":
         kernel = operation.inputs[1].shape  # [height, width, in, out]
         length = kernel.num_elements() // kernel[-1]
+    elif operation.type == "Conv2DBackpropInput":  # 3x3 on repeated pixels, done with fewer of them
+        length = 9 * operation.inputs[1].shape[-1]
     elif operation.type in ("MatMul", "BatchMatMulV2"):
         name = "transpose_a" if operation.type == "MatMul" else "adj_x"
         length = operation.inputs[0].shape[-2 if operation.get_attr(name) else -1]

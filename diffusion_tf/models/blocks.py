@@ -37,10 +37,11 @@ def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor)
     """
     batch, height, width, _ = tf.unstack(tf.shape(x))
     *_, in_ch, out_ch = kernel.shape
-    kernel = tf.reshape(tf.transpose(kernel, [0, 1, 3, 2]), [9, -1])
-    kernel = tf.reshape(tf.cast(_ENTRY_SUMS, kernel.dtype) @ kernel, [4, 4, out_ch, in_ch])
-    shape = [batch, 2 * height, 2 * width, out_ch]
-    return tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME"), bias)
+    sums = tf.cast(_ENTRY_SUMS, kernel.dtype)
+    kernel = tf.einsum("pk,kio->poi", sums, tf.reshape(kernel, [9, in_ch, out_ch]))
+    kernel = tf.reshape(kernel, [4, 4, out_ch, in_ch])
+    y = tf.nn.conv2d_transpose(x, kernel, [batch, 2 * height, 2 * width, out_ch], 2, "SAME")
+    return tf.nn.bias_add(y, bias)
 
 
 def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
@@ -184,19 +185,20 @@ class Upsample(layers.Layer):
     def build(self, input_shape: Shape) -> None:
         """Creates the layers for x of shape [B, H, W, C]."""
         batch, height, width, channels = input_shape
+        # On fewer pixels adding up the kernel's entries costs as much as it saves.
+        self.tiny = height * width < 8 * 8
         self.repeat = layers.UpSampling2D(2, name="repeat", dtype=self.dtype_policy)
         if self.with_conv:
             self.conv = conv3x3(channels, "conv", dtype=self.dtype_policy)
             self.conv.build((batch, height * 2, width * 2, channels))
 
-    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """See the class. In training repeats and convolves at once, which makes a step 4% faster on
-        CPUs; in sampling, without gradients, adding up the kernel's entries costs what is saved.
-        """
-        if self.with_conv and training:
-            return conv3x3_of_repeated_pixels(x, self.conv.kernel, self.conv.bias)
-        x = self.repeat(x)
-        return self.conv(x) if self.with_conv else x
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """See the class."""
+        if not self.with_conv:
+            return self.repeat(x)
+        if self.tiny:
+            return self.conv(self.repeat(x))
+        return conv3x3_of_repeated_pixels(x, self.conv.kernel, self.conv.bias)
 
 
 class TimeEmbedding(layers.Layer):

@@ -233,7 +233,7 @@ class UNet(keras.Model):
             for i in range(self.num_res_blocks + 1):
                 h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
             if hasattr(scope, "upsample"):
-                h = scope.upsample(h, training=training)
+                h = scope.upsample(h)
 
         output = tf.cast(self.conv_out(self.norm_out(h)), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
