@@ -36,7 +36,7 @@ def distance(samples, real):
     return frechet_distance(*statistics)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_samples_of_the_default_run_look_like_digits(tmp_path):
     run("train", cwd=tmp_path)
     samples = draw(tmp_path)

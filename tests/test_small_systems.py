@@ -153,7 +153,7 @@ def train(home, config):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_samples_of_the_s_curve_are_as_near_to_fresh_points_as_those_to_each_other(tmp_path):
     train(tmp_path, "s_curve")
     samples = draw(tmp_path, "s_curve", 2000)
@@ -165,7 +165,7 @@ def test_samples_of_the_s_curve_are_as_near_to_fresh_points_as_those_to_each_oth
     assert distance <= 2 * yardstick
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_a_classifier_sees_the_digits_that_were_asked_for(tmp_path):
     train(tmp_path, "digits_conditional")
     digits = load_digits()
@@ -178,7 +178,7 @@ def test_a_classifier_sees_the_digits_that_were_asked_for(tmp_path):
     assert agreement[1] >= 0.85 and agreement[2] >= 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_embeddings_follow_their_conditions(tmp_path):
     """Digits that training has not seen: drawn vectors are near their embeddings, not others'."""
     train(tmp_path, "embeddings")
@@ -189,7 +189,7 @@ def test_embeddings_follow_their_conditions(tmp_path):
     assert error < 0.1 * np.mean(np.square(x - x.mean(0)))
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_sprites_follow_their_contexts(tmp_path):
     """Each attribute, switched on alone, is measured on the samples as it was asked for."""
     train(tmp_path, "sprites")

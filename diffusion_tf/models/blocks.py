@@ -185,8 +185,6 @@ class Upsample(layers.Layer):
     def build(self, input_shape: Shape) -> None:
         """Creates the layers for x of shape [B, H, W, C]."""
         batch, height, width, channels = input_shape
-        # On fewer pixels adding up the kernel's entries costs as much as it saves.
-        self.tiny = height * width < 8 * 8
         self.repeat = layers.UpSampling2D(2, name="repeat", dtype=self.dtype_policy)
         if self.with_conv:
             self.conv = conv3x3(channels, "conv", dtype=self.dtype_policy)
@@ -196,7 +194,7 @@ class Upsample(layers.Layer):
         """See the class."""
         if not self.with_conv:
             return self.repeat(x)
-        if self.tiny:
+        if x.shape[1] * x.shape[2] < 8 * 8:  # adding up the kernel's entries would cost more
             return self.conv(self.repeat(x))
         return conv3x3_of_repeated_pixels(x, self.conv.kernel, self.conv.bias)
 
