@@ -159,6 +159,7 @@ def test_this_project_alone(home):
     assert again.returncode == 1 and "a.json is there already" in again.stderr
 
 
+@pytest.mark.slow
 def test_beside_diffusers(home):
     pytest.importorskip("diffusers")
     result = benchmark(
@@ -185,6 +186,7 @@ def test_sizes_are_compared_by_image_and_round():
     assert (other["timesteps"], other["batch_size"]) == (100, 32)
 
 
+@pytest.mark.slow
 def test_scaling(home):
     result = benchmark(
         home, "--scaling", "--dtype=float32", "--rounds=2", "--out=scaling.json", "--seconds=0.1"

@@ -138,6 +138,7 @@ def sample_here(home, out, strategy):
     return (home / out).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_twice_stopped_once_or_on_two_devices_the_file_is_the_same(home):
     assert stop_sampling(home, 3, signal.SIGKILL) == -signal.SIGKILL
     assert stop_sampling(home, 13, signal.SIGKILL) == -signal.SIGKILL

@@ -66,6 +66,7 @@ def test_points(tmp_path):
         assert "is a run on vectors" in refused(run(script, "--workdir=s_curve", cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_labels(tmp_path):
     names = trained(tmp_path, "digits_conditional", "--ch_mult=1")
     assert names == IMAGES | {"guidance.png"}
@@ -94,6 +95,7 @@ def test_labels(tmp_path):
     assert mixed.returncode == 0, mixed.stderr
 
 
+@pytest.mark.slow
 def test_sprites_of_ones_own(tmp_path):
     (tmp_path / "art").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
