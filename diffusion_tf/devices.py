@@ -1,14 +1,18 @@
 """Devices: the tf.distribute strategy, and whether to compile with XLA."""
 
+import functools
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import tensorflow as tf
 from absl import logging
 
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker", "tpu")
 JIT_COMPILE = ("auto", "on", "off")
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # its names on x86 and ARM
 SMALL_IMAGE = 16  # pixels; up to here XLA pays on CPUs
 
 
@@ -151,3 +155,14 @@ def use_xla(jit_compile: str, image_size: int) -> bool:
         accelerators = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
         return bool(accelerators) or image_size <= SMALL_IMAGE
     return jit_compile == "on"
+
+
+@functools.cache
+def computes_in_bfloat16() -> bool:
+    """Whether this machine has instructions for bfloat16; yes where the system does not tell.
+
+    Any GPU or TPU counts as having them: on those without, nobody would choose bfloat16.
+    """
+    if tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU"):
+        return True
+    return not CPUINFO.exists() or not BFLOAT16_FLAGS.isdisjoint(CPUINFO.read_text().split())

@@ -47,6 +47,7 @@ def main() -> None:
     from diffusion_tf.benchmark.measuring import Request, measure
     from diffusion_tf.benchmark.scaling import measure_scaling, scaling_table
     from diffusion_tf.benchmark.table import table
+    from diffusion_tf.convert.architecture import check_known_elsewhere
     from diffusion_tf.files import write_json
 
     request = Request(
@@ -59,6 +60,7 @@ def main() -> None:
         jit_compile=JIT_COMPILE.value,
     )
     config = command_line.load_config(CONFIG.value)
+    check_known_elsewhere(config)
     results = (measure_scaling if SCALING.value else measure)(config, request)
     write_json(OUT.value, results)
     sys.stdout.write((scaling_table if SCALING.value else table)(results))

@@ -179,6 +179,13 @@ def test_beside_diffusers(home):
     assert f"{case['best']} *" in result.stdout
 
 
+def test_a_network_that_no_other_has_is_refused(home):
+    result = benchmark(home, "--config=digits_conditional", "--out=none.json")
+    assert result.returncode == 1
+    assert "other formats know unconditional U-Nets only" in result.stderr
+    assert not (home / "none.json").exists()
+
+
 def test_sizes_are_compared_by_image_and_round():
     base, other = compare_sizes([(1000, 16), (100, 32)], [[16.0, 32.0, 16.0], [32.0, 32.0, 128.0]])
     assert (base["milliseconds_per_image"], base["ratio"]) == (1000.0, 1.0)

@@ -135,7 +135,7 @@ def take_turns(
 
     Returns:
         Seconds of a step, for each worker those of each round; and operations per second of the
-        products.
+        products in each round, the faster of the first two workers'.
     """
     steps = [max(1, round(request.seconds / worker.seconds(1))) for worker in workers]
     seconds: list[list[float]] = [[] for _ in workers]
@@ -145,7 +145,7 @@ def take_turns(
         for worker, number, times in order[i % len(order) :] + order[: i % len(order)]:
             times.append(worker.seconds(number) / number)
             progress.update(1)
-        ceilings += [worker.matrix_flops(2) for worker in workers[:2]]
+        ceilings.append(max(worker.matrix_flops(8) for worker in workers[:2]))
     return seconds, ceilings
 
 

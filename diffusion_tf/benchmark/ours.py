@@ -15,6 +15,7 @@ from diffusion_tf.datasets import InMemory
 from diffusion_tf.devices import use_xla
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
+from diffusion_tf.models.products import matmul
 from diffusion_tf.trainer import Trainer
 
 
@@ -61,7 +62,7 @@ class Ours:
         if self._matrices is None:
             self._matrices = tuple(tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         for _ in range(number):
-            product = tf.matmul(*self._matrices)
+            product = matmul(*self._matrices)
         product[0, 0].numpy()
 
     def peak_memory(self) -> int | None:

@@ -171,7 +171,7 @@ def check_known_elsewhere(config: Config) -> None:
     if not _is_plain(config):
         raise ValueError(
             "The run's network is an MLP or has conditions; other formats know unconditional U-Nets"
-            " only, so it cannot be converted or compared."
+            " only, so it cannot be converted, compared or measured beside them."
         )
 
 

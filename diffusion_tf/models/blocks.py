@@ -5,11 +5,11 @@ Sub-layers carry the original's scope names: kernel is W there, bias is b.
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from diffusion_tf.models.normalization import GroupNormalization
+from diffusion_tf.models.products import Conv2D, Dense, conv2d_transpose, matmul
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
@@ -19,14 +19,9 @@ Shape = Sequence[int | None]
 
 def conv3x3(filters: int, name: str, *, stride: int = 1, init_scale: float = 1.0, **kwargs):
     """3x3 convolution that keeps height and width, or divides them by the stride."""
-    return layers.Conv2D(
+    return Conv2D(
         filters, 3, stride, "same", kernel_initializer=default_init(init_scale), name=name, **kwargs
     )
-
-
-# Each row of a 4x4 kernel, last one first, as a sum of rows of a 3x3 kernel; then each entry.
-_ROW_SUMS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
-_ENTRY_SUMS = np.kron(_ROW_SUMS, _ROW_SUMS)
 
 
 def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -36,20 +31,20 @@ def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor)
     What is left is a transposed convolution, 4x4 with stride 2.
     """
     batch, height, width, _ = tf.unstack(tf.shape(x))
-    *_, in_ch, out_ch = kernel.shape
-    sums = tf.cast(_ENTRY_SUMS, kernel.dtype)
-    kernel = tf.einsum("pk,kio->poi", sums, tf.reshape(kernel, [9, in_ch, out_ch]))
-    kernel = tf.reshape(kernel, [4, 4, out_ch, in_ch])
-    y = tf.nn.conv2d_transpose(x, kernel, [batch, 2 * height, 2 * width, out_ch], 2, "SAME")
-    return tf.nn.bias_add(y, bias)
+    kernel = tf.transpose(kernel, [0, 1, 3, 2])  # [3, 3, out, in]
+    for axis in (0, 1):
+        first, middle, last = tf.unstack(kernel, axis=axis)
+        kernel = tf.stack([last, middle + last, first + middle, first], axis)
+    size = [batch, 2 * height, 2 * width, kernel.shape[2]]
+    return tf.nn.bias_add(conv2d_transpose(x, kernel, size, 2, "SAME"), bias)
 
 
 def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
     """Dense layer over the last axis; on images, the original's 1x1 `nin`."""
-    return layers.Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
+    return Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
 
-def nin(layer: layers.Dense, x: tf.Tensor) -> tf.Tensor:
+def nin(layer: Dense, x: tf.Tensor) -> tf.Tensor:
     """A dense layer at every pixel, as the product of two matrices, which takes the bias along."""
     y = layer(tf.reshape(x, [-1, x.shape[-1]]))
     return tf.reshape(y, [-1, *x.shape[1:-1], layer.units])
@@ -143,8 +138,8 @@ class AttnBlock(layers.Layer):
         _, height, width, channels = x.shape
         h = tf.reshape(self.norm(x), [-1, height * width, channels])
         q, k, v = (nin(layer, h) for layer in (self.q, self.k, self.v))
-        scores = tf.matmul(q * channels**-0.5, k, transpose_b=True)
-        h = nin(self.proj_out, tf.matmul(tf.nn.softmax(scores), v))
+        scores = matmul(q * channels**-0.5, k, transpose_b=True)
+        h = nin(self.proj_out, matmul(tf.nn.softmax(scores), v))
         return x + tf.reshape(h, [-1, height, width, channels])
 
 
