@@ -42,10 +42,9 @@ LOG_VARIANCES = (
     "posterior_log_variance_clipped", "posterior log variance", "p_mean_variance: log variance",
 )  # fmt: skip
 # Numbers that count as no smaller than this. A logarithm's difference is the relative one of the
-# variance, also where it is next to 0. A small KL is what is left of 1 - 1, and the square of a
-# difference of means that are a thousand times as large; float32 leaves up to 10^-6 bits/dim then
-# (1.02e-6 was seen, of a term of 0.0099), and twice that is no difference.
-FLOORS = {**dict.fromkeys(LOG_VARIANCES, 1.0), "bpd term": 2e-2}
+# variance, also where it is next to 0. A small KL is what is left of 1 - 1; float32 leaves 10^-7
+# then, and 10^-6 bits/dim are no difference.
+FLOORS = {**dict.fromkeys(LOG_VARIANCES, 1.0), "bpd term": 1e-2}
 # What is tried when a stage of a group parts.
 CANDIDATES: dict[str, Known] = {
     "weights": IN_WEIGHTS,

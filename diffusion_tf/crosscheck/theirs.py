@@ -258,7 +258,10 @@ class Theirs:
         return {"three steps of Adam": weights}
 
     def _bpd_of_its_moments(self) -> np.ndarray | None:
-        """The bound by our formula, from its means and variances, if it has them."""
+        """The bound by our formula, from its means and variances, if it has them.
+
+        In float64, as a small KL is what is left of 1 - 1.
+        """
         posterior, p = self._forward(), self._reverse()
         needed = [
             posterior["posterior mean"], posterior["posterior log variance"],
@@ -266,13 +269,15 @@ class Theirs:
         ]  # fmt: skip
         if any(moment is None for moment in needed):
             return None
-        true_mean, true_log_variance, mean, log_variance = (to_numpy(moment) for moment in needed)
+        true_mean, true_log_variance, mean, log_variance = (
+            np.float64(to_numpy(moment)) for moment in needed
+        )
         true_log_variance, log_variance = (
-            np.float32(v)[:, None, None, None] for v in (true_log_variance, log_variance)
+            v[:, None, None, None] for v in (true_log_variance, log_variance)
         )
         kl = normal_kl(true_mean, true_log_variance, mean, log_variance)
         nll = -discretized_gaussian_log_likelihood(
-            tf.constant(self._inputs.x_start),
+            tf.constant(self._inputs.x_start, tf.float64),
             means=tf.constant(mean),
             log_scales=tf.constant(np.broadcast_to(0.5 * log_variance, mean.shape)),
         )
