@@ -27,13 +27,13 @@ class RespacedDiffusion(GaussianDiffusion):
 
         Args:
             diffusion: the process of training, with T steps.
-            sampling_steps: S, from 1 to T, to be spread evenly; or the timesteps themselves,
-                rising.
+            sampling_steps: S, from 1 to T, to be spread evenly from 0 to T - 1; or the timesteps
+                themselves, rising.
 
         Raises:
             ValueError: S is not in 1..T, or timesteps do not rise or leave 0..T-1.
         """
-        self.timesteps = _timesteps(diffusion.num_timesteps, sampling_steps)
+        self.timesteps = self._choose(diffusion.num_timesteps, sampling_steps)
         alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
         super().__init__(
             betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),
@@ -41,6 +41,25 @@ class RespacedDiffusion(GaussianDiffusion):
             model_var_type=diffusion.model_var_type,
             loss_type=diffusion.loss_type,
         )
+
+    def _choose(self, T: int, sampling_steps: int | Sequence[int]) -> np.ndarray:
+        """The timesteps of training that are gone through, rising."""
+        if isinstance(sampling_steps, int):
+            if not 1 <= sampling_steps <= T:
+                raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
+            return self._spread(T, sampling_steps).astype(np.int32)
+        timesteps = np.array(sampling_steps, np.int32)
+        around = np.concatenate([[-1], timesteps, [T]])
+        if timesteps.size == 0 or (np.diff(around) < 1).any():
+            raise ValueError(
+                f"sampling_steps is {list(sampling_steps)}; timesteps must rise within 0..{T - 1}."
+            )
+        return timesteps
+
+    @staticmethod
+    def _spread(T: int, S: int) -> np.ndarray:
+        # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
+        return np.rint(np.linspace(0, T - 1, S)) if S > 1 else np.array([T - 1])
 
     def _model_output(
         self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
@@ -58,7 +77,9 @@ class DDIM(RespacedDiffusion):
         """Chooses the timesteps and the amount of noise.
 
         Args:
-            diffusion, sampling_steps: see `RespacedDiffusion`.
+            diffusion, sampling_steps: see `RespacedDiffusion`; but S of them are spread from 0 by
+                T / S, as their code does ("uniform") and diffusers' too ("leading"). The last is
+                T - T / S, too low for x_T where S is small; give the timesteps then.
             eta: 0 adds no noise after x_T; 1, with S = T, is ancestral sampling with the small
                 variance.
 
@@ -73,6 +94,10 @@ class DDIM(RespacedDiffusion):
         self._ddim_stdv = np.sqrt(variance)
         self._ddim_direction = np.sqrt(np.maximum(1.0 - self.alphas_cumprod_prev - variance, 0.0))
         self._sqrt_alphas_cumprod_prev = np.sqrt(self.alphas_cumprod_prev)
+
+    @staticmethod
+    def _spread(T: int, S: int) -> np.ndarray:
+        return np.arange(S) * T // S
 
     def p_sample(
         self,
@@ -99,20 +124,3 @@ class DDIM(RespacedDiffusion):
             + self._extract(self._ddim_stdv, t, x.shape) * noise
         )
         return (sample, x_0) if return_pred_xstart else sample
-
-
-def _timesteps(T: int, sampling_steps: int | Sequence[int]) -> np.ndarray:
-    """The timesteps of training that are gone through, rising."""
-    if not isinstance(sampling_steps, int):
-        timesteps = np.array(sampling_steps, np.int32)
-        around = np.concatenate([[-1], timesteps, [T]])
-        if timesteps.size == 0 or (np.diff(around) < 1).any():
-            raise ValueError(
-                f"sampling_steps is {list(sampling_steps)}; timesteps must rise within 0..{T - 1}."
-            )
-        return timesteps
-    if not 1 <= sampling_steps <= T:
-        raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
-    # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
-    evenly = np.linspace(0, T - 1, sampling_steps) if sampling_steps > 1 else [T - 1]
-    return np.rint(evenly).astype(np.int32)

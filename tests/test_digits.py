@@ -20,10 +20,11 @@ def run(script, *flags, cwd):
     )
 
 
-def draw(folder, *flags):
-    run("sample", "--num_samples=256", "--batch_size=256", "--overwrite", *flags, cwd=folder)
+def draw(folder, number, *flags):
+    size = f"--num_samples={number}"
+    run("sample", size, "--batch_size=256", "--overwrite", *flags, cwd=folder)
     with np.load(folder / "samples.npz", allow_pickle=False) as arrays:
-        return arrays["arr_0"].reshape(256, 64) / 127.5 - 1
+        return arrays["arr_0"].reshape(number, 64) / 127.5 - 1
 
 
 def distance(samples, real):
@@ -39,13 +40,14 @@ def distance(samples, real):
 @pytest.mark.training
 def test_samples_of_the_default_run_look_like_digits(tmp_path):
     run("train", cwd=tmp_path)
-    samples = draw(tmp_path)
+    samples = draw(tmp_path, 256)
     digits = load_digits()
     real = digits.images.reshape(-1, 64) / 8 - 1
     assert distance(samples, real) <= 1.0
-    # Without any noise (eta=0) this small network's errors add up: 1.7 times the distance.
-    in_fewer_steps = draw(tmp_path, "--sampler=ddim", "--sampling_steps=50", "--eta=0.5")
-    assert distance(in_fewer_steps, real) <= 1.5 * distance(samples, real)
+    # From one 256 to the next the distance of DDIM's samples differs by an eighth, so a mean of four.
+    in_fewer_steps = np.split(draw(tmp_path, 1024, "--sampler=ddim", "--sampling_steps=50"), 4)
+    distances = [distance(part, real) for part in in_fewer_steps]
+    assert np.mean(distances) <= 1.5 * distance(samples, real)
 
     # On real digits that it has not seen it is 0.89 sure. Of samples it should be, too: 0.85, and
     # 0.02 less for the chance of 256 samples (one standard error is 0.011).

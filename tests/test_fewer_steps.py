@@ -26,6 +26,11 @@ def test_timesteps_reach_from_end_to_end(steps, expected):
     assert RespacedDiffusion(make_diffusion(10), steps).timesteps.tolist() == expected
 
 
+@pytest.mark.parametrize("steps, expected", [(2, [0, 5]), (4, [0, 2, 5, 7]), (10, list(range(10)))])
+def test_timesteps_of_ddim_begin_each_stride(steps, expected):
+    assert DDIM(make_diffusion(10), steps).timesteps.tolist() == expected
+
+
 def test_respaced_noise_levels_are_those_of_training():
     diffusion = make_diffusion(1000, 0.02)
     respaced = RespacedDiffusion(diffusion, 50)
@@ -71,7 +76,7 @@ def test_ddim_with_eta_1_is_ancestral_sampling_with_the_small_variance():
 def test_ddim_by_hand():
     """One step of eq. 12 in float64, with a prediction that is not clipped."""
     diffusion = make_diffusion()
-    ddim = DDIM(diffusion, 2)
+    ddim = DDIM(diffusion, [0, 19])
     x, eps = 0.3, 0.25
     abar, abar_prev = diffusion.alphas_cumprod[[19, 0]]
     x_0 = (x - np.sqrt(1 - abar) * eps) / np.sqrt(abar)
@@ -130,7 +135,8 @@ def test_50_steps_are_those_of_diffusers(eta, spacing):
         timestep_spacing=spacing,
     )
     scheduler.set_timesteps(50)
-    ddim = DDIM(make_diffusion(1000, 0.02), scheduler.timesteps.tolist()[::-1], eta=eta)
+    timesteps = scheduler.timesteps.tolist()[::-1]
+    ddim = DDIM(make_diffusion(1000, 0.02), 50 if spacing == "leading" else timesteps, eta=eta)
     ours = theirs = np.random.RandomState(0).randn(*SHAPE).astype(np.float32)
     noises = np.random.RandomState(1).randn(50, *SHAPE).astype(np.float32)
     for i, (timestep, noise) in enumerate(zip(scheduler.timesteps, noises, strict=True)):
