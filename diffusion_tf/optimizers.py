@@ -38,10 +38,23 @@ class TF1Adam(keras.optimizers.Adam):
     def __init__(self, **kwargs):
         beta_1, beta_2 = np.float32(0.9), np.float32(0.999)
         super().__init__(beta_1=float(beta_1), beta_2=float(beta_2), **kwargs)
-        # Long enough for 1 - beta^t to have become 1. Tensors, or each weight's update would hold
-        # a copy of its own.
-        self._beta_1_powers = tf.constant(np.cumprod(np.full(20_000, beta_1)))
-        self._beta_2_powers = tf.constant(np.cumprod(np.full(20_000, beta_2)))
+        # Long enough for 1 - beta^t to have become 1.
+        self._powers = np.cumprod(np.tile([[beta_1, beta_2]], [20_000, 1]), axis=0)
+
+    def apply(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        """Updates all weights: what is the same for each of them is computed once."""
+        t = tf.minimum(self.iterations.value, len(self._powers) - 1)
+        beta1_power, beta2_power = tf.unstack(tf.gather(tf.constant(self._powers), t))
+        self._constants = {
+            "beta1_power": beta1_power,
+            "beta2_power": beta2_power,
+            "beta1": tf.constant(self.beta_1),
+            "beta2": tf.constant(self.beta_2),
+            "epsilon": tf.constant(self.epsilon),
+        }
+        super().apply(grads, trainable_variables)
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
@@ -51,18 +64,13 @@ class TF1Adam(keras.optimizers.Adam):
         The kernel is TensorFlow 1's own, which goes through memory once.
         """
         index = self._get_variable_index(variable)
-        t = tf.minimum(self.iterations.value, len(self._beta_1_powers) - 1)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.gather(self._beta_1_powers, t),
-            beta2_power=tf.gather(self._beta_2_powers, t),
             lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
             grad=gradient,
+            **self._constants,
         )
 
 

@@ -249,10 +249,10 @@ class Trainer:
 
     def _update_ema(self) -> None:
         """average <- average - (1 - decay) (average - weight); the first update copies."""
-        decay = tf.where(self.step < 1, 0.0, self.config.ema_decay)
+        share = 1.0 - tf.where(self.step < 1, 0.0, self.config.ema_decay)
 
         def move(average: tf.Variable, weight: tf.Tensor) -> None:
-            average.assign_sub((1.0 - decay) * (average - weight))
+            average.assign_sub(share * (average - weight))
 
         pairs = zip(self.ema_model.trainable_variables, self.model.trainable_variables, strict=True)
         for average, weight in pairs:

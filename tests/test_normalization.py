@@ -82,6 +82,17 @@ def test_equals_the_layer_of_keras(dtype):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5 * np.abs(b).max())
 
 
+def test_of_half_precision_no_float32_copy_is_kept_for_the_gradient():
+    layer = make(*np.ones([2, 64]), dtype="mixed_bfloat16", swish=True)
+    spec = tf.TensorSpec([2, 32, 32, 64], tf.bfloat16)
+    function = tf.function(lambda x, dy: value_and_gradients(layer, x, dy))
+    x, _ = (graph := function.get_concrete_function(spec, spec).graph).inputs[:2]
+    copies = [op for op in graph.get_operations() if op.type == "Cast" and op.inputs[0] is x]
+    value, gradient = (copy.outputs[0] for copy in copies)
+    assert not {op for op in value.consumers()} & {op for op in gradient.consumers()}
+    assert copies[1].control_inputs  # it waits for dy
+
+
 def test_statistics_of_half_precision_are_float32():
     """The squares of 300 overflow in float16."""
     x, _, gamma, beta = arrays()

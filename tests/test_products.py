@@ -71,6 +71,16 @@ def test_copies_are_made_of_bfloat16_without_instructions_alone(case, instructio
         assert operand_dtype(product, operation, others) == dtype
 
 
+def test_copies_are_not_kept_for_the_gradient(case, no_instructions):
+    product, _, operation, operands = case
+    function = tf.function(lambda *operands: with_gradients(product, operands))
+    operations = function.get_concrete_function(*operands).graph.get_operations()
+    forward = next(op for op in operations if op.type == operation)
+    copies = [tensor for tensor in forward.inputs if tensor.dtype == tf.float32]
+    assert len(copies) == 2
+    assert [copy.consumers() for copy in copies] == [[forward], [forward]]
+
+
 @pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("mixed_bfloat16", 2 * ROUNDING)])
 def test_the_dense_layer_is_that_of_keras(dtype, rtol, no_instructions):
     ours, theirs = Dense(7, dtype=dtype), layers.Dense(7, dtype=dtype)

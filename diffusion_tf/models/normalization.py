@@ -73,9 +73,10 @@ def _normalize(
             dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
             """
             dy = tf.cast(dy, tf.float32)
+            with tf.control_dependencies([dy]):  # computed again, rather than kept until now
+                x32 = tf.cast(x, tf.float32)
+                y = x32 * by_pixel(scale) + by_pixel(shift)
             if swish:
-                with tf.control_dependencies([dy]):  # computed again, rather than kept until now
-                    y = x32 * by_pixel(scale) + by_pixel(shift)
                 sigmoid = tf.sigmoid(y)
                 dy *= sigmoid * (1.0 + y * (1.0 - sigmoid))
             mean_dy = by_group(_mean_of_image(dy))

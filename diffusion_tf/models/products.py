@@ -17,14 +17,18 @@ def widened(product: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """A product of two tensors that takes float32 copies of bfloat16 where that is faster.
 
     The numbers are the same: instructions for bfloat16, too, add up in float32 and round once.
+    The gradient makes the copies again, so that they need not be kept until then.
     """
 
     @functools.wraps(product)
     def product_of_copies(a: tf.Tensor, b: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+        def of_copies(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+            y = product(tf.cast(a, tf.float32), tf.cast(b, tf.float32), *args, **kwargs)
+            return tf.cast(y, tf.bfloat16)
+
         if a.dtype != tf.bfloat16 or computes_in_bfloat16():
             return product(a, b, *args, **kwargs)
-        y = product(tf.cast(a, tf.float32), tf.cast(b, tf.float32), *args, **kwargs)
-        return tf.cast(y, tf.bfloat16)
+        return tf.recompute_grad(of_copies)(a, tf.convert_to_tensor(b))
 
     return product_of_copies
 
