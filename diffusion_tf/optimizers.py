@@ -42,7 +42,9 @@ class TF1Adam(keras.optimizers.Adam):
         self._powers = np.cumprod(np.tile([[beta_1, beta_2]], [20_000, 1]), axis=0)
 
     def apply(
-        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
     ) -> None:
         """Updates all weights: what is the same for each of them is computed once."""
         t = tf.minimum(self.iterations.value, len(self._powers) - 1)

@@ -109,8 +109,8 @@ class ResnetBlock(layers.Layer):
         """See the class."""
         x, temb = inputs
         h = self.conv1(self.norm1(x))
-        h += self.temb_proj(tf.nn.silu(temb))[:, None, None, :]
-        h = self.conv2(self.dropout(self.norm2(h), training=training))
+        h = self.norm2(h, self.temb_proj(tf.nn.silu(temb)))
+        h = self.conv2(self.dropout(h, training=training))
         if self.shortcut is None:
             return x + h
         return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h

@@ -15,7 +15,9 @@ class GroupNormalization(layers.GroupNormalization):
     With `swish`, x sigmoid(x) of the normalized x follows. Of the two only the input is kept for
     the gradient, so that training takes a third less memory.
 
-    `call(x [B, H, W, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of x.
+    `call(x [B, H, W, C], offset [B, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of
+    x. The offset, if there is one, is added to all pixels of an image first: as it only moves the
+    channels' means, this takes no pass over the image.
 
     Keras reduces over height, width and the channels of a group at once, which is slow, and sums in
     one go. Here moments are taken of each channel first, row by row, then combined: the error at
@@ -30,15 +32,23 @@ class GroupNormalization(layers.GroupNormalization):
         """The arguments that make this layer again."""
         return {**super().get_config(), "swish": self.swish}
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
         """See the class."""
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        y = _normalize(inputs, gamma, beta, self.groups, self.epsilon, self.swish)
+        if offset is None:
+            offset = tf.zeros([1, inputs.shape[-1]])
+        y = _normalize(inputs, offset, gamma, beta, self.groups, self.epsilon, self.swish)
         return tf.cast(y, self.compute_dtype)
 
 
 def _normalize(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, groups: int, epsilon: float, swish: bool
+    x: tf.Tensor,
+    offset: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    groups: int,
+    epsilon: float,
+    swish: bool,
 ) -> tf.Tensor:
     """One affine map for each image and channel, with a gradient of few passes; then swish."""
 
@@ -55,21 +65,23 @@ def _normalize(
 
     @tf.custom_gradient
     def normalize(
-        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        x: tf.Tensor, offset: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
         x32 = tf.cast(x, tf.float32)
         channel_mean = _mean_of_image(x32)
         squares = tf.math.squared_difference(x32, channel_mean[:, None, None, :])
-        channel_mean, channel_variance = by_group(channel_mean), by_group(_mean_of_image(squares))
+        o = by_group(tf.cast(offset, tf.float32))
+        channel_mean = by_group(channel_mean) + o
+        channel_variance = by_group(_mean_of_image(squares))
         mean = mean_of_group(channel_mean)
         variance = mean_of_group(channel_variance + tf.math.squared_difference(channel_mean, mean))
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = inverse * by_group(gamma)
-        shift = by_group(beta) - mean * scale
+        shift = by_group(beta) - (mean - o) * scale
         y = x32 * by_pixel(scale) + by_pixel(shift)
 
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            """Of z = (x - mean) inverse, y = gamma z + beta: dz = gamma dy, and
+        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            """Of z = (x + offset - mean) inverse, y = gamma z + beta: dz = gamma dy, and
             dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
             """
             dy = tf.cast(dy, tf.float32)
@@ -80,20 +92,22 @@ def _normalize(
                 sigmoid = tf.sigmoid(y)
                 dy *= sigmoid * (1.0 + y * (1.0 - sigmoid))
             mean_dy = by_group(_mean_of_image(dy))
-            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - mean * mean_dy) * inverse
+            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - (mean - o) * mean_dy) * inverse
             mean_dz = mean_of_group(by_group(gamma) * mean_dy)
             slope = mean_of_group(by_group(gamma) * mean_z_dy) * inverse
             dx = dy * by_pixel(scale) - x32 * by_pixel(slope * inverse)
-            dx += by_pixel((mean * slope - mean_dz) * inverse)
+            dx += by_pixel(((mean - o) * slope - mean_dz) * inverse)
+            mean_dx = mean_dy * scale - ((channel_mean - mean) * slope + mean_dz) * inverse
             pixels = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
+            doffset = tf.reshape(mean_dx * pixels, [-1, x.shape[-1]])
             dgamma, dbeta = (
                 tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
             )
-            return tf.cast(dx, x.dtype), dgamma, dbeta
+            return tf.cast(dx, x.dtype), tf.cast(doffset, offset.dtype), dgamma, dbeta
 
         return tf.cast(tf.nn.silu(y) if swish else y, x.dtype), gradient
 
-    return normalize(x, gamma, beta)
+    return normalize(x, offset, gamma, beta)
 
 
 def _mean_of_image(x: tf.Tensor) -> tf.Tensor:
