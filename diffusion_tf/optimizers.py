@@ -28,7 +28,23 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return {"lr": self.lr, "warmup": self.warmup}
 
 
-class TF1Adam(keras.optimizers.Adam):
+class _Clipped(keras.optimizers.Optimizer):
+    """Clips gradients to a norm over all of them as TensorFlow 1 does; Keras takes more passes."""
+
+    def __init__(self, *, max_norm: float, **kwargs):
+        super().__init__(**kwargs)
+        self._max_norm = max_norm
+
+    def apply(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        """Clips the gradients, then updates the weights by them."""
+        super().apply(tf.clip_by_global_norm(grads, self._max_norm)[0], trainable_variables)
+
+
+class TF1Adam(_Clipped, keras.optimizers.Adam):
     """Adam with its bias correction in float32, as TensorFlow 1 computes it.
 
     There the powers of the betas are products of float32 numbers, from which 1 - beta^t inherits
@@ -76,7 +92,7 @@ class TF1Adam(keras.optimizers.Adam):
         )
 
 
-class TF1RMSprop(keras.optimizers.RMSprop):
+class TF1RMSprop(_Clipped, keras.optimizers.RMSprop):
     """RMSProp whose mean square begins at 1, as TensorFlow 1's does; Keras's begins at 0."""
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -102,7 +118,7 @@ def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimiz
     shared = {
         "learning_rate": LinearWarmup(config.lr, config.warmup),
         "epsilon": 1e-8,
-        "global_clipnorm": config.grad_clip / num_replicas,
+        "max_norm": config.grad_clip / num_replicas,
         "name": config.optimizer,
     }
     if config.optimizer == "adam":

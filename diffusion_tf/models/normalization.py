@@ -90,7 +90,7 @@ def _normalize(
                 y = x32 * by_pixel(scale) + by_pixel(shift)
             if swish:
                 sigmoid = tf.sigmoid(y)
-                dy *= sigmoid * (1.0 + y * (1.0 - sigmoid))
+                dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             mean_dy = by_group(_mean_of_image(dy))
             mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - (mean - o) * mean_dy) * inverse
             mean_dz = mean_of_group(by_group(gamma) * mean_dy)
