@@ -23,8 +23,11 @@ def widened(product: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     @functools.wraps(product)
     def product_of_copies(a: tf.Tensor, b: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
         def of_copies(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-            y = product(tf.cast(a, tf.float32), tf.cast(b, tf.float32), *args, **kwargs)
-            return tf.cast(y, tf.bfloat16)
+            with tf.control_dependencies(
+                [a]
+            ):  # weights are there before, and need not be copied yet
+                a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+            return tf.cast(product(a, b, *args, **kwargs), tf.bfloat16)
 
         if a.dtype != tf.bfloat16 or computes_in_bfloat16():
             return product(a, b, *args, **kwargs)
