@@ -62,16 +62,9 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
         grads: Sequence[tf.Tensor],
         trainable_variables: Sequence[keras.Variable] | None = None,
     ) -> None:
-        """Updates all weights: what is the same for each of them is computed once."""
+        """Updates all weights, by the same powers of the betas."""
         t = tf.minimum(self.iterations.value, len(self._powers) - 1)
-        beta1_power, beta2_power = tf.unstack(tf.gather(tf.constant(self._powers), t))
-        self._constants = {
-            "beta1_power": beta1_power,
-            "beta2_power": beta2_power,
-            "beta1": tf.constant(self.beta_1),
-            "beta2": tf.constant(self.beta_2),
-            "epsilon": tf.constant(self.epsilon),
-        }
+        self._beta1_power, self._beta2_power = tf.unstack(tf.gather(self._powers, t))
         super().apply(grads, trainable_variables)
 
     def update_step(
@@ -86,9 +79,13 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
+            beta1_power=self._beta1_power,
+            beta2_power=self._beta2_power,
             lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
             grad=gradient,
-            **self._constants,
         )
 
 

@@ -23,9 +23,8 @@ def widened(product: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     @functools.wraps(product)
     def product_of_copies(a: tf.Tensor, b: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
         def of_copies(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-            with tf.control_dependencies(
-                [a]
-            ):  # weights are there before, and need not be copied yet
+            # Weights wait for the images, or all of them would be copied when a step begins.
+            with tf.control_dependencies([a]):
                 a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
             return tf.cast(product(a, b, *args, **kwargs), tf.bfloat16)
 
