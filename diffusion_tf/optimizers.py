@@ -29,9 +29,12 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Clipped(keras.optimizers.Optimizer):
-    """Clips gradients to a norm over all of them as TensorFlow 1 does; Keras takes more passes."""
+    """Clips gradients to a norm over all of them as TensorFlow 1 does; Keras takes more passes.
 
-    def __init__(self, *, max_norm: float, **kwargs):
+    Without `max_norm` nothing is clipped.
+    """
+
+    def __init__(self, *, max_norm: float | None = None, **kwargs):
         super().__init__(**kwargs)
         self._max_norm = max_norm
 
@@ -41,7 +44,9 @@ class _Clipped(keras.optimizers.Optimizer):
         trainable_variables: Sequence[keras.Variable] | None = None,
     ) -> None:
         """Clips the gradients, then updates the weights by them."""
-        super().apply(tf.clip_by_global_norm(grads, self._max_norm)[0], trainable_variables)
+        if self._max_norm is not None:
+            grads, _ = tf.clip_by_global_norm(grads, self._max_norm)
+        super().apply(grads, trainable_variables)
 
 
 class TF1Adam(_Clipped, keras.optimizers.Adam):
