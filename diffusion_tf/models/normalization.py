@@ -70,14 +70,15 @@ def _normalize(
         x32 = tf.cast(x, tf.float32)
         channel_mean = _mean_of_image(x32)
         squares = tf.math.squared_difference(x32, channel_mean[:, None, None, :])
-        o = by_group(tf.cast(offset, tf.float32))
-        channel_mean = by_group(channel_mean) + o
+        offset32 = by_group(tf.cast(offset, tf.float32))
+        channel_mean = by_group(channel_mean) + offset32
         channel_variance = by_group(_mean_of_image(squares))
         mean = mean_of_group(channel_mean)
         variance = mean_of_group(channel_variance + tf.math.squared_difference(channel_mean, mean))
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = inverse * by_group(gamma)
-        shift = by_group(beta) - (mean - o) * scale
+        center = mean - offset32  # what is to be taken from x
+        shift = by_group(beta) - center * scale
         y = x32 * by_pixel(scale) + by_pixel(shift)
 
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -87,16 +88,16 @@ def _normalize(
             dy = tf.cast(dy, tf.float32)
             with tf.control_dependencies([dy]):  # computed again, rather than kept until now
                 x32 = tf.cast(x, tf.float32)
-                y = x32 * by_pixel(scale) + by_pixel(shift)
-            if swish:
-                sigmoid = tf.sigmoid(y)
-                dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
+                if swish:
+                    y = x32 * by_pixel(scale) + by_pixel(shift)
+                    sigmoid = tf.sigmoid(y)
+                    dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             mean_dy = by_group(_mean_of_image(dy))
-            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - (mean - o) * mean_dy) * inverse
+            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - center * mean_dy) * inverse
             mean_dz = mean_of_group(by_group(gamma) * mean_dy)
             slope = mean_of_group(by_group(gamma) * mean_z_dy) * inverse
             dx = dy * by_pixel(scale) - x32 * by_pixel(slope * inverse)
-            dx += by_pixel(((mean - o) * slope - mean_dz) * inverse)
+            dx += by_pixel((center * slope - mean_dz) * inverse)
             mean_dx = mean_dy * scale - ((channel_mean - mean) * slope + mean_dz) * inverse
             pixels = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
             doffset = tf.reshape(mean_dx * pixels, [-1, x.shape[-1]])
