@@ -67,9 +67,11 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
         grads: Sequence[tf.Tensor],
         trainable_variables: Sequence[keras.Variable] | None = None,
     ) -> None:
-        """Updates all weights, by the same powers of the betas."""
+        """Updates all weights, by numbers that they share: one operation each, not one a weight."""
         t = tf.minimum(self.iterations.value, len(self._powers) - 1)
         self._beta1_power, self._beta2_power = tf.unstack(tf.gather(self._powers, t))
+        self._beta1, self._beta2 = tf.constant(self.beta_1), tf.constant(self.beta_2)
+        self._epsilon = tf.constant(self.epsilon)
         super().apply(grads, trainable_variables)
 
     def update_step(
@@ -87,9 +89,9 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
             beta1_power=self._beta1_power,
             beta2_power=self._beta2_power,
             lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
+            beta1=self._beta1,
+            beta2=self._beta2,
+            epsilon=self._epsilon,
             grad=gradient,
         )
 

@@ -65,9 +65,10 @@ class Trainer:
             self.optimizer.build(self.model.trainable_variables)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         # XLA takes the whole update of one replica; of several, what lies between their exchanges.
-        compiled = "_update" if self.num_replicas == 1 else "_loss_and_gradients"
-        function = tf.function(getattr(self, compiled), jit_compile=jit_compile, autograph=False)
-        setattr(self, compiled, function)
+        if jit_compile:
+            compiled = "_update" if self.num_replicas == 1 else "_loss_and_gradients"
+            function = tf.function(getattr(self, compiled), jit_compile=True, autograph=False)
+            setattr(self, compiled, function)
 
     @tf.function(autograph=False)
     def train_step(
@@ -231,10 +232,8 @@ class Trainer:
         x_start, t, noise, *condition = batch
         weights = [variable.value for variable in self.model.trainable_variables]
         # The network's only other variables are the states of its dropout layers.
-        dropout_states = [
-            tf.bitcast(tf.cast(fold_in(dropout_seed, i), tf.int32), tf.uint32)
-            for i in range(len(self.model.non_trainable_variables))
-        ]
+        seeds = tf.random.split(dropout_seed, len(self.model.non_trainable_variables), "philox")
+        dropout_states = tf.unstack(tf.bitcast(tf.cast(seeds, tf.int32), tf.uint32))
 
         def denoise(x_t: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
             inputs = [x_t, t, *condition]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diffusion_tf.models.blocks import group_norm
+from diffusion_tf.models.blocks import conv3x3, group_norm
 
 
 def arrays(size=32, offset=0.0, batch=2, channels=64):
@@ -108,8 +108,67 @@ def test_of_half_precision_no_float32_copy_is_kept_for_the_gradient():
     spec = tf.TensorSpec([2, 32, 32, 64], tf.bfloat16)
     function = tf.function(lambda x, dy: value_and_gradients(layer, x, dy))
     x = function.get_concrete_function(spec, spec).graph.inputs[0]
-    _, copy_of_gradient = [op for op in x.consumers() if op.type == "Cast"]
-    assert copy_of_gradient.control_inputs  # it waits for dy
+    _, *copies_of_gradient = [op for op in x.consumers() if op.type == "Cast"]
+    assert copies_of_gradient and all(op.control_inputs for op in copies_of_gradient)  # on dy
+
+
+def make_conv(dtype="float32"):
+    """A convolution of 64 channels to 8, with a bias."""
+    conv = conv3x3(8, "conv", dtype=dtype)
+    conv.build([None, None, None, 64])
+    conv.bias.assign(tf.range(8.0))
+    return conv
+
+
+def test_before_a_convolution_equals_float64():
+    x, dy, gamma, beta = arrays()
+    offset = np.random.RandomState(1).randn(2, 64).astype(np.float32)
+    kept = np.random.RandomState(2).rand(*x.shape) > 0.1
+    layer, conv = make(gamma, beta, swish=True), make_conv()
+    operands = [tf.constant(x), tf.constant(offset)]
+    with tf.GradientTape() as tape:
+        tape.watch(operands)
+        y = layer.before(conv, *operands, dropout=lambda h: tf.where(kept, h / 0.9, 0))
+    variables = [v.value for v in (*layer.weights, *conv.weights)]
+    ours = [y, *tape.gradient(y, operands + variables, dy[..., :8])]
+
+    wide = [tf.cast(a, tf.float64) for a in (*operands, *variables)]
+    with tf.GradientTape() as tape:
+        tape.watch(wide)
+        x, offset, gamma, beta, kernel, bias = wide
+        h = expected(x + offset[:, None, None], gamma, beta, swish=True)
+        y = tf.nn.conv2d(tf.where(kept, h / 0.9, 0), kernel, 1, "SAME") + bias
+    theirs = [y, *tape.gradient(y, wide, tf.cast(dy[..., :8], tf.float64))]
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * max(1.0, np.abs(b).max()))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_what_a_convolution_takes_is_not_kept_for_the_gradient(dtype):
+    compute_dtype = keras.DTypePolicy(dtype).compute_dtype
+    layer, conv = make(*np.ones([2, 64]), dtype=dtype, swish=True), make_conv(dtype)
+    function = tf.function(
+        lambda x, dy: value_and_gradients(lambda x: layer.before(conv, x), x, dy)
+    )
+    specs = [tf.TensorSpec([2, 32, 32, c], compute_dtype) for c in (64, 8)]
+    graph = function.get_concrete_function(*specs).graph
+    operations, upstream = graph.get_operations(), graph.inputs[1].op
+    forward = next(op for op in operations if op.type == "Conv2D")
+    assert forward.inputs[0].consumers() == [forward]
+    sigmoids = [op for op in operations if op.type == "Sigmoid"]
+    # in the convolution's operand; in it again for the kernel's gradient; in swish's own gradient
+    assert [waits_for(op, upstream) for op in sigmoids] == [False, True, True]
+
+
+def waits_for(op, other):
+    """Whether an operation comes after another in a graph."""
+    seen, todo = set(), [op]
+    while todo:
+        last = todo.pop()
+        if last.name not in seen:
+            seen.add(last.name)
+            todo += [*(operand.op for operand in last.inputs), *last.control_inputs]
+    return other.name in seen
 
 
 def test_statistics_of_half_precision_are_float32():

@@ -123,6 +123,23 @@ def test_dropout_comes_before_the_second_convolution():
     assert np.abs(block([x, temb], training=False) - everything_dropped).max() > 0.1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_dropout_sets_a_share_to_zero_and_enlarges_the_rest(dtype):
+    keras.utils.set_random_seed(0)
+    block = ResnetBlock(dropout=0.1, name="block", dtype=dtype)
+    x, temb = tf.random.normal([8, 32, 32, 32]), tf.ones([8, 128])
+    block.build([x.shape, temb.shape])
+    block.conv2.kernel.assign(np.pad(np.eye(32)[None, None], [(1, 1), (1, 1), (0, 0), (0, 0)]))
+    whole, dropped = (
+        tf.cast(block([x, temb], training=training), tf.float32) - x for training in (False, True)
+    )
+    ratio = (dropped / whole)[tf.abs(whole) > 0.1]
+    rounding = {"float32": 1e-4, "mixed_bfloat16": 0.2}[dtype]  # of x + h, near 4, for h near 0.1
+    is_zero, is_larger = (np.abs(ratio - a) < rounding for a in (0, 1 / 0.9))
+    assert np.all(is_zero | is_larger)
+    assert 0.098 < is_zero.mean() < 0.102  # a standard deviation is 0.0006 or less
+
+
 # --- The network against the original
 
 

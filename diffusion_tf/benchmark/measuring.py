@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from diffusion_tf.benchmark.processes import Worker
-from diffusion_tf.benchmark.task import DTYPES, OURS, VARIANTS, WORK, Task, variants_of
+from diffusion_tf.benchmark.task import DTYPES, MATRICES, OURS, VARIANTS, WORK, Task, variants_of
 from diffusion_tf.config import Config
 from diffusion_tf.progress import progress_bar
 
@@ -78,6 +78,7 @@ def measure(config: Config, request: Request) -> dict[str, Any]:
     ]
     turns = sum(
         (1 + len(variants_of(case.work, case.dtype, request.variants))) * (request.rounds + 1)
+        + len(_multiplying(request))
         for case in cases
     )
     results = []
@@ -116,7 +117,11 @@ def _measure_case(ours: Task, request: Request, progress: Any) -> dict[str, Any]
                 ours, name=name, unet=description["unet"], scheduler=description["scheduler"]
             )
             workers.append(start_worker(theirs, stack, progress))
-        times, ceilings = take_turns(workers, request, progress)
+        multipliers = [
+            start_worker(replace(ours, name=name, work=MATRICES), stack, progress)
+            for name in _multiplying(request)
+        ]
+        times, ceilings = take_turns(workers, request, progress, multipliers)
         memory = {worker.task.name: worker.peak_memory() for worker in workers}
         descriptions = {worker.task.name: worker.description for worker in workers}
     seconds = dict(zip(descriptions, times, strict=True))
@@ -124,7 +129,10 @@ def _measure_case(ours: Task, request: Request, progress: Any) -> dict[str, Any]
 
 
 def take_turns(
-    workers: Sequence[Worker], request: Request, progress: Any
+    workers: Sequence[Worker],
+    request: Request,
+    progress: Any,
+    multipliers: Sequence[Worker] = (),
 ) -> tuple[list[list[float]], list[float]]:
     """The workers' steps, round by round, and beside them products of large matrices.
 
@@ -132,10 +140,11 @@ def take_turns(
         workers: that are ready.
         request: its rounds and seconds.
         progress: a bar of turns.
+        multipliers: workers whose steps are such products.
 
     Returns:
-        Seconds of a step, for each worker those of each round; and operations per second of the
-        products in each round, the faster of the first two workers'.
+        Seconds of a step, for each worker those of each round; and the operations per second of
+        the fastest multiplier in each round.
     """
     steps = [max(1, round(request.seconds / worker.seconds(1))) for worker in workers]
     seconds: list[list[float]] = [[] for _ in workers]
@@ -145,8 +154,19 @@ def take_turns(
         for worker, number, times in order[i % len(order) :] + order[: i % len(order)]:
             times.append(worker.seconds(number) / number)
             progress.update(1)
-        ceilings.append(max(worker.matrix_flops(8) for worker in workers[:2]))
+        if multipliers:
+            ceilings.append(max(_matrix_flops(worker) for worker in multipliers))
     return seconds, ceilings
+
+
+def _multiplying(request: Request) -> tuple[str, ...]:
+    """Whose products of large matrices are measured: ours and PyTorch's."""
+    return (OURS, *request.variants[:1])
+
+
+def _matrix_flops(multiplier: Worker, number: int = 8) -> float:
+    """Operations per second of some products."""
+    return number * multiplier.description["flops_per_step"] / multiplier.seconds(number)
 
 
 def start_worker(task: Task, stack: ExitStack, progress: Any) -> Worker:

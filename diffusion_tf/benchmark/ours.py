@@ -1,12 +1,12 @@
 """The work of a benchmark as this project does it."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.benchmark.flops import BACKWARD, forward_flops
-from diffusion_tf.benchmark.task import Task
+from diffusion_tf.benchmark.task import MATRICES, MATRIX_SIZE, Task
 from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import Config
 from diffusion_tf.convert.diffusers import unet_config
@@ -23,8 +23,8 @@ class Ours:
     """Does steps of a task.
 
     Attributes:
-        description: what the others must know: device, parameters and flops of a step; the
-            arguments with which diffusers builds the same network and process.
+        description: device, version and `flops_per_step`; of a network its `parameters`, and the
+            arguments with which diffusers builds it and its process.
     """
 
     def __init__(self, task: Task):
@@ -41,35 +41,38 @@ class Ours:
             {**task.config, "dtype": dtype, "batch_size": task.batch_size}
         )
         self._jit_compile = use_xla(task.jit_compile, config.image_size)
-        self._step = {"train": self._trainer, "sample": self._sampler}[task.work]()
-        forwards = 1 + BACKWARD if task.work == "train" else 1
         self.description = {
             "device": "GPU" if self._gpu else "CPU",
             "version": f"TensorFlow {tf.__version__}",
+        }
+        if task.work == MATRICES:
+            self._step = self._multiplier(task.dtype)
+            return
+        self._step = {"train": self._trainer, "sample": self._sampler}[task.work]()
+        forwards = 1 + BACKWARD if task.work == "train" else 1
+        self.description |= {
             "parameters": self._model.count_params(),
             "flops_per_step": forwards * task.batch_size * forward_flops(self._model, config),
             "unet": unet_config(self._model, config.image_size),
             "scheduler": scheduler_config(config),
         }
-        self._matrices: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def run(self, steps: int) -> None:
         """Does so many steps, to their end."""
         self._step(steps).numpy()
 
-    def multiply_matrices(self, size: int, dtype: str, number: int) -> None:
-        """Multiplies two matrices of random numbers, to the end."""
-        if self._matrices is None:
-            self._matrices = tuple(tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
-        for _ in range(number):
-            product = matmul(*self._matrices)
-        product[0, 0].numpy()
-
     def peak_memory(self) -> int | None:
         """Bytes on the GPU; None on a CPU, where the process knows."""
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
 
-    def _trainer(self) -> Any:
+    def _multiplier(self, dtype: str) -> Callable[[int], tf.Tensor]:
+        """A step is a product of two matrices of random numbers."""
+        size = MATRIX_SIZE[self.description["device"]]
+        self.description["flops_per_step"] = 2 * size**3
+        a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
+        return lambda steps: [matmul(a, b) for _ in range(steps)][-1][0, 0]
+
+    def _trainer(self) -> Callable[[int], tf.Tensor]:
         config = self._config
         trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=self._jit_compile)
         pixels = np.random.RandomState(0).randint(256, size=(512, *config.image_shape))
@@ -78,7 +81,7 @@ class Ours:
         self._model = trainer.model
         return lambda steps: trainer.train_steps(batches, tf.constant(steps))["loss"]
 
-    def _sampler(self) -> Any:
+    def _sampler(self) -> Callable[[int], tf.Tensor]:
         """As `sampling` compiles it."""
         diffusion, self._model = get_diffusion(self._config), get_model(self._config)
         x = diffusion.prior_sample(shape=[self._config.batch_size, *self._config.image_shape])

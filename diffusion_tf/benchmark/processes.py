@@ -68,11 +68,6 @@ class Worker:
         """Does so many steps; the seconds that they took."""
         return self._ask({"steps": steps})["seconds"]
 
-    def matrix_flops(self, number: int) -> float:
-        """Multiplies large matrices so many times; operations per second."""
-        answer = self._ask({"matrices": number})
-        return answer["flops"] / answer["seconds"]
-
     def peak_memory(self) -> int:
         """Bytes that it held at most: of memory, or on the GPU. It then ends."""
         return self._ask({})["peak_memory_bytes"]

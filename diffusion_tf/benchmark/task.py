@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WORK = ("train", "sample")
+MATRICES = "matrices"  # large products, the machine's ceiling: beside the work, in its own process
+MATRIX_SIZE = {"CPU": 2048, "GPU": 8192}  # operands of some MB, or some hundred
 DTYPES = ("float32", "bfloat16")
 OURS = "diffusion_tf"
 # Eager or torch.compile, and images stored NCHW or channels last.
@@ -17,7 +19,7 @@ class Task:
 
     Attributes:
         name: `OURS`, or a variant of PyTorch.
-        work: `train`, whole updates; or `sample`, steps of the reverse process.
+        work: `train`, whole updates; `sample`, steps of the reverse process; or `MATRICES`.
         batch_size: images at once.
         dtype: of the arithmetic; weights and their averages are float32 when training.
         config: the fields of a `Config`.

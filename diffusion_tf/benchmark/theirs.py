@@ -10,14 +10,14 @@ import diffusers
 import torch
 from torch.nn import functional
 
-from diffusion_tf.benchmark.task import HALF_WEIGHTS, Task
+from diffusion_tf.benchmark.task import HALF_WEIGHTS, MATRICES, MATRIX_SIZE, Task
 
 
 class Theirs:
     """Does steps of a task, with UNet2DModel and DDPMScheduler.
 
     Attributes:
-        description: device and versions.
+        description: device, versions, and what the work is.
     """
 
     def __init__(self, task: Task):
@@ -26,6 +26,13 @@ class Theirs:
         # What PyTorch must be told on GPUs, and TensorFlow does by itself.
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
+        self.description = {
+            "device": "GPU" if device.type == "cuda" else "CPU",
+            "version": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
+        }
+        if task.work == MATRICES:
+            self.run = self._multiplier(getattr(torch, task.dtype))
+            return
         self._config, self._batch_size = task.config, task.batch_size
         network = diffusers.UNet2DModel(**_arguments(task.unet)).to(device)
         self._layout = torch.contiguous_format
@@ -52,27 +59,24 @@ class Theirs:
             network.eval().requires_grad_(False)
             self.run = self._sample
         self._shape = (task.batch_size, *(network.config.in_channels, *[network.sample_size] * 2))
-        self.description = {
-            "device": "GPU" if device.type == "cuda" else "CPU",
-            "version": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
-            "parameters": network.num_parameters(),
-        }
-        self._matrices: list[torch.Tensor] = []
-
-    def multiply_matrices(self, size: int, dtype: str, number: int) -> None:
-        """Multiplies two matrices of random numbers, to the end."""
-        if not self._matrices:
-            self._matrices = [
-                torch.randn(size, size, device=self._device).to(getattr(torch, dtype))
-                for _ in range(2)
-            ]
-        for _ in range(number):
-            product = self._matrices[0] @ self._matrices[1]
-        product[0, 0].item()
+        self.description["parameters"] = network.num_parameters()
 
     def peak_memory(self) -> int | None:
         """Bytes on the GPU; None on a CPU, where the process knows."""
         return torch.cuda.max_memory_allocated() if self._device.type == "cuda" else None
+
+    def _multiplier(self, dtype: torch.dtype) -> Callable[[int], None]:
+        """A step is a product of two matrices of random numbers."""
+        size = MATRIX_SIZE[self.description["device"]]
+        self.description["flops_per_step"] = 2 * size**3
+        a, b = (torch.randn(size, size, device=self._device).to(dtype) for _ in range(2))
+
+        def run(steps: int) -> None:
+            for _ in range(steps):
+                product = a @ b
+            product[0, 0].item()
+
+        return run
 
     def _denoise(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         x = x.to(self._input_dtype, memory_format=self._layout)

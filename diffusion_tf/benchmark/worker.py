@@ -1,7 +1,7 @@
 """A process that does one task, some steps at a time, when it is told to.
 
-It reads and writes a line of JSON each time: first a task; then `{"steps": n}` or `{"matrices": n}`
-for n products, answered by the seconds that they took; at the end `{}`, answered by its memory.
+It reads and writes a line of JSON each time: first a task; then `{"steps": n}`, answered by the
+seconds that they took; at the end `{}`, answered by its memory.
 """
 
 import json
@@ -12,8 +12,6 @@ import time
 from typing import Any, TextIO
 
 from diffusion_tf.benchmark.task import OURS, Task
-
-MATRIX_SIZE = {"CPU": 2048, "GPU": 8192}  # operands of some MB, or some hundred
 
 
 def main() -> None:
@@ -44,15 +42,9 @@ def _work(channel: TextIO) -> None:
             memory = implementation.peak_memory()
             _answer(channel, peak_memory_bytes=_peak_rss() if memory is None else memory)
             return
-        if "steps" in order:
-            start, flops = time.perf_counter(), 0
-            implementation.run(order["steps"])
-        else:
-            size = MATRIX_SIZE[implementation.description["device"]]
-            implementation.multiply_matrices(size, task.dtype, 1)  # draws them, the first time
-            start, flops = time.perf_counter(), 2 * size**3 * order["matrices"]
-            implementation.multiply_matrices(size, task.dtype, order["matrices"])
-        _answer(channel, seconds=time.perf_counter() - start, flops=flops)
+        start = time.perf_counter()
+        implementation.run(order["steps"])
+        _answer(channel, seconds=time.perf_counter() - start)
 
 
 def _peak_rss() -> int:

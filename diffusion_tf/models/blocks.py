@@ -3,13 +3,15 @@
 Sub-layers carry the original's scope names: kernel is W there, bias is b.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import keras
 import tensorflow as tf
 from keras import layers
 
 from diffusion_tf.models.normalization import GroupNormalization
-from diffusion_tf.models.products import Conv2D, Dense, conv2d_transpose, matmul
+from diffusion_tf.models.products import Conv2D, Dense, add_bias, conv2d_transpose, matmul
+from diffusion_tf.models.recomputation import recomputed
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
@@ -36,7 +38,7 @@ def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor)
         first, middle, last = tf.unstack(kernel, axis=axis)
         kernel = tf.stack([last, middle + last, first + middle, first], axis)
     size = [batch, 2 * height, 2 * width, kernel.shape[2]]
-    return tf.nn.bias_add(conv2d_transpose(x, kernel, size, 2, "SAME"), bias)
+    return add_bias(conv2d_transpose(x, kernel, size, 2, "SAME"), bias)
 
 
 def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
@@ -108,12 +110,19 @@ class ResnetBlock(layers.Layer):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, temb = inputs
-        h = self.conv1(self.norm1(x))
-        h = self.norm2(h, self.temb_proj(tf.nn.silu(temb)))
-        h = self.conv2(self.dropout(h, training=training))
+        h = self.norm1.before(self.conv1, x)
+        offset = self.temb_proj(tf.nn.silu(temb))
+        h = self.norm2.before(self.conv2, h, offset, self._dropout(tf.shape(h), training))
         if self.shortcut is None:
             return x + h
         return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h
+
+    def _dropout(self, shape: tf.Tensor, training: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Dropout of an array of that shape; its random numbers are drawn now."""
+        if not training or not self.dropout_rate:
+            return tf.identity
+        kept = keras.random.uniform(shape, seed=self.dropout.seed_generator) >= self.dropout_rate
+        return lambda h: tf.where(kept, h * (1 / (1 - self.dropout_rate)), 0)
 
 
 class AttnBlock(layers.Layer):
@@ -138,9 +147,14 @@ class AttnBlock(layers.Layer):
         _, height, width, channels = x.shape
         h = tf.reshape(self.norm(x), [-1, height * width, channels])
         q, k, v = (nin(layer, h) for layer in (self.q, self.k, self.v))
-        scores = matmul(q * channels**-0.5, k, transpose_b=True)
-        h = nin(self.proj_out, matmul(tf.nn.softmax(scores), v))
+        h = nin(self.proj_out, recomputed(_attend)(q, k, v))
         return x + tf.reshape(h, [-1, height, width, channels])
+
+
+def _attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+    """softmax(q k^T / sqrt(C)) v; all are [B, H W, C]."""
+    scores = matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)
+    return matmul(tf.nn.softmax(scores), v)
 
 
 class Downsample(layers.Layer):

@@ -7,13 +7,17 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from diffusion_tf.models.products import Conv2D, add_bias
+from diffusion_tf.models.recomputation import recomputed_gradient
+
 
 @keras.saving.register_keras_serializable("diffusion_tf")
 class GroupNormalization(layers.GroupNormalization):
     """Keras's layer, its variables and arguments, for images with the channels last.
 
     With `swish`, x sigmoid(x) of the normalized x follows. Of the two only the input is kept for
-    the gradient, so that training takes a third less memory.
+    the gradient, and of a convolution after them (`before`) neither its own: training takes half
+    the memory.
 
     `call(x [B, H, W, C], offset [B, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of
     x. The offset, if there is one, is added to all pixels of an image first: as it only moves the
@@ -34,38 +38,78 @@ class GroupNormalization(layers.GroupNormalization):
 
     def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
         """See the class."""
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        return tf.cast(self._then(tf.identity, inputs, offset), self.compute_dtype)
+
+    def before(
+        self,
+        conv: Conv2D,
+        x: tf.Tensor,
+        offset: tf.Tensor | None = None,
+        dropout: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    ) -> tf.Tensor:
+        """conv(dropout(self(x, offset))), of which nothing but x is kept for the gradient.
+
+        Args:
+            conv: the layer that follows.
+            x: [B, H, W, C], of the dtype in which the layers compute.
+            offset: [B, C].
+            dropout: computed once more for the gradient: its random numbers must be drawn before.
+        """
+
+        def convolve(h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+            return conv.convolution_op(dropout(h), kernel)
+
+        return add_bias(self._then(convolve, x, offset, conv.kernel), conv.bias)
+
+    def _then(
+        self,
+        function: Callable[..., tf.Tensor],
+        x: tf.Tensor,
+        offset: tf.Tensor | None,
+        *weights: keras.Variable,
+    ) -> tf.Tensor:
+        """A function of the normalized x and of weights."""
         if offset is None:
-            offset = tf.zeros([1, inputs.shape[-1]])
-        y = _normalize(inputs, offset, gamma, beta, self.groups, self.epsilon, self.swish)
-        return tf.cast(y, self.compute_dtype)
+            offset = tf.zeros([1, x.shape[-1]])
+        variables = [tf.convert_to_tensor(v) for v in (self.gamma, self.beta, *weights)]
+        how = {"groups": self.groups, "epsilon": self.epsilon, "swish": self.swish}
+        return _normalize_then(function, x, offset, *variables, **how)
 
 
-def _normalize(
+def _normalize_then(
+    function: Callable[..., tf.Tensor],
     x: tf.Tensor,
-    offset: tf.Tensor,
-    gamma: tf.Tensor,
-    beta: tf.Tensor,
+    *operands: tf.Tensor,
     groups: int,
     epsilon: float,
     swish: bool,
 ) -> tf.Tensor:
-    """One affine map for each image and channel, with a gradient of few passes; then swish."""
+    """One affine map for each image and channel; swish; the function. Has a gradient of few passes.
+
+    Args:
+        function: `function(h, *weights)`.
+        x: [B, H, W, C].
+        *operands: offset [B or 1, C]; gamma and beta [C]; weights of the function.
+        groups, epsilon, swish: see the layer.
+    """
+    group_shape = tf.constant([-1, groups, x.shape[-1] // groups])
+    pixel_shape = tf.constant([-1, 1, 1, x.shape[-1]])
+    ones = tf.ones([x.shape[-1] // groups])
 
     def by_group(a: tf.Tensor) -> tf.Tensor:
         """[B or 1, C] -> [B or 1, groups, C / groups]"""
-        return tf.reshape(a, [-1, groups, x.shape[-1] // groups])
+        return tf.reshape(a, group_shape)
 
     def by_pixel(a: tf.Tensor) -> tf.Tensor:
         """[B, groups, C / groups or 1] -> [B, 1, 1, C]"""
-        return tf.reshape(a * tf.ones([x.shape[-1] // groups]), [-1, 1, 1, x.shape[-1]])
+        return tf.reshape(a * ones, pixel_shape)
 
     def mean_of_group(a: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(a, axis=2, keepdims=True)
 
     @tf.custom_gradient
-    def normalize(
-        x: tf.Tensor, offset: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    def normalize_then(
+        x: tf.Tensor, offset: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *weights: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
         x32 = tf.cast(x, tf.float32)
         channel_mean = _mean_of_image(x32)
@@ -78,37 +122,46 @@ def _normalize(
         inverse = tf.math.rsqrt(variance + epsilon)
         scale = inverse * by_group(gamma)
         center = mean - offset32  # what is to be taken from x
-        shift = by_group(beta) - center * scale
-        y = x32 * by_pixel(scale) + by_pixel(shift)
+        scale_by_pixel, shift_by_pixel = by_pixel(scale), by_pixel(by_group(beta) - center * scale)
 
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def affine(x32: tf.Tensor) -> tf.Tensor:
+            return x32 * scale_by_pixel + shift_by_pixel
+
+        def activate(y: tf.Tensor) -> tf.Tensor:
+            return tf.cast(tf.nn.silu(y) if swish else y, x.dtype)
+
+        def gradient(dresult: tf.Tensor) -> tuple[tf.Tensor, ...]:
             """Of z = (x + offset - mean) inverse, y = gamma z + beta: dz = gamma dy, and
             dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
             """
-            dy = tf.cast(dy, tf.float32)
-            with tf.control_dependencies([dy]):  # computed again, rather than kept until now
+            # What is large is computed again when it is needed, rather than kept until then.
+            with tf.control_dependencies([dresult]):
+                h = activate(affine(tf.cast(x, tf.float32)))
+            dh, *dweights = recomputed_gradient(function, [h, *weights], dresult)
+            dy = tf.cast(dh, tf.float32)
+            with tf.control_dependencies([dy]):
                 x32 = tf.cast(x, tf.float32)
                 if swish:
-                    y = x32 * by_pixel(scale) + by_pixel(shift)
+                    y = affine(x32)
                     sigmoid = tf.sigmoid(y)
                     dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             mean_dy = by_group(_mean_of_image(dy))
             mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - center * mean_dy) * inverse
             mean_dz = mean_of_group(by_group(gamma) * mean_dy)
             slope = mean_of_group(by_group(gamma) * mean_z_dy) * inverse
-            dx = dy * by_pixel(scale) - x32 * by_pixel(slope * inverse)
+            dx = dy * scale_by_pixel - x32 * by_pixel(slope * inverse)
             dx += by_pixel((center * slope - mean_dz) * inverse)
             mean_dx = mean_dy * scale - ((channel_mean - mean) * slope + mean_dz) * inverse
-            pixels = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
+            pixels = tf.cast(tf.size(x) // tf.size(mean_dy), tf.float32)
             doffset = tf.reshape(mean_dx * pixels, [-1, x.shape[-1]])
             dgamma, dbeta = (
                 tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
             )
-            return tf.cast(dx, x.dtype), tf.cast(doffset, offset.dtype), dgamma, dbeta
+            return tf.cast(dx, x.dtype), tf.cast(doffset, offset.dtype), dgamma, dbeta, *dweights
 
-        return tf.cast(tf.nn.silu(y) if swish else y, x.dtype), gradient
+        return function(activate(affine(x32)), *weights), gradient
 
-    return normalize(x, offset, gamma, beta)
+    return normalize_then(x, *operands)
 
 
 def _mean_of_image(x: tf.Tensor) -> tf.Tensor:

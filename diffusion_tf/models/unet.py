@@ -235,7 +235,7 @@ class UNet(keras.Model):
             if hasattr(scope, "upsample"):
                 h = scope.upsample(h)
 
-        output = tf.cast(self.conv_out(self.norm_out(h)), tf.float32)
+        output = tf.cast(self.norm_out.before(self.conv_out, h), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
 
     def _check_image(self, x_shape: Shape) -> None:
