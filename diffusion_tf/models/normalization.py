@@ -15,9 +15,8 @@ from diffusion_tf.models.recomputation import recomputed_gradient
 class GroupNormalization(layers.GroupNormalization):
     """Keras's layer, its variables and arguments, for images with the channels last.
 
-    With `swish`, x sigmoid(x) of the normalized x follows. Of the two only the input is kept for
-    the gradient, and of a convolution after them (`before`) neither its own: training takes half
-    the memory.
+    With `swish`, x sigmoid(x) of the normalized x follows. Of the two, and of a convolution that
+    they stand `before`, training keeps nothing but x for the gradient.
 
     `call(x [B, H, W, C], offset [B, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of
     x. The offset, if there is one, is added to all pixels of an image first: as it only moves the

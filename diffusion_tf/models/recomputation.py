@@ -10,7 +10,8 @@ def recomputed_gradient(
 ) -> list[tf.Tensor]:
     """The gradient of a function, which is computed for it when the upstream gradient is there.
 
-    `tf.recompute_grad` waits in a way that copies the operands.
+    `tf.recompute_grad` waits in a way that copies the operands. XLA does not wait at all: it may
+    find that it has computed the same before.
 
     Args:
         function: `function(*operands)`.
