@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from diffusion_tf.benchmark.processes import Worker
-from diffusion_tf.benchmark.task import DTYPES, MATRICES, OURS, VARIANTS, WORK, Task, variants_of
+from diffusion_tf.benchmark.task import (
+    DTYPES,
+    MATRICES,
+    MATRIX_SIZE,
+    OURS,
+    VARIANTS,
+    WORK,
+    Task,
+    variants_of,
+)
 from diffusion_tf.config import Config
 from diffusion_tf.progress import progress_bar
 
@@ -166,7 +175,8 @@ def _multiplying(request: Request) -> tuple[str, ...]:
 
 def _matrix_flops(multiplier: Worker, number: int = 8) -> float:
     """Operations per second of some products."""
-    return number * multiplier.description["flops_per_step"] / multiplier.seconds(number)
+    size = MATRIX_SIZE[multiplier.description["device"]]
+    return number * 2 * size**3 / multiplier.seconds(number)
 
 
 def start_worker(task: Task, stack: ExitStack, progress: Any) -> Worker:

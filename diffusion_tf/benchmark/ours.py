@@ -14,7 +14,7 @@ from diffusion_tf.convert.diffusers_pipeline import scheduler_config
 from diffusion_tf.datasets import InMemory
 from diffusion_tf.devices import use_xla
 from diffusion_tf.gaussian_diffusion import get_diffusion
-from diffusion_tf.models import get_model
+from diffusion_tf.models import UNet, get_model
 from diffusion_tf.models.products import matmul
 from diffusion_tf.trainer import Trainer
 
@@ -23,8 +23,8 @@ class Ours:
     """Does steps of a task.
 
     Attributes:
-        description: device, version and `flops_per_step`; of a network its `parameters`, and the
-            arguments with which diffusers builds it and its process.
+        description: device and version; of a network its `parameters`, and the arguments with
+            which diffusers builds it and its process.
     """
 
     def __init__(self, task: Task):
@@ -45,14 +45,14 @@ class Ours:
             "device": "GPU" if self._gpu else "CPU",
             "version": f"TensorFlow {tf.__version__}",
         }
+        self._model: UNet | None = None
         if task.work == MATRICES:
             self._step = self._multiplier(task.dtype)
             return
         self._step = {"train": self._trainer, "sample": self._sampler}[task.work]()
-        forwards = 1 + BACKWARD if task.work == "train" else 1
+        self._forwards = task.batch_size * (1 + BACKWARD if task.work == "train" else 1)
         self.description |= {
             "parameters": self._model.count_params(),
-            "flops_per_step": forwards * task.batch_size * forward_flops(self._model, config),
             "unet": unet_config(self._model, config.image_size),
             "scheduler": scheduler_config(config),
         }
@@ -61,6 +61,12 @@ class Ours:
         """Does so many steps, to their end."""
         self._step(steps).numpy()
 
+    def flops_per_step(self) -> int | None:
+        """Operations of the network; None without one."""
+        if self._model is None:
+            return None
+        return self._forwards * forward_flops(self._model, self._config)
+
     def peak_memory(self) -> int | None:
         """Bytes on the GPU; None on a CPU, where the process knows."""
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] if self._gpu else None
@@ -68,7 +74,6 @@ class Ours:
     def _multiplier(self, dtype: str) -> Callable[[int], tf.Tensor]:
         """A step is a product of two matrices of random numbers."""
         size = MATRIX_SIZE[self.description["device"]]
-        self.description["flops_per_step"] = 2 * size**3
         a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         return lambda steps: [matmul(a, b) for _ in range(steps)][-1][0, 0]
 

@@ -69,8 +69,13 @@ class Worker:
         return self._ask({"steps": steps})["seconds"]
 
     def peak_memory(self) -> int:
-        """Bytes that it held at most: of memory, or on the GPU. It then ends."""
-        return self._ask({})["peak_memory_bytes"]
+        """Bytes that it held at most: of memory, or on the GPU.
+
+        It then ends; the description has `flops_per_step`, the operations of its network.
+        """
+        answer = self._ask({})
+        self.description["flops_per_step"] = answer["flops_per_step"]
+        return answer["peak_memory_bytes"]
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         name = f"{self.task.name} ({self.task.work}, batch {self.task.batch_size})"

@@ -1,7 +1,7 @@
 """A process that does one task, some steps at a time, when it is told to.
 
 It reads and writes a line of JSON each time: first a task; then `{"steps": n}`, answered by the
-seconds that they took; at the end `{}`, answered by its memory.
+seconds that they took; at the end `{}`, answered by its memory and by the operations of a step.
 """
 
 import json
@@ -39,8 +39,9 @@ def _work(channel: TextIO) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if not order:
-            memory = implementation.peak_memory()
-            _answer(channel, peak_memory_bytes=_peak_rss() if memory is None else memory)
+            memory = implementation.peak_memory() or _peak_rss()  # before operations are counted
+            flops = implementation.flops_per_step()
+            _answer(channel, peak_memory_bytes=memory, flops_per_step=flops)
             return
         start = time.perf_counter()
         implementation.run(order["steps"])

@@ -138,12 +138,13 @@ def _normalize_then(
                 h = activate(affine(tf.cast(x, tf.float32)))
             dh, *dweights = recomputed_gradient(function, [h, *weights], dresult)
             dy = tf.cast(dh, tf.float32)
+            if swish:
+                with tf.control_dependencies([dy]):
+                    y = affine(tf.cast(x, tf.float32))
+                sigmoid = tf.sigmoid(y)
+                dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             with tf.control_dependencies([dy]):
                 x32 = tf.cast(x, tf.float32)
-                if swish:
-                    y = affine(x32)
-                    sigmoid = tf.sigmoid(y)
-                    dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             mean_dy = by_group(_mean_of_image(dy))
             mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - center * mean_dy) * inverse
             mean_dz = mean_of_group(by_group(gamma) * mean_dy)
