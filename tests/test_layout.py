@@ -22,8 +22,8 @@ FLOORS = [
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
         "process.loops", "gaussian_diffusion", "fewer_steps",
-        "models.normalization", "models.products", "models.blocks", "models.conditioning",
-        "models.mlp", "models.unet",
+        "models.recomputation", "models.products", "models.normalization", "models.blocks",
+        "models.conditioning", "models.mlp", "models.unet",
         "models",
         "datasets.arrays", "datasets.points", "datasets.sprites", "datasets.embeddings",
         "datasets.base", "datasets.folder", "datasets.lsun", "datasets.prepared",

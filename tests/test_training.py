@@ -135,7 +135,7 @@ def test_checkpoints_by_time(tmp_path):
 
 
 def test_curves_speed_and_grids_are_in_tensorboard(tmp_path):
-    run(tmp_path / "run", steps=6, log_steps=2, grid_steps=3)
+    run(tmp_path / "run", lr=2e-3, steps=6, log_steps=2, grid_steps=3)
     events = EventAccumulator(events_dir(str(tmp_path / "run")), size_guidance={"tensors": 0})
     events.Reload()
     steps = {tag: [e.step for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
