@@ -57,11 +57,11 @@ def test_flops_of_a_network_by_hand():
 def test_transposed_operands_and_batches_are_counted():
     import tensorflow as tf
 
-    a, b = tf.ones([1, 7, 3]), tf.ones([1, 7, 5])
-    counted = forward_flops(
-        lambda inputs, training: tf.matmul(a, b, transpose_a=True) + tf.reduce_sum(inputs[0]), SMALL
-    )
-    assert counted == 2 * 7 * 3 * 5
+    def product(inputs, training):
+        a, b = (tf.reduce_sum(inputs[0]) * tf.ones([1, 7, width]) for width in (3, 5))
+        return tf.matmul(a, b, transpose_a=True)
+
+    assert forward_flops(product, SMALL) == 2 * 7 * 3 * 5
 
 
 def test_the_ratio_is_the_median_of_the_ratios_of_rounds():

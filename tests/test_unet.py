@@ -88,6 +88,34 @@ def test_upsampling_at_once_is_repeating_and_convolving():
     np.testing.assert_allclose(block(x), block.conv(block.repeat(x)), rtol=0, atol=1e-5)
 
 
+def test_attention_is_that_of_queries_keys_and_values():
+    block = AttnBlock(name="attn")
+    block.build((None, 4, 4, 64))
+    rng = np.random.default_rng(0)
+    for weight in block.weights:
+        weight.assign(rng.normal(0, 0.3, weight.shape) + weight.path.endswith("gamma"))
+    x = tf.constant(rng.normal(size=[2, 4, 4, 64]), tf.float32)
+    layers = block.q, block.k, block.v, block.proj_out
+    weights = [weight.value for layer in layers for weight in layer.weights]
+    wide = [tf.cast(weight, tf.float64) for weight in weights]
+
+    def attend(q, bq, k, bk, v, bv, p, bp):
+        h = tf.reshape(tf.cast(block.norm(x), tf.float64), [2, 16, 64])
+        scores = tf.matmul(h @ q + bq, h @ k + bk, transpose_b=True) / 8
+        return x.numpy() + tf.reshape(tf.nn.softmax(scores) @ (h @ v + bv) @ p + bp, x.shape)
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(wide)
+        ours, theirs = block(x), attend(*wide)
+        losses = [tf.reduce_sum(tf.sin(y)) for y in (ours, theirs)]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+    gradients = tape.gradient(losses[0], weights), tape.gradient(losses[1], wide)
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+    # The bias of the keys has no influence: it adds the same to all scores of a query.
+    np.testing.assert_array_equal(tape.gradient(losses[0], block.k.bias.value), np.zeros(64))
+
+
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5)])
 def test_convolution_of_repeated_pixels(height, width):
     rng = np.random.default_rng(0)

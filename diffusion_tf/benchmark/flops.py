@@ -16,8 +16,14 @@ def forward_flops(model: keras.Model, config: Config) -> int:
     """
     x, t = tf.TensorSpec([1, *config.image_shape]), tf.TensorSpec([1], tf.int32)
     function = tf.function(lambda x, t: model([x, t], training=False), autograph=False)
-    operations = function.get_concrete_function(x, t).graph.get_operations()
-    return sum(_flops(operation) for operation in operations)
+    function = function.get_concrete_function(x, t)
+    of_image = {tensor.op for tensor in function.inputs[:2]}
+    flops = 0
+    for operation in function.graph.get_operations():
+        if not of_image.isdisjoint(tensor.op for tensor in operation.inputs):
+            of_image.add(operation)
+            flops += _flops(operation)
+    return flops
 
 
 def _flops(operation: tf.Operation) -> int:
@@ -30,6 +36,11 @@ def _flops(operation: tf.Operation) -> int:
     elif operation.type in ("MatMul", "BatchMatMulV2"):
         name = "transpose_a" if operation.type == "MatMul" else "adj_x"
         length = operation.inputs[0].shape[-2 if operation.get_attr(name) else -1]
+        kernel = operation.inputs[1].op
+        while kernel.type in ("Cast", "Identity"):
+            kernel = kernel.inputs[0].op
+        if kernel.type == "MatMul":  # two kernels, multiplied with each other first
+            length *= 2
     else:
         return 0
     return 2 * length * operation.outputs[0].shape.num_elements()

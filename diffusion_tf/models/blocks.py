@@ -6,6 +6,7 @@ Sub-layers carry the original's scope names: kernel is W there, bias is b.
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -15,6 +16,10 @@ from diffusion_tf.models.recomputation import recomputed
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
+
+# Of 3 entries along an axis, 4 sums of those that meet the same pixel; of 3x3, 4x4.
+SUMS_ALONG_AXIS = [[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]
+SUMS_OF_ENTRIES = np.kron(SUMS_ALONG_AXIS, SUMS_ALONG_AXIS)
 
 Shape = Sequence[int | None]
 
@@ -32,12 +37,12 @@ def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor)
     In 4/9 of the operations: of the nine entries, those that meet the same pixel are added first.
     What is left is a transposed convolution, 4x4 with stride 2.
     """
-    batch, height, width, _ = tf.unstack(tf.shape(x))
-    kernel = tf.transpose(kernel, [0, 1, 3, 2])  # [3, 3, out, in]
-    for axis in (0, 1):
-        first, middle, last = tf.unstack(kernel, axis=axis)
-        kernel = tf.stack([last, middle + last, first + middle, first], axis)
-    size = [batch, 2 * height, 2 * width, kernel.shape[2]]
+    batch, height, width, channels = tf.unstack(tf.shape(x))
+    filters = kernel.shape[3]
+    kernel = tf.reshape(tf.transpose(kernel, [0, 1, 3, 2]), [9, -1])
+    kernel = tf.matmul(tf.constant(SUMS_OF_ENTRIES, kernel.dtype), kernel)
+    kernel = tf.reshape(kernel, [4, 4, filters, channels])
+    size = [batch, 2 * height, 2 * width, filters]
     return add_bias(conv2d_transpose(x, kernel, size, 2, "SAME"), bias)
 
 
@@ -46,10 +51,10 @@ def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
     return Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
 
-def nin(layer: Dense, x: tf.Tensor) -> tf.Tensor:
-    """A dense layer at every pixel, as the product of two matrices, which takes the bias along."""
-    y = layer(tf.reshape(x, [-1, x.shape[-1]]))
-    return tf.reshape(y, [-1, *x.shape[1:-1], layer.units])
+def nin(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """x kernel + bias at every pixel, as one product of matrices, which takes the bias along."""
+    y = add_bias(matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel), bias)
+    return tf.reshape(y, [-1, *x.shape[1:-1], kernel.shape[-1]])
 
 
 def group_norm(name: str, **kwargs):
@@ -115,7 +120,9 @@ class ResnetBlock(layers.Layer):
         h = self.norm2.before(self.conv2, h, offset, self._dropout(tf.shape(h), training))
         if self.shortcut is None:
             return x + h
-        return (self.shortcut(x) if self.conv_shortcut else nin(self.shortcut, x)) + h
+        if self.conv_shortcut:
+            return self.shortcut(x) + h
+        return nin(x, self.shortcut.kernel, self.shortcut.bias) + h
 
     def _dropout(self, shape: tf.Tensor, training: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:
         """Dropout of an array of that shape; its random numbers are drawn now."""
@@ -129,6 +136,12 @@ class AttnBlock(layers.Layer):
     """Residual self-attention over all pixels, one head (the original's `attn_block`).
 
     `call(x [B, H, W, C]) -> [B, H, W, C]`
+
+    In two products per pixel rather than the four of q, k, v and proj_out, as kernels that follow
+    one upon the other are multiplied first: with q = h Q + b, k = h K + c, v = h V + d,
+
+    q k^T = (h Q K^T + b K^T) h^T + (h Q + b) c, whose last term the softmax over keys ignores;
+    (softmax v) P = (softmax h) V P + d P, as a softmax adds up to 1.
     """
 
     def build(self, input_shape: Shape) -> None:
@@ -146,15 +159,26 @@ class AttnBlock(layers.Layer):
         """See the class."""
         _, height, width, channels = x.shape
         h = tf.reshape(self.norm(x), [-1, height * width, channels])
-        q, k, v = (nin(layer, h) for layer in (self.q, self.k, self.v))
-        h = nin(self.proj_out, recomputed(_attend)(q, k, v))
+        h = recomputed(_attend)(nin(h, *self._query()), h)
+        h = nin(h, *self._projection())
         return x + tf.reshape(h, [-1, height, width, channels])
 
+    def _query(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Kernel and bias from h to what is multiplied by h^T: Q K^T and b K^T, over sqrt(C)."""
+        scale = self.k.units**-0.5
+        bias = tf.linalg.matvec(self.k.kernel, scale * self.q.bias)
+        bias += 0 * self.k.bias  # without influence: its gradient is 0, not None
+        return tf.matmul(scale * self.q.kernel, self.k.kernel, transpose_b=True), bias
 
-def _attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
-    """softmax(q k^T / sqrt(C)) v; all are [B, H W, C]."""
-    scores = matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)
-    return matmul(tf.nn.softmax(scores), v)
+    def _projection(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Kernel and bias from (softmax h) to the result: V P and d P + the bias of proj_out."""
+        bias = tf.linalg.matvec(self.proj_out.kernel, self.v.bias, transpose_a=True)
+        return tf.matmul(self.v.kernel, self.proj_out.kernel), bias + self.proj_out.bias
+
+
+def _attend(q: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    """softmax(q h^T) h; both are [B, H W, C]."""
+    return matmul(tf.nn.softmax(matmul(q, h, transpose_b=True)), h)
 
 
 class Downsample(layers.Layer):
