@@ -91,77 +91,108 @@ def _normalize_then(
         *operands: offset [B or 1, C]; gamma and beta [C]; weights of the function.
         groups, epsilon, swish: see the layer.
     """
-    group_shape = tf.constant([-1, groups, x.shape[-1] // groups])
-    pixel_shape = tf.constant([-1, 1, 1, x.shape[-1]])
-    ones = tf.ones([x.shape[-1] // groups])
 
-    def by_group(a: tf.Tensor) -> tf.Tensor:
-        """[B or 1, C] -> [B or 1, groups, C / groups]"""
-        return tf.reshape(a, group_shape)
-
-    def by_pixel(a: tf.Tensor) -> tf.Tensor:
-        """[B, groups, C / groups or 1] -> [B, 1, 1, C]"""
-        return tf.reshape(a * ones, pixel_shape)
-
-    def mean_of_group(a: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(a, axis=2, keepdims=True)
+    def activate(y: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.nn.silu(y) if swish else y, x.dtype)
 
     @tf.custom_gradient
     def normalize_then(
         x: tf.Tensor, offset: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *weights: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
         x32 = tf.cast(x, tf.float32)
-        channel_mean = _mean_of_image(x32)
-        squares = tf.math.squared_difference(x32, channel_mean[:, None, None, :])
-        offset32 = by_group(tf.cast(offset, tf.float32))
-        channel_mean = by_group(channel_mean) + offset32
-        channel_variance = by_group(_mean_of_image(squares))
-        mean = mean_of_group(channel_mean)
-        variance = mean_of_group(channel_variance + tf.math.squared_difference(channel_mean, mean))
-        inverse = tf.math.rsqrt(variance + epsilon)
-        scale = inverse * by_group(gamma)
-        center = mean - offset32  # what is to be taken from x
-        scale_by_pixel, shift_by_pixel = by_pixel(scale), by_pixel(by_group(beta) - center * scale)
-
-        def affine(x32: tf.Tensor) -> tf.Tensor:
-            return x32 * scale_by_pixel + shift_by_pixel
-
-        def activate(y: tf.Tensor) -> tf.Tensor:
-            return tf.cast(tf.nn.silu(y) if swish else y, x.dtype)
+        norm = _Normalization(x32, offset, gamma, beta, groups, epsilon)
 
         def gradient(dresult: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            """Of z = (x + offset - mean) inverse, y = gamma z + beta: dz = gamma dy, and
-            dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
-            """
             # What is large is computed again when it is needed, rather than kept until then.
             with tf.control_dependencies([dresult]):
-                h = activate(affine(tf.cast(x, tf.float32)))
+                h = activate(norm(tf.cast(x, tf.float32)))
             dh, *dweights = recomputed_gradient(function, [h, *weights], dresult)
             dy = tf.cast(dh, tf.float32)
             if swish:
                 with tf.control_dependencies([dy]):
-                    y = affine(tf.cast(x, tf.float32))
+                    y = norm(tf.cast(x, tf.float32))
                 sigmoid = tf.sigmoid(y)
                 dy *= sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=y)  # s + y s (1 - s)
             with tf.control_dependencies([dy]):
                 x32 = tf.cast(x, tf.float32)
-            mean_dy = by_group(_mean_of_image(dy))
-            mean_z_dy = (by_group(_mean_of_image(x32 * dy)) - center * mean_dy) * inverse
-            mean_dz = mean_of_group(by_group(gamma) * mean_dy)
-            slope = mean_of_group(by_group(gamma) * mean_z_dy) * inverse
-            dx = dy * scale_by_pixel - x32 * by_pixel(slope * inverse)
-            dx += by_pixel((center * slope - mean_dz) * inverse)
-            mean_dx = mean_dy * scale - ((channel_mean - mean) * slope + mean_dz) * inverse
-            pixels = tf.cast(tf.size(x) // tf.size(mean_dy), tf.float32)
-            doffset = tf.reshape(mean_dx * pixels, [-1, x.shape[-1]])
-            dgamma, dbeta = (
-                tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
-            )
+            dx, doffset, dgamma, dbeta = norm.gradient(x32, dy)
             return tf.cast(dx, x.dtype), tf.cast(doffset, offset.dtype), dgamma, dbeta, *dweights
 
-        return function(activate(affine(x32)), *weights), gradient
+        return function(activate(norm(x32)), *weights), gradient
 
     return normalize_then(x, *operands)
+
+
+class _Normalization:
+    """y = gamma z + beta of z = (x + offset - mean) inverse, as one affine map of x.
+
+    `call(x float32 [B, H, W, C]) -> y`, with the moments of the x that it was made of. Numbers of
+    groups are [B, groups, 1], those of channels [B or 1, groups, C / groups].
+    """
+
+    def __init__(
+        self,
+        x: tf.Tensor,
+        offset: tf.Tensor,
+        gamma: tf.Tensor,
+        beta: tf.Tensor,
+        groups: int,
+        epsilon: float,
+    ):
+        # Constants that all use, as every norm would otherwise have many of its own.
+        self._channel_shape = tf.constant([-1, x.shape[-1]])
+        self._group_shape = tf.constant([-1, groups, x.shape[-1] // groups])
+        self._pixel_shape = tf.constant([-1, 1, 1, x.shape[-1]])
+        self._ones = tf.ones([x.shape[-1] // groups])
+        image_mean = _mean_of_image(x)
+        squares = tf.math.squared_difference(x, image_mean[:, None, None, :])
+        offset, self._gamma = self._by_group(tf.cast(offset, tf.float32)), self._by_group(gamma)
+        channel_mean = self._by_group(image_mean) + offset
+        channel_variance = self._by_group(_mean_of_image(squares))
+        mean = _mean_of_group(channel_mean)
+        self._deviation = channel_mean - mean
+        variance = _mean_of_group(channel_variance + tf.square(self._deviation))
+        self._inverse = tf.math.rsqrt(variance + epsilon)
+        self._center = mean - offset  # what is to be taken from x
+        self._scale = self._inverse * self._gamma
+        self._scale_by_pixel = self._by_pixel(self._scale)
+        self._shift_by_pixel = self._by_pixel(self._by_group(beta) - self._center * self._scale)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return x * self._scale_by_pixel + self._shift_by_pixel
+
+    def gradient(self, x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The gradient by x, offset, gamma and beta, from that by y.
+
+        dz = gamma dy and dx = inverse (dz - <dz> - z <z dz>), with averages <> over the group.
+        """
+        mean_dy = self._by_group(_mean_of_image(dy))
+        mean_x_dy = self._by_group(_mean_of_image(x * dy))
+        mean_z_dy = (mean_x_dy - self._center * mean_dy) * self._inverse
+        mean_dz = _mean_of_group(self._gamma * mean_dy)
+        slope = _mean_of_group(self._gamma * mean_z_dy) * self._inverse
+        dx = dy * self._scale_by_pixel - x * self._by_pixel(slope * self._inverse)
+        dx += self._by_pixel((self._center * slope - mean_dz) * self._inverse)
+        mean_dx = mean_dy * self._scale - (self._deviation * slope + mean_dz) * self._inverse
+        pixels = tf.cast(tf.size(x) // tf.size(mean_dy), tf.float32)
+        doffset = tf.reshape(mean_dx * pixels, self._channel_shape)
+        dgamma, dbeta = (
+            tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
+        )
+        return dx, doffset, dgamma, dbeta
+
+    def _by_group(self, a: tf.Tensor) -> tf.Tensor:
+        """[B or 1, C] -> [B or 1, groups, C / groups]"""
+        return tf.reshape(a, self._group_shape)
+
+    def _by_pixel(self, a: tf.Tensor) -> tf.Tensor:
+        """[B, groups, C / groups or 1] -> [B, 1, 1, C]"""
+        return tf.reshape(a * self._ones, self._pixel_shape)
+
+
+def _mean_of_group(a: tf.Tensor) -> tf.Tensor:
+    """[B, groups, C / groups] -> [B, groups, 1]"""
+    return tf.reduce_mean(a, axis=2, keepdims=True)
 
 
 def _mean_of_image(x: tf.Tensor) -> tf.Tensor:
