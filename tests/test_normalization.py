@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diffusion_tf.models.blocks import conv3x3, group_norm
+from diffusion_tf.models.blocks import AttnBlock, conv3x3, group_norm
 
 
 def arrays(size=32, offset=0.0, batch=2, channels=64):
@@ -158,6 +158,30 @@ def test_what_a_convolution_takes_is_not_kept_for_the_gradient(dtype):
     sigmoids = [op for op in operations if op.type == "Sigmoid"]
     # in the convolution's operand; in it again for the kernel's gradient; in swish's own gradient
     assert [waits_for(op, upstream) for op in sigmoids] == [False, True, True]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_what_attention_computes_is_not_kept_for_the_gradient(dtype):
+    block = AttnBlock(name="attn", dtype=dtype)
+    block.build((None, 8, 8, 64))
+    spec = tf.TensorSpec([2, 8, 8, 64], block.compute_dtype)
+    function = tf.function(lambda x, dy: value_and_gradients(block, x, dy))
+    graph = function.get_concrete_function(spec, spec).graph
+    assert kept_for_gradient(graph, *graph.inputs[:2]) == {graph.inputs[0].name}
+
+
+def kept_for_gradient(graph, x, upstream):
+    """Names of tensors no smaller than x that operations on the upstream gradient take."""
+    kept = set()
+    for operation in graph.get_operations():
+        if waits_for(operation, upstream.op):
+            for tensor in operation.inputs:
+                while tensor.op.type in ("Identity", "Reshape"):
+                    tensor = tensor.op.inputs[0]
+                is_small = (tensor.shape.num_elements() or np.inf) < x.shape.num_elements()
+                if not (is_small or waits_for(tensor.op, upstream.op)):
+                    kept.add(tensor.name)
+    return kept
 
 
 def waits_for(op, other):

@@ -12,7 +12,6 @@ from keras import layers
 
 from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.models.products import Conv2D, Dense, add_bias, conv2d_transpose, matmul
-from diffusion_tf.models.recomputation import recomputed
 from diffusion_tf.nn import default_init, get_timestep_embedding
 
 NUM_GROUPS = 32
@@ -157,11 +156,7 @@ class AttnBlock(layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """See the class."""
-        _, height, width, channels = x.shape
-        h = tf.reshape(self.norm(x), [-1, height * width, channels])
-        h = recomputed(_attend)(nin(h, *self._query()), h)
-        h = nin(h, *self._projection())
-        return x + tf.reshape(h, [-1, height, width, channels])
+        return x + self.norm.then(_attend, x, *self._query(), *self._projection())
 
     def _query(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Kernel and bias from h to what is multiplied by h^T: Q K^T and b K^T, over sqrt(C)."""
@@ -176,9 +171,17 @@ class AttnBlock(layers.Layer):
         return tf.matmul(self.v.kernel, self.proj_out.kernel), bias + self.proj_out.bias
 
 
-def _attend(q: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
-    """softmax(q h^T) h; both are [B, H W, C]."""
-    return matmul(tf.nn.softmax(matmul(q, h, transpose_b=True)), h)
+def _attend(
+    h: tf.Tensor,
+    query_kernel: tf.Tensor,
+    query_bias: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+) -> tf.Tensor:
+    """Of h [B, H, W, C]: softmax(q h^T) h kernel + bias, where q = h query_kernel + query_bias."""
+    shape, h = tf.shape(h), tf.reshape(h, [-1, h.shape[1] * h.shape[2], h.shape[3]])
+    scores = matmul(nin(h, query_kernel, query_bias), h, transpose_b=True)
+    return tf.reshape(nin(matmul(tf.nn.softmax(scores), h), kernel, bias), shape)
 
 
 class Downsample(layers.Layer):

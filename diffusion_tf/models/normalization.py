@@ -15,8 +15,8 @@ from diffusion_tf.models.recomputation import recomputed_gradient
 class GroupNormalization(layers.GroupNormalization):
     """Keras's layer, its variables and arguments, for images with the channels last.
 
-    With `swish`, x sigmoid(x) of the normalized x follows. Of the two, and of a convolution that
-    they stand `before`, training keeps nothing but x for the gradient.
+    With `swish`, x sigmoid(x) of the normalized x follows. Of the two, and of what they stand
+    `before` or what is computed `then`, training keeps nothing but x for the gradient.
 
     `call(x [B, H, W, C], offset [B, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of
     x. The offset, if there is one, is added to all pixels of an image first: as it only moves the
@@ -37,7 +37,7 @@ class GroupNormalization(layers.GroupNormalization):
 
     def call(self, inputs: tf.Tensor, offset: tf.Tensor | None = None) -> tf.Tensor:
         """See the class."""
-        return tf.cast(self._then(tf.identity, inputs, offset), self.compute_dtype)
+        return tf.cast(self.then(tf.identity, inputs, offset=offset), self.compute_dtype)
 
     def before(
         self,
@@ -58,16 +58,23 @@ class GroupNormalization(layers.GroupNormalization):
         def convolve(h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             return conv.convolution_op(dropout(h), kernel)
 
-        return add_bias(self._then(convolve, x, offset, conv.kernel), conv.bias)
+        return add_bias(self.then(convolve, x, conv.kernel, offset=offset), conv.bias)
 
-    def _then(
+    def then(
         self,
         function: Callable[..., tf.Tensor],
         x: tf.Tensor,
-        offset: tf.Tensor | None,
-        *weights: keras.Variable,
+        *weights: tf.Tensor | keras.Variable,
+        offset: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """A function of the normalized x and of weights."""
+        """function(self(x, offset), *weights); for the gradient only x and the weights are kept.
+
+        Args:
+            function: computed once more for the gradient, which is by no other tensors.
+            x: [B, H, W, C], of the dtype in which the function computes.
+            *weights: further arguments.
+            offset: [B, C].
+        """
         if offset is None:
             offset = tf.zeros([1, x.shape[-1]])
         variables = [tf.convert_to_tensor(v) for v in (self.gamma, self.beta, *weights)]
