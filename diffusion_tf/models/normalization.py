@@ -147,7 +147,6 @@ class _Normalization:
         epsilon: float,
     ):
         # Constants that all use, as every norm would otherwise have many of its own.
-        self._channel_shape = tf.constant([-1, x.shape[-1]])
         self._group_shape = tf.constant([-1, groups, x.shape[-1] // groups])
         self._pixel_shape = tf.constant([-1, 1, 1, x.shape[-1]])
         self._ones = tf.ones([x.shape[-1] // groups])
@@ -182,7 +181,7 @@ class _Normalization:
         dx += self._by_pixel((self._center * slope - mean_dz) * self._inverse)
         mean_dx = mean_dy * self._scale - (self._deviation * slope + mean_dz) * self._inverse
         pixels = tf.cast(tf.size(x) // tf.size(mean_dy), tf.float32)
-        doffset = tf.reshape(mean_dx * pixels, self._channel_shape)
+        doffset = tf.reshape(mean_dx * pixels, [-1, x.shape[-1]])
         dgamma, dbeta = (
             tf.reshape(tf.reduce_sum(a, axis=0) * pixels, [-1]) for a in (mean_z_dy, mean_dy)
         )
