@@ -13,13 +13,22 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.process.checks import checked, shape_of
 from diffusion_tf.process.noise import NoiseFn
 from diffusion_tf.process.reverse import DenoiseFn
+from diffusion_tf.random_numbers import unseeded_normal
 
 
 class RespacedDiffusion(GaussianDiffusion):
     """Ancestral sampling on a subsequence of the timesteps (Nichol & Dhariwal 2021, section 4).
 
+    The network speaks of the steps of training, which are shorter. Its eps and x_0 are the same for
+    both. Its mean of x_{t-1} is turned into the x_0 that follows from it (eq. 7 with the
+    coefficients of training), so that `model_mean_type` is `xstart` here for `xprev`. Of a learned
+    variance its place between the two bounds of section 3.2 is kept, on the logarithmic scale
+    (Nichol & Dhariwal's eq. 15). This has no meaning for a variance beyond the bounds, which
+    is taken for the nearer one unless a step is as long as in training.
+
     Attributes:
         timesteps: int [S], the timestep of training behind each step, from 0 to T - 1.
+        training: the process of training.
     """
 
     def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int | Sequence[int]):
@@ -33,11 +42,12 @@ class RespacedDiffusion(GaussianDiffusion):
         Raises:
             ValueError: S is not in 1..T, or timesteps do not rise or leave 0..T-1.
         """
+        self.training = diffusion
         self.timesteps = self._choose(diffusion.num_timesteps, sampling_steps)
         alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
         super().__init__(
             betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),
-            model_mean_type=diffusion.model_mean_type,
+            model_mean_type=diffusion.model_mean_type.replace("xprev", "xstart"),
             model_var_type=diffusion.model_var_type,
             loss_type=diffusion.loss_type,
         )
@@ -64,8 +74,34 @@ class RespacedDiffusion(GaussianDiffusion):
     def _model_output(
         self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        timesteps = tf.constant(self.timesteps)
-        return super()._model_output(lambda x, t: denoise_fn(x, tf.gather(timesteps, t)), x, t)
+        timesteps = tf.gather(tf.constant(self.timesteps), t)
+        output, _, log_variance = self.training._model_output(denoise_fn, x, timesteps)
+        if self.training.model_mean_type == "xprev":
+            output = self.training._predict_xstart_from_xprev(x, timesteps, xprev=output)
+        if self.model_var_type != "learned":
+            return output, *self._fixed_variance(x, t)
+        log_variance = self._respaced_log_variance(log_variance, t)
+        return output, tf.exp(log_variance), log_variance
+
+    def _respaced_log_variance(self, log_variance: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        """A learned log-variance of training, carried over to the longer step t."""
+        low, high = self.training.posterior_log_variance_clipped, np.log(self.training.betas)
+        low, width = low[self.timesteps], (high - low)[self.timesteps]
+        # The bounds meet where x_t carries no trace of x_0; then either will do.
+        recip_width = np.divide(1.0, width, out=np.zeros_like(width), where=width != 0)
+        new_low = self.posterior_log_variance_clipped
+        new_width = np.log(self.betas) - new_low
+
+        def at_t(coefficients: np.ndarray) -> tf.Tensor:
+            return self._extract(coefficients, t, log_variance.shape)
+
+        fraction = tf.clip_by_value((log_variance - at_t(low)) * at_t(recip_width), 0.0, 1.0)
+        as_long_as_in_training = np.diff(self.timesteps, prepend=-1) == 1
+        return tf.where(
+            at_t(as_long_as_in_training) > 0,
+            log_variance,
+            at_t(new_low) + fraction * at_t(new_width),
+        )
 
 
 class DDIM(RespacedDiffusion):
@@ -117,7 +153,7 @@ class DDIM(RespacedDiffusion):
         x_0 = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised).pred_xstart
         eps = x - self._extract(self.sqrt_alphas_cumprod, t, x.shape) * x_0
         eps /= self._extract(self.sqrt_one_minus_alphas_cumprod, t, x.shape)
-        noise = (noise_fn or tf.random.normal)(shape=shape_of(x), dtype=x.dtype)
+        noise = (noise_fn or unseeded_normal)(shape=shape_of(x), dtype=x.dtype)
         sample = (
             self._extract(self._sqrt_alphas_cumprod_prev, t, x.shape) * x_0
             + self._extract(self._ddim_direction, t, x.shape) * eps

@@ -47,6 +47,20 @@ def normal(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     )
 
 
+def unseeded_normal(shape: Sequence[int] | tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Standard normal numbers, others at every call, where nobody gave a seed.
+
+    Not `tf.random.normal`: after `tf.random.set_seed` such operations draw the same numbers inside
+    a loop's body as outside it.
+    """
+    return tf.cast(normal(shape, unseeded()), dtype)
+
+
+def unseeded() -> tf.Tensor:
+    """A seed [2] that is another one at every call; `tf.random.set_seed` determines it."""
+    return tf.random.uniform([2], tf.int64.min, tf.int64.max, tf.int64)
+
+
 def normal_rows(shape: Sequence[int], seed: tf.Tensor, first_row: int | tf.Tensor) -> tf.Tensor:
     """Rows of an endless array of standard normal numbers, from `first_row` on.
 

@@ -21,7 +21,8 @@ FLOORS = [
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",
-        "process.loops", "gaussian_diffusion", "fewer_steps",
+        "process.loops", "gaussian_diffusion", "fewer_steps", "exact.mixtures", "exact.chains",
+        "exact.gaussian", "exact",
         "models.recomputation", "models.products", "models.normalization", "models.blocks",
         "models.conditioning", "models.mlp", "models.unet",
         "models",

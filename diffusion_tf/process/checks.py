@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from diffusion_tf.random_numbers import unseeded_normal
+
 
 def check_option(name: str, value: str, options: Sequence[str]) -> None:
     """Raises ValueError, listing the options, unless value is one of them."""
@@ -40,7 +42,7 @@ def checked(x: tf.Tensor, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def checked_noise(noise: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
     """The noise given, or standard normal noise shaped like x; ValueError on another shape."""
     if noise is None:
-        return tf.random.normal(shape_of(x), dtype=x.dtype)
+        return unseeded_normal(shape_of(x), x.dtype)
     noise = tf.convert_to_tensor(noise, x.dtype)
     if not noise.shape.is_compatible_with(x.shape):
         raise ValueError(f"noise has shape {noise.shape}; it must be that of the data, {x.shape}.")

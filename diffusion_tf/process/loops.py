@@ -40,6 +40,7 @@ class SampleLoops(ReverseProcess):
         stops: Sequence[int],
         step_noise: StepNoise,
         record: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        clip_denoised: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Denoises x from T - 1 down to each stop in turn, keeping `record(x, pred_xstart)` there.
 
@@ -52,7 +53,9 @@ class SampleLoops(ReverseProcess):
         stop_at = tf.constant(stops, dtype=tf.int32)
 
         def to_next_stop(k, i, x, frames):
-            x, pred_xstart = self._denoise(denoise_fn, x, i, stop_at[k] + 1, step_noise)
+            x, pred_xstart = self._denoise(
+                denoise_fn, x, i, stop_at[k] + 1, step_noise, clip_denoised
+            )
             return k + 1, stop_at[k], x, frames.write(k, record(x, pred_xstart))
 
         frames = tf.TensorArray(x.dtype, size=len(stops), element_shape=x.shape)
@@ -71,6 +74,7 @@ class SampleLoops(ReverseProcess):
         shape: Sequence[int],
         noise_fn: NoiseFn | None = None,
         seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
     ) -> tf.Tensor:
         """Generates samples (Algorithm 2).
 
@@ -79,17 +83,20 @@ class SampleLoops(ReverseProcess):
         Args:
             denoise_fn: the network.
             shape: [B, ...] of the samples.
-            noise_fn: `noise_fn(shape=, dtype=)`; `tf.random.normal` if not given.
+            noise_fn: `noise_fn(shape=, dtype=)`; standard normal noise if not given.
             seed: instead of noise_fn: an int, or an integer tensor [2]. The noise then depends on
                 the seed and the step alone.
+            clip_denoised: clip the x_0 that is predicted at each step to [-1, 1], as the original
+                does. Samples of `xstart` and `eps` then lie there, too: the last step adds no
+                noise.
 
         Returns:
-            float32 of the given shape. Not clipped: the last step adds no noise, though, so with
-            `xstart` and `eps` samples lie in [-1, 1].
+            float32 of the given shape.
         """
         step_noise = noise_source(noise_fn, seed)
         x = self._prior_sample(shape, step_noise)
-        return self._denoise(denoise_fn, x, self.num_timesteps - 1, 0, step_noise)[0]
+        first = self.num_timesteps - 1
+        return self._denoise(denoise_fn, x, first, 0, step_noise, clip_denoised)[0]
 
     def p_sample_loop_progressive(
         self,
@@ -99,11 +106,12 @@ class SampleLoops(ReverseProcess):
         noise_fn: NoiseFn | None = None,
         include_xstartpred_freq: int = 50,
         seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Generates samples and keeps predictions of x_0 on the way (paper Figure 6).
 
         Args:
-            denoise_fn, shape, noise_fn, seed: see `p_sample_loop`.
+            denoise_fn, shape, noise_fn, seed, clip_denoised: see `p_sample_loop`.
             include_xstartpred_freq: distance in steps between the predictions kept.
 
         Returns:
@@ -118,7 +126,7 @@ class SampleLoops(ReverseProcess):
         step_noise = noise_source(noise_fn, seed)
         x = self._prior_sample(shape, step_noise)
         x, predictions = self._denoise_and_record(
-            denoise_fn, x, stops, step_noise, record=lambda _, pred_xstart: pred_xstart
+            denoise_fn, x, stops, step_noise, lambda _, pred_xstart: pred_xstart, clip_denoised
         )
         predictions = tf.reverse(predictions, axis=[0])[:num_recorded]
         return x, swap_first_two_axes(predictions)
@@ -132,11 +140,12 @@ class SampleLoops(ReverseProcess):
         repeat_noise_steps: int = -1,
         keep: Sequence[int] | None = None,
         seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Generates samples and keeps the images on the way (paper Figures 7 and 10).
 
         Args:
-            denoise_fn, shape, noise_fn, seed: see `p_sample_loop`.
+            denoise_fn, shape, noise_fn, seed, clip_denoised: see `p_sample_loop`.
             repeat_noise_steps: from 0 on, x_T is the same for the whole batch, and so is the
                 noise of that many first steps.
             keep: the times to keep, from T - 1 (the noise) to -1 (the sample), in any order. All
@@ -158,7 +167,7 @@ class SampleLoops(ReverseProcess):
             step_noise = repeat_noise(step_noise, while_step_from=T - repeat_noise_steps)
         x = self._prior_sample(shape, step_noise)
         _, images = self._denoise_and_record(
-            denoise_fn, x, times, step_noise, record=lambda x, _: x
+            denoise_fn, x, times, step_noise, lambda x, _: x, clip_denoised
         )
         return tf.constant(times, dtype=tf.int32), images
 
@@ -174,6 +183,7 @@ class SampleLoops(ReverseProcess):
         noise1: tf.Tensor | None = None,
         noise2: tf.Tensor | None = None,
         seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
     ) -> tf.Tensor:
         """Mixes two diffused images and denoises the mixture (section 4.3, Figure 8).
 
@@ -183,6 +193,7 @@ class SampleLoops(ReverseProcess):
             lam: weight of x2, a number or [L]. Every lam sees the same two diffused endpoints.
             t: both are diffused by t + 1 steps, and t + 1 steps are taken back.
             noise_fn, seed: see `p_sample_loop`; they also give the endpoints' noises.
+            clip_denoised: see `p_sample_loop`.
             noise1, noise2: the noises that diffuse x1 and x2, shaped like them.
 
         Returns:
@@ -212,7 +223,7 @@ class SampleLoops(ReverseProcess):
         weight = tf.reshape(lam, [-1] + [1] * x1.shape.rank)  # [L, 1, 1, ...]
         x_t = (1.0 - weight) * x_t1 + weight * x_t2  # [L, B, ...]
         x_t = tf.reshape(x_t, [-1, *x1.shape[1:]])
-        x_0, _ = self._denoise(denoise_fn, x_t, t, 0, step_noise)
+        x_0, _ = self._denoise(denoise_fn, x_t, t, 0, step_noise, clip_denoised)
         return tf.reshape(x_0, [*lam.shape, -1, *x1.shape[1:]])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from diffusion_tf.random_numbers import fold_in, normal, normal_rows
+from diffusion_tf.random_numbers import fold_in, normal, normal_rows, unseeded
 
 NoiseFn = Callable[..., tf.Tensor]  # noise_fn(shape=..., dtype=...)
 StepNoise = Callable[..., tf.Tensor]  # step_noise(step, shape=..., dtype=...)
@@ -18,8 +18,8 @@ def noise_source(
     """Returns `draw(step, shape=, dtype=)`, the noise of each step of a chain.
 
     Args:
-        noise_fn: called as `noise_fn(shape=, dtype=)` at every step; `tf.random.normal` if
-            neither is given.
+        noise_fn: called as `noise_fn(shape=, dtype=)` at every step. If neither is given, a seed is
+            drawn, which `tf.random.set_seed` makes the same each time.
         seed: an int or an integer tensor [2]: the noise then depends on seed and step alone,
             whatever the device and whether compiled or not.
         first_row: with a seed: the batch is a part of more examples and begins at this one; the
@@ -30,12 +30,11 @@ def noise_source(
     """
     if first_row is not None and seed is None:
         raise ValueError("first_row numbers the rows of seeded noise; give a seed with it.")
-    if seed is None:
-        draw = noise_fn or tf.random.normal
-        return lambda step, shape, dtype: draw(shape=shape, dtype=dtype)
     if noise_fn is not None:
-        raise ValueError("noise_fn and seed were both given; give one of them.")
-    seed = tf.cast(seed, tf.int64)
+        if seed is not None:
+            raise ValueError("noise_fn and seed were both given; give one of them.")
+        return lambda step, shape, dtype: noise_fn(shape=shape, dtype=dtype)
+    seed = unseeded() if seed is None else tf.cast(seed, tf.int64)
     if seed.shape.rank == 0:
         seed = tf.stack([seed, tf.zeros_like(seed)])
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from diffusion_tf.process.checks import check_option, checked, shape_of
 from diffusion_tf.process.forward import ForwardProcess, reciprocal
 from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source
+from diffusion_tf.random_numbers import unseeded_normal
 
 MODEL_MEAN_TYPES = ("xprev", "xstart", "eps")
 MODEL_VAR_TYPES = ("learned", "fixedsmall", "fixedlarge")
@@ -87,11 +88,15 @@ class ReverseProcess(ForwardProcess):
         if learned:
             output, log_variance = tf.split(output, 2, axis=-1)
             return output, tf.exp(log_variance), log_variance
+        return output, *self._fixed_variance(x, t)
+
+    def _fixed_variance(self, x: tf.Tensor, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Variance and log-variance of a fixed type, shaped like x (section 3.2)."""
         variance, log_variance = (
             self._extract(coefficients, t, x.shape) * tf.ones_like(x)
             for coefficients in self._fixed_variances[self.model_var_type]
         )
-        return output, variance, log_variance
+        return variance, log_variance
 
     def _predict_xstart_from_eps(self, x_t: tf.Tensor, t: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
         """Eq. 4 solved for x_0; 0 where x_t carries no trace of x_0 (alphas_cumprod = 0)."""
@@ -126,7 +131,7 @@ class ReverseProcess(ForwardProcess):
             denoise_fn: the network.
             x: x_t, [B, ...].
             t: int32 or int64 [B], in 0..T-1; no noise is added where t = 0.
-            noise_fn: `noise_fn(shape=, dtype=)`; `tf.random.normal` if not given.
+            noise_fn: `noise_fn(shape=, dtype=)`; standard normal noise if not given.
             clip_denoised: see `p_mean_variance`.
             return_pred_xstart: return the predicted x_0 as well.
 
@@ -135,7 +140,7 @@ class ReverseProcess(ForwardProcess):
         """
         x, t = checked(x, t)
         p = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised)
-        noise = (noise_fn or tf.random.normal)(shape=shape_of(x), dtype=x.dtype)
+        noise = (noise_fn or unseeded_normal)(shape=shape_of(x), dtype=x.dtype)
         is_noisy = tf.reshape(tf.cast(t > 0, x.dtype), [-1] + [1] * (len(x.shape) - 1))
         sample = p.mean + is_noisy * tf.exp(0.5 * p.log_variance) * noise
         return (sample, p.pred_xstart) if return_pred_xstart else sample
@@ -149,6 +154,7 @@ class ReverseProcess(ForwardProcess):
         last: int | tf.Tensor,
         noise_fn: NoiseFn | None = None,
         seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
     ) -> tf.Tensor:
         """Takes the steps first, first - 1, ..., last of the reverse process (Algorithm 2).
 
@@ -158,14 +164,14 @@ class ReverseProcess(ForwardProcess):
             denoise_fn: the network.
             x: x_t at t = `first`, [B, ...].
             first, last: T > first >= last >= 0, numbers or int32 scalars.
-            noise_fn, seed: see `p_sample_loop`.
+            noise_fn, seed, clip_denoised: see `p_sample_loop`.
 
         Returns:
             What comes out of step `last`, shaped like x.
         """
         step_noise = noise_source(noise_fn, seed)
         x = tf.convert_to_tensor(x, tf.float32)
-        return self._denoise(denoise_fn, x, first, last, step_noise)[0]
+        return self._denoise(denoise_fn, x, first, last, step_noise, clip_denoised)[0]
 
     def _denoise(
         self,
@@ -174,6 +180,7 @@ class ReverseProcess(ForwardProcess):
         first: int | tf.Tensor,
         last: int | tf.Tensor,
         step_noise: StepNoise,
+        clip_denoised: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(x, pred_xstart) after step `last`; x as it is, and zeros, if first < last."""
 
@@ -183,6 +190,7 @@ class ReverseProcess(ForwardProcess):
                 x=x,
                 t=tf.fill([shape_of(x)[0]], i),
                 noise_fn=lambda shape, dtype: step_noise(i, shape=shape, dtype=dtype),
+                clip_denoised=clip_denoised,
                 return_pred_xstart=True,
             )
 
