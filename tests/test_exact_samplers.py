@@ -155,6 +155,24 @@ def test_a_learned_variance_is_kept_where_the_steps_are_those_of_training():
     np.testing.assert_allclose(p.log_variance[3:], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("sampler, var_type, eta", SAMPLERS)
+@pytest.mark.parametrize("steps", [1000, 50])
+def test_the_last_step_adds_no_noise(sampler, var_type, eta, steps):
+    training = training_process(var_type=var_type)
+    process = sampling_process(training, sampler, steps, eta)
+    x, t = tf.constant([[0.1, -0.3]]), tf.constant([0])
+    ends = [
+        process.p_sample(
+            DATA.denoise_fn(training),
+            x=x,
+            t=t,
+            noise_fn=lambda shape, dtype, s=s: s * tf.ones(shape),
+        )
+        for s in (-3.0, 3.0)
+    ]
+    np.testing.assert_array_equal(*ends)
+
+
 def test_fewer_steps_of_fewer_steps():
     """Timesteps of the inner one are counted in its own steps, and the network sees training's."""
     training = training_process(mean_type="xprev")
