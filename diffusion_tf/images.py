@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from diffusion_tf.files import replacing
 
@@ -88,52 +88,6 @@ def save_gif(path: str, frames: Sequence[np.ndarray], *, frame_ms: int, hold_ms:
     durations = [frame_ms] * len(rest) + [hold_ms]
     with replacing(path) as temporary:
         first.save(temporary, save_all=True, append_images=rest, duration=durations, loop=0)
-
-
-def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Converts to 8 bits of grey (1 channel) or RGB (3); transparency is dropped.
-
-    Raises:
-        ValueError: 32 bits per pixel and channel, whose black and white nobody knows.
-    """
-    if image.mode.startswith("I;16"):  # Pillow would cut off all that is above 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"it has 32-bit pixels (mode {image.mode}); convert it to 8 or 16 bits")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def load_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads an image file of exactly the given size.
-
-    Args:
-        path: anything that Pillow reads.
-        shape: (height, width, channels) that it must have; colours are converted, sizes are not.
-
-    Returns:
-        uint8 array of that shape.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an image, damaged, or of another size.
-    """
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(to_mode(image, shape[2]))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no image {path!r}; check the path.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an image ({error}); give a PNG or JPEG file."
-        ) from None
-    if pixels.shape[:2] != shape[:2]:
-        raise ValueError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
-            f" {shape[1]}x{shape[0]}; crop and resize it first."
-        )
-    return pixels.reshape(shape)
 
 
 def save_labelled_grid(

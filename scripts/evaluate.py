@@ -61,6 +61,12 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "cache_dir", None, "where statistics of real images are kept [~/.cache/diffusion_tf]"
 )
+RANGE = flags.DEFINE_list(
+    "range",
+    [],
+    "with --images: the numbers of black and white in an array of floats, such as 0,1 or -1,1 [-1,1"
+    " where the whole set leaves no doubt]",
+)
 flags.DEFINE_boolean("pictures", True, "draw pictures for the report")
 WATCH = flags.DEFINE_boolean(
     "watch", False, "follow a training: evaluate checkpoints as they come, until its last step"
@@ -79,15 +85,18 @@ def main() -> None:
         raise ValueError("--images needs --config, whose data they are compared with, and --out.")
     if WATCH.value and not (WORKDIR.value and STEP.value is None):
         raise ValueError("--watch needs --workdir, and goes without --step.")
+    if RANGE.value and not IMAGES.value:
+        raise ValueError("--range needs --images; the range of a run's samples is known.")
     out = OUT.value or os.path.join(WORKDIR.value, "evaluation")
     command_line.check_one_machine(STRATEGY.value)
 
     from diffusion_tf.devices import get_strategy  # after the flags: TensorFlow takes its time
-    from diffusion_tf.evaluation.request import Request
+    from diffusion_tf.evaluation.request import Request, parse_range
     from diffusion_tf.evaluation.run import evaluate_images, evaluate_run
     from diffusion_tf.evaluation.watch import watch
 
     values = {f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(Request)}
+    values["range"] = parse_range(RANGE.value)
     request = Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     if IMAGES.value:
         evaluate_images(out, IMAGES.value, command_line.load_config(CONFIG.value), request)

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from processes import TINY, run, start
 from small_inception import small_graph
 
@@ -209,6 +210,62 @@ def test_real_images_are_at_no_distance_from_themselves(tmp_path, request_):
     assert (tmp_path / "out" / "report.html").exists()
 
 
+QUICK = {"metrics": ("fid",), "splits": ("train",), "num_images": 0, "pictures": False}
+
+
+def test_floats_in_0_to_1_are_measured_only_where_that_is_said(tmp_path, request_):
+    request = dataclasses.replace(request_, **QUICK)
+    images = tmp_path / "images.npz"
+    np.savez(images, (DIGITS.examples / 255).astype(np.float32))
+    with pytest.raises(ValueError, match=r"images in \[0, 1\], or .*--range=0,1 or --range=-1,1"):
+        evaluate_images(tmp_path / "out", images, CONFIG, request)
+    assert not (tmp_path / "out").exists()
+    fids = {}
+    for value_range in ((0, 1), (-1, 1)):
+        said = dataclasses.replace(request, range=value_range)
+        out = tmp_path / f"out{value_range[0]}"
+        metrics = evaluate_images(out, images, CONFIG, said)
+        fids[value_range] = metrics["fid"]["train"]["value"]
+        assert metrics["samples"]["range"] == list(value_range)
+    assert fids[0, 1] == pytest.approx(0, abs=1e-6) and fids[-1, 1] > 10
+    with pytest.raises(ValueError, match=r"samples range \[0.*\] there, \[-1.*\] here"):
+        evaluate_images(tmp_path / "out0", images, CONFIG, said)
+
+
+def test_a_folder_is_read_as_it_is_for_training(tmp_path, request_):
+    """Against itself it has no distance, however its files are turned and coloured."""
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        exif = Image.Exif()
+        exif[0x0112] = 6 if i % 2 else i % 8 + 1
+        image = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8))
+        mode = ("L", "RGB", "LA", "RGBA", "P")[i % 5]
+        (tmp_path / "images").mkdir(exist_ok=True)
+        image.convert(mode).save(tmp_path / "images" / f"{i:02}.png", exif=exif)
+    request = dataclasses.replace(
+        request_, **QUICK, features="pixels", data_dir=str(tmp_path / "images")
+    )
+    for channels in (1, 3):
+        config = dataclasses.replace(CONFIG, dataset="folder", channels=channels)
+        out = tmp_path / f"out{channels}"
+        metrics = evaluate_images(out, tmp_path / "images", config, request)
+        assert metrics["fid"]["train"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_images_again_measure_nothing_anew_and_others_are_refused(tmp_path, request_, monkeypatch):
+    request = dataclasses.replace(request_, **QUICK)
+    for name, images in (("a", DIGITS.examples[:70]), ("b", DIGITS.examples[70:140])):
+        np.savez(tmp_path / f"{name}.npz", images)
+    (tmp_path / "moved").mkdir()
+    first = evaluate_images(tmp_path / "out", tmp_path / "a.npz", CONFIG, request)
+    monkeypatch.setattr(measuring, "measure_images", None)  # whoever calls it fails
+    (tmp_path / "a.npz").rename(tmp_path / "moved" / "a.npz")
+    again = evaluate_images(tmp_path / "out", tmp_path / "moved" / "a.npz", CONFIG, request)
+    assert again["fid"] == first["fid"]
+    with pytest.raises(ValueError, match="other conditions .*samples fingerprint"):
+        evaluate_images(tmp_path / "out", tmp_path / "b.npz", CONFIG, request)
+
+
 def test_inception_from_a_file(tmp_path, request_):
     matrix = np.random.default_rng(0).normal(size=(3, 12)).astype(np.float32)
     (tmp_path / "graph.pb").write_bytes(small_graph(matrix, classes=5).SerializeToString())
@@ -253,6 +310,8 @@ def test_one_image_has_no_covariance(tmp_path, request_):
         ({"num_samples": 1}, "num_samples is 1; it must be 2 or more, or 0"),
         ({"num_images": -1}, "num_images is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"range": (1.0, 0.0)}, "it must be two rising numbers"),
+        ({"range": (0.0, float("nan"))}, "it must be two rising numbers"),
     ],
 )
 def test_impossible_requests(choices, message):
@@ -293,6 +352,9 @@ def test_the_script_and_what_it_refuses(tmp_path, workdir):
         (["--images=none.npz", "--config=digits", "--out=e"], "no file or folder none.npz"),
         (["--workdir=w", "--watch", "--step=3"], "--watch needs --workdir, and goes without"),
         (["--workdir=w", "--metrics=kid"], "Unknown metric 'kid'"),
+        (["--workdir=w", "--range=0,1"], "--range needs --images"),
+        (["--images=a.npz", "--config=digits", "--out=e", "--range=0"], "--range=0 is not two num"),
+        (["--images=a.npz", "--config=digits", "--out=e", "--range=[0,1]"], "is not two numbers"),
     ],
 )
 def test_mistakes_on_the_command_line(tmp_path, flags, message):

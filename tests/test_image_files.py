@@ -59,6 +59,43 @@ def test_a_folder_of_grey_images(tmp_path):
     np.testing.assert_array_equal(next(images.batches(2)), PIXELS[:1, ..., :1])
 
 
+GREY_AS = {
+    "RGB": lambda image: image.convert("RGB"),
+    "palette": lambda image: image.convert("P"),
+    "LA": lambda image: image.convert("LA"),
+    "RGBA": lambda image: image.convert("RGBA"),
+}
+
+
+@pytest.mark.parametrize("convert", GREY_AS.values(), ids=GREY_AS)
+def test_grey_images_in_other_modes_are_grey_where_a_config_says_so(tmp_path, convert):
+    for i in range(7):
+        convert(Image.fromarray(PIXELS[i, ..., 0])).save(tmp_path / f"{i}.png")
+    images = open_images(tmp_path, channels=1)
+    assert images.shape == (7, 4, 5, 1)
+    np.testing.assert_array_equal(np.concatenate(list(images.batches(3))), PIXELS[..., :1])
+
+
+@pytest.mark.parametrize("channels", [3, None])
+def test_a_colour_folder_may_begin_with_a_grey_image(tmp_path, channels):
+    Image.fromarray(PIXELS[0, ..., 0]).save(tmp_path / "0.png")
+    Image.fromarray(PIXELS[1]).save(tmp_path / "1.png")
+    images = open_images(tmp_path, channels=channels)
+    assert images.shape == (2, 4, 5, 3)
+    first, second = next(images.batches(2))
+    np.testing.assert_array_equal(first, np.stack([PIXELS[0, ..., 0]] * 3, axis=-1))
+    np.testing.assert_array_equal(second, PIXELS[1])
+
+
+def test_images_are_turned_as_their_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS[0]).save(tmp_path / "0.png", exif=exif)
+    images = open_images(tmp_path)
+    assert images.shape == (1, 5, 4, 3)
+    np.testing.assert_array_equal(next(images.batches(1))[0], np.rot90(PIXELS[0], -1))
+
+
 def test_images_of_several_sizes(tmp_path):
     Image.fromarray(PIXELS[0]).save(tmp_path / "0.png")
     Image.fromarray(PIXELS[1, :, :3]).save(tmp_path / "1.png")
@@ -100,6 +137,91 @@ def test_floats_that_are_no_pixels(tmp_path, value, message):
     np.savez(tmp_path / "a.npz", pixels)
     with pytest.raises(ValueError, match=message):
         list(open_images(tmp_path / "a.npz").batches(2))
+
+
+UNIT = (PIXELS / 255).astype(np.float32)  # in [0, 1]
+BRIGHT = UNIT.copy()
+BRIGHT[-1, 0, 0, 0] = -0.9  # the one dark number of [-1, 1] is in the last batch
+
+
+def save_floats(path, array):
+    np.savez(path / "a.npz", array)
+    return path / "a.npz"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "floats",
+    [UNIT, UNIT * 0.5 + 0.5, UNIT * 1.1 - 0.05, UNIT - 0.5, np.zeros_like(UNIT)],
+    ids=["unit", "bright", "unit, not clipped", "halves", "constant"],
+)
+def test_a_set_that_may_mean_two_ranges_is_refused(tmp_path, floats, dtype):
+    path = save_floats(tmp_path, floats.astype(dtype))
+    with pytest.raises(ValueError, match=r"\[0, 1\], or.*\[-1, 1\].*--range=0,1 or --range=-1,1"):
+        next(open_images(path).batches(3))
+
+
+def test_the_whole_set_is_judged_and_not_a_batch(tmp_path):
+    path = save_floats(tmp_path, BRIGHT)
+    assert open_images(path).range == (-1, 1)
+    np.testing.assert_array_equal(read_all(path), BRIGHT)
+    damaged = BRIGHT.copy()
+    damaged[-1, 1, 1, 1] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        next(open_images(save_floats(tmp_path, damaged)).batches(3))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("black, white", [(0, 1), (-1, 1), (0, 255), (-0.5, 0.5), (0, 60000)])
+def test_a_range_that_is_said(tmp_path, dtype, black, white):
+    expected = PIXELS.astype(np.float64) / 127.5 - 1
+    floats = black + (expected + 1) / 2 * (white - black)
+    path = save_floats(tmp_path, floats.astype(dtype))
+    images = open_images(path, value_range=(black, white))
+    assert images.range == (black, white)
+    batches = np.concatenate(list(images.batches(3)))
+    atol = 2e-3 if dtype == "<f2" else 1e-6
+    np.testing.assert_allclose(batches, expected, atol=atol)
+
+
+@pytest.mark.parametrize("value_range", [(-1, 1), (0, 1), (0, 255)])
+def test_bright_sets_are_what_is_said(tmp_path, value_range):
+    images = open_images(save_floats(tmp_path, UNIT), value_range=value_range)
+    black, white = value_range
+    expected = (UNIT - black) * (2 / (white - black)) - 1
+    np.testing.assert_allclose(next(images.batches(7)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "array, value_range, message",
+    [
+        (UNIT * 2 - 1, (0, 1), r"floats from -1 to 1; images are uint8, or floats in \[0, 1\]"),
+        (UNIT * 255, (0, 1), "floats from 0 to 255; images are"),
+        (UNIT * 255, None, "floats from 0 to 255; .* unless --range says the numbers of black"),
+        (PIXELS, (0, 1), "holds 8 bits, from 0 to 255, not --range=0,1; leave --range out"),
+        (PIXELS > 127, None, "holds bool"),
+        ((PIXELS > 127).astype(np.uint8), None, "8 bits that are 0 and 1 alone, both of them bla"),
+    ],
+)
+def test_ranges_that_cannot_be(tmp_path, array, value_range, message):
+    with pytest.raises(ValueError, match=message):
+        list(open_images(save_floats(tmp_path, array), value_range=value_range).batches(3))
+
+
+def test_floats_may_leave_their_range_a_little(tmp_path):
+    floats = PIXELS / np.float32(100) - 1.25
+    np.testing.assert_array_equal(read_all(save_floats(tmp_path, floats)), floats)
+
+
+def test_other_images_have_another_fingerprint(tmp_path):
+    prints = [open_images(save_floats(tmp_path, p)).fingerprint for p in (PIXELS, PIXELS[::-1])]
+    for i, pixels in enumerate(PIXELS):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    prints.append(open_images(tmp_path).fingerprint)
+    assert open_images(tmp_path).fingerprint == prints[-1]
+    Image.fromarray(PIXELS[0]).save(tmp_path / "6.png")
+    prints.append(open_images(tmp_path).fingerprint)
+    assert len(set(prints)) == 4
 
 
 def test_damaged_files(tmp_path):

@@ -16,8 +16,8 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config.fields", "config.presets", "config", "original_runs", "schedules",
-        "losses", "random_numbers", "nn", "images", "scatter", "devices", "optimizers",
-        "interruption", "tfrecords", "progress",
+        "losses", "random_numbers", "nn", "image_reading", "images", "scatter", "devices",
+        "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
-from diffusion_tf.images import to_mode
+from diffusion_tf.image_reading import UnreadableImageError, find_images, read_image
 from diffusion_tf.progress import progress_bar
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels that are kept; more are decoded when needed
@@ -60,64 +59,6 @@ def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
     )
 
 
-def find_images(folder: str) -> tuple[list[str], int]:
-    """Files below a folder whose endings are those of images, and the number of other files.
-
-    Returns:
-        sorted paths; the number does not count hidden files.
-
-    Raises:
-        ValueError: not a folder, or one that cannot be listed.
-        FileNotFoundError: no such folder.
-    """
-    if not os.path.exists(folder):
-        raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder; pass the one that holds it with --data_dir.")
-    endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = _walk(folder)
-    paths = [path for path in files if os.path.splitext(path)[1].lower() in endings]
-    return sorted(paths), len(files) - len(paths)
-
-
-def read_image(path: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads an image, turned as its EXIF says; the middle of it is cropped out and resized.
-
-    Args:
-        path: anything that Pillow reads; of an animation, the first frame.
-        shape: (height, width, channels) of the result. Transparency is dropped.
-
-    Returns:
-        uint8 array of that shape.
-
-    Raises:
-        Exception: of many kinds, for a damaged file: Pillow does not say which.
-    """
-    height, width, channels = shape
-    with Image.open(path) as image:
-        image = to_mode(ImageOps.exif_transpose(image), channels)
-        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return np.asarray(image).reshape(shape)
-
-
-def _walk(folder: str) -> list[str]:
-    """Files below a folder that are not hidden; links are followed, but not in circles."""
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(
-            f"{error.filename} cannot be listed ({error.strerror}); allow it or move it away."
-        ) from None
-
-    files, seen = [], set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
-        if real not in seen:
-            files += [os.path.join(parent, name) for name in names if not name.startswith(".")]
-        seen.add(real)
-    return files
-
-
 def _read_all(
     paths: Sequence[str], shape: tuple[int, int, int], images: np.ndarray | None
 ) -> list[str]:
@@ -126,10 +67,8 @@ def _read_all(
     def read(index: int) -> str:
         try:
             pixels = read_image(paths[index], shape)
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's plugins raise many kinds; all of them are reported
-            return _reason(error, paths[index])
+        except UnreadableImageError as error:
+            return str(error)
         if images is not None:
             images[index] = pixels
         return ""
@@ -157,23 +96,14 @@ def _list(items: Sequence[str], limit: int) -> str:
     return ", ".join(items[:limit]) + more
 
 
-def _reason(error: Exception, path: str) -> str:
-    """What Pillow says, without the path, which is named anyway."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image that Pillow knows"
-    return f"{error}".replace(path, "it") or type(error).__name__
-
-
 def _reader(paths: Sequence[str], shape: tuple[int, int, int]) -> Callable[[int], np.ndarray]:
     def read(index: int) -> np.ndarray:
         try:
             return read_image(paths[index], shape)
-        except MemoryError:
-            raise
-        except Exception as error:  # see _read_all
+        except UnreadableImageError as error:
             raise ValueError(
                 f"{paths[index]} could be read when training started, and no longer can"
-                f" ({_reason(error, paths[index])}); restore it, and go on."
+                f" ({error}); restore it, and go on."
             ) from None
 
     return read

@@ -1,17 +1,31 @@
 """Images that were made by anything: an npz file or a folder, read a batch at a time."""
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from diffusion_tf.config import Config
-from diffusion_tf.datasets.folder import find_images
-from diffusion_tf.images import load_image
+from diffusion_tf.image_reading import channels_of, find_images, load_image, size_of
+
+Range = tuple[float, float]  # the numbers of black and of white
+FLOATS, PIXELS = (-1.0, 1.0), (0.0, 255.0)
+_DARK = -0.5  # a whole set in [-1, 1] has a number below this, unless it is bright all over
+_SCAN_BATCH = 256
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one look at all numbers of an array tells."""
+
+    low: float
+    high: float
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -21,13 +35,14 @@ class ImageFiles:
     Attributes:
         path: of the file or folder.
         shape: (N, height, width, channels).
-        dtype: uint8, or a float type for images in [-1, 1].
+        dtype: uint8, or a float type.
     """
 
     path: str
     shape: tuple[int, int, int, int]
     dtype: np.dtype
     _names: tuple[str, ...]  # of the files; of the array in an npz file
+    _asked: Range | None = None
 
     def check_shape(self, config: Config) -> None:
         """Makes sure that the images can be compared with those of a config.
@@ -43,6 +58,54 @@ class ImageFiles:
                 " images in that size, or another --config."
             )
 
+    @cached_property
+    def range(self) -> Range:
+        """The numbers that mean black and white, judged by the whole set if nobody says them.
+
+        Raises:
+            ValueError: the set as a whole may mean two ranges, or none; a number is not finite; or
+                the file is damaged.
+        """
+        if self.dtype == np.uint8:
+            if self._asked not in (None, PIXELS):
+                low, high = self._asked
+                raise ValueError(
+                    f"{self.path} holds 8 bits, from 0 to 255, not --range={low:g},{high:g}; leave"
+                    " --range out."
+                )
+            if self._asked is None and not Path(self.path).is_dir() and self._seen.high == 1:
+                raise ValueError(
+                    f"{self.path} holds 8 bits that are 0 and 1 alone, both of them black; multiply"
+                    " them by 255, or say --range=0,255 if they are black."
+                )
+            return PIXELS
+        low, high = self._seen.low, self._seen.high
+        if self._asked is not None:
+            _check_range(self.path, low, high, self._asked)
+            return self._asked
+        _check_range(self.path, low, high, FLOATS)
+        if low >= _DARK:
+            raise ValueError(
+                f"{self.path} holds floats from {low:.4g} to {high:.4g}: images in [0, 1], or"
+                " images in [-1, 1] that are bright all over; say which it is with --range=0,1 or"
+                " --range=-1,1 (the numbers of black and white)."
+            )
+        return FLOATS
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A SHA-256 of the array, or of the bytes of all files.
+
+        Raises:
+            ValueError, OSError: the file is damaged, or one cannot be read.
+        """
+        if not Path(self.path).is_dir():
+            return self._seen.sha256
+        digest = hashlib.sha256()
+        for name in self._names:
+            digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
+        return digest.hexdigest()
+
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """All images once, in order.
 
@@ -50,26 +113,42 @@ class ImageFiles:
             batch_size: of every batch but the last, which holds what is left.
 
         Yields:
-            [batch_size or fewer, H, W, C] of the dtype.
+            [batch_size or fewer, H, W, C]: uint8 as it is, floats scaled from their range to
+            [-1, 1].
 
         Raises:
-            ValueError: an image is damaged or of another size, or floats leave [-1, 1] so far that
-                they must be meant in another way.
+            ValueError: an image is damaged or of another size, or as for `range`.
         """
+        black, white = self.range
         read = _read_folder if Path(self.path).is_dir() else _read_array
         for batch in read(self, batch_size):
-            if self.dtype != np.uint8:
-                _check_floats(batch, self.path)
-            yield batch
+            if self.dtype == np.uint8 or self.range == FLOATS:
+                yield batch
+            else:
+                yield _scaled(batch.astype(np.float64), black, white).astype(np.float32)
+
+    @cached_property
+    def _seen(self) -> _Seen:
+        """All numbers of an array, seen once."""
+        low, high, digest = np.inf, -np.inf, hashlib.sha256()
+        for batch in _read_array(self, _SCAN_BATCH):
+            low, high = np.minimum(low, batch.min()), np.maximum(high, batch.max())  # NaN stays
+            digest.update(batch)
+        return _Seen(float(low), float(high), digest.hexdigest())
 
 
-def open_images(path: str | Path) -> ImageFiles:
+def open_images(
+    path: str | Path, *, channels: int | None = None, value_range: Range | None = None
+) -> ImageFiles:
     """Finds out what images a file or folder holds.
 
     Args:
         path: an npz file with one array [N, H, W, 1 or 3], or one that is called `arr_0`, as
-            sample.py and the evaluators of guided-diffusion and EDM have it: uint8, or floats in
-            [-1, 1]. Or a folder of image files, all of one size, in the order of their names.
+            sample.py and the evaluators of guided-diffusion and EDM have it: uint8, or floats. Or a
+            folder of image files, all of one size, in the order of their names.
+        channels: that the images of a folder are converted to. If not given, 3 as soon as one of
+            them is not grey.
+        value_range: the numbers of black and white in an array of floats; see `ImageFiles.range`.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -78,27 +157,22 @@ def open_images(path: str | Path) -> ImageFiles:
     """
     path = Path(path)
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, channels, value_range)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file or folder {path}; check --images.")
-    return _open_npz(path)
+    return _open_npz(path, value_range)
 
 
-def _open_folder(path: Path) -> ImageFiles:
+def _open_folder(path: Path, channels: int | None, value_range: Range | None) -> ImageFiles:
     names, _ = find_images(str(path))
     if not names:
         raise ValueError(f"{path} holds no image; give a folder of images, or an npz file.")
-    try:
-        with Image.open(names[0]) as image:
-            channels = 1 if image.mode in ("1", "L", "I;16") else 3
-            width, height = image.size
-    except OSError as error:
-        raise ValueError(f"{names[0]} cannot be read as an image ({error}); remove it.") from None
-    shape = (len(names), height, width, channels)
-    return ImageFiles(str(path), shape, np.dtype(np.uint8), tuple(names))
+    channels = channels or max(map(channels_of, names))
+    shape = (len(names), *size_of(names[0]), channels)
+    return ImageFiles(str(path), shape, np.dtype(np.uint8), tuple(names), value_range)
 
 
-def _open_npz(path: Path) -> ImageFiles:
+def _open_npz(path: Path, value_range: Range | None) -> ImageFiles:
     """Reads the header alone."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -118,10 +192,9 @@ def _open_npz(path: Path) -> ImageFiles:
         )
     if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape or not _is_pixel(dtype):
         raise ValueError(
-            f"{path} holds {dtype} of shape {shape}; images are uint8, or floats in [-1, 1],"
-            " [N, H, W, 1 or 3]."
+            f"{path} holds {dtype} of shape {shape}; images are uint8 or floats, [N, H, W, 1 or 3]."
         )
-    return ImageFiles(str(path), shape, dtype, (chosen,))
+    return ImageFiles(str(path), shape, dtype, (chosen,), value_range)
 
 
 def _is_pixel(dtype: np.dtype) -> bool:
@@ -162,13 +235,18 @@ def _read_folder(images: ImageFiles, batch_size: int) -> Iterator[np.ndarray]:
         yield np.stack([load_image(name, images.shape[1:]) for name in names])
 
 
-def _check_floats(batch: np.ndarray, path: str) -> None:
-    """Samples that were not clipped may leave [-1, 1] by a little."""
-    low, high = batch.min(), batch.max()
+def _check_range(path: str, low: float, high: float, value_range: Range) -> None:
+    """Samples that were not clipped may leave their range, by half of it at most."""
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"{path} holds pixels that are not finite; look at what drew them.")
-    if low < -2 or high > 2:
+    black, white = value_range
+    if min(_scaled(low, black, white), -_scaled(high, black, white)) < -2:
         raise ValueError(
             f"{path} holds floats from {low:.4g} to {high:.4g}; images are uint8, or floats in"
-            " [-1, 1]."
+            f" [{black:g}, {white:g}], unless --range says the numbers of black and white."
         )
+
+
+def _scaled(values: np.ndarray | float, black: float, white: float) -> np.ndarray | float:
+    """From the numbers of black and white to -1 and 1."""
+    return (values - black) * (2 / (white - black)) - 1

@@ -234,6 +234,7 @@ def _circumstances(metrics: Mapping[str, Any]) -> Markup:
                 ("variance", samples.get("variance")),
                 ("seed", samples.get("seed")),
                 ("dtype", samples.get("dtype")),
+                ("black and white", _pair(samples.get("range"))),
                 ("batch size", samples.get("batch_size")),
             ],
         ),
@@ -317,6 +318,10 @@ def _count(value: int | None) -> str | None:
 
 def _yes_no(value: bool | None) -> str | None:
     return None if value is None else "yes" if value else "no"
+
+
+def _pair(values: Sequence[float] | None) -> str | None:
+    return None if values is None else " and ".join(f"{value:g}" for value in values)
 
 
 def _time(seconds: float) -> str:

@@ -1,6 +1,9 @@
 """What is to be measured, and how: the choices of one evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import splits_of
@@ -29,6 +32,8 @@ class Request:
         cache_dir: of statistics of real images, see `quality.real_statistics`.
         data_dir: see `datasets.get_dataset`.
         pictures: draw the pictures of the report.
+        range: the numbers of black and white in images made by anything; if not given, they are
+            judged by the whole set, see `image_files.ImageFiles.range`.
         overwrite: replace an evaluation under other conditions.
 
     Raises:
@@ -51,6 +56,7 @@ class Request:
     cache_dir: str | None = None
     data_dir: str | None = None
     pictures: bool = True
+    range: tuple[float, float] | None = None
     overwrite: bool = False
 
     def __post_init__(self):
@@ -66,6 +72,10 @@ class Request:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 2 or more, or 0.")
         if self.batch_size < 1:
             raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1.")
+        if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
+            raise ValueError(
+                f"range is {self.range}; it must be two rising numbers, those of black and white."
+            )
 
     def chosen_features(self, config: Config) -> str:
         """What images of a config's data set are compared by."""
@@ -110,3 +120,21 @@ class Request:
                     " or one of them."
                 )
         return tuple(s for s in possible if s in (self.splits or possible))
+
+
+def parse_range(values: Sequence[str]) -> tuple[float, float] | None:
+    """The numbers of black and white that --range says, None if it says nothing.
+
+    Raises:
+        ValueError: not two numbers.
+    """
+    if not values:
+        return None
+    try:
+        black, white = map(float, values)
+    except ValueError:
+        raise ValueError(
+            f"--range={','.join(values)} is not two numbers, those of black and white; give for"
+            " example --range=0,1."
+        ) from None
+    return black, white

@@ -20,7 +20,7 @@ from diffusion_tf.evaluation.illustrations import (
     illustrate_model,
     illustrate_samples,
 )
-from diffusion_tf.evaluation.image_files import open_images
+from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
 from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.request import Request
@@ -81,7 +81,7 @@ def evaluate_run(
         measuring.measure_likelihoods(model, strategy=strategy, jit_compile=xla)
     if measuring.needs_samples:
         _draw_samples(measuring, model, sampler, strategy=strategy, jit_compile=xla)
-        measuring.measure_samples(open_images(samples["path"]))
+        measuring.measure_samples(_drawn_samples(samples))
     pictures = _pictures_of_run(measuring, model, sampler, xla) if request.pictures else []
     return _finish(measuring, pictures)
 
@@ -101,16 +101,18 @@ def evaluate_images(
         What metrics.json holds.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: no images, or of another size than the data set's;
-            see `open_images` and `Measuring`.
+        FileNotFoundError, ValueError, OSError: no images, of another size than the data set's, or
+            in a range that is not clear; see `open_images`, `ImageFiles.range` and `Measuring`.
     """
-    images = open_images(path)
+    images = open_images(path, channels=config.channels, value_range=request.range)
     images.check_shape(config)
     source = {"kind": "images", "path": str(path), "step": None, "weights": None, "config": None}
     samples = {
         "path": str(path),
         "num_samples": images.shape[0],
         "dtype": "uint8" if images.dtype == "uint8" else "float32",
+        "range": images.range,  # of the whole set, before any number
+        "fingerprint": images.fingerprint,
     }
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=False)
     measuring.measure_samples(images)
@@ -138,6 +140,13 @@ def _describe_samples(
         "variance": config.model_var_type,
         "dtype": "uint8" if request.quantize else "float32",
     }
+
+
+def _drawn_samples(samples: dict[str, Any]) -> ImageFiles:
+    """Those that were drawn here, whose range is known."""
+    return open_images(
+        samples["path"], value_range=PIXELS if samples["dtype"] == "uint8" else FLOATS
+    )
 
 
 def _draw_samples(
@@ -189,7 +198,7 @@ def _pictures_of_run(
         seed=measuring.request.seed, jit_compile=jit_compile,
     )  # fmt: skip
     if measuring.needs_samples:
-        drawn = first_images(open_images(measuring.results.values["samples"]["path"]))
+        drawn = first_images(_drawn_samples(measuring.results.values["samples"]))
     return [*illustrate_samples(folder, drawn, datasets["train"]), *of_model]
 
 

@@ -1,0 +1,176 @@
+"""Image files: the one reader of the package, and every rule for how a file becomes pixels.
+
+* A file is an image by its ending, wherever it lies below a folder, unless it is hidden.
+* It is turned as its EXIF says, before its size counts.
+* It becomes grey or RGB as the caller's channels say, from grey, palettes, CMYK and others alike.
+* Transparency is dropped. Of 16 bits the upper 8 are kept; 32 bits are refused.
+* Of an animation the first frame counts.
+* `read_image` crops the middle out and resizes it; `load_image` wants the exact size.
+"""
+
+import os
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Shape = tuple[int, int, int]  # height, width, channels
+_GREY = ("1", "L", "LA", "La")  # and I;16 in all its byte orders
+
+
+class UnreadableImageError(ValueError):
+    """An image file that cannot be read; the message says why, and does not name the file."""
+
+
+def find_images(folder: str) -> tuple[list[str], int]:
+    """Files below a folder whose endings are those of images, and the number of other files.
+
+    Returns:
+        sorted paths; the number does not count hidden files.
+
+    Raises:
+        ValueError: not a folder, or one that cannot be listed.
+        FileNotFoundError: no such folder.
+    """
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is no folder; pass the one that holds it with --data_dir.")
+    endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = _walk(folder)
+    paths = [path for path in files if os.path.splitext(path)[1].lower() in endings]
+    return sorted(paths), len(files) - len(paths)
+
+
+def read_image(path: str, shape: Shape) -> np.ndarray:
+    """Reads an image; the middle of it is cropped out and resized.
+
+    Args:
+        path: anything that Pillow reads.
+        shape: (height, width, channels) of the result.
+
+    Returns:
+        uint8 array of that shape.
+
+    Raises:
+        UnreadableImageError: no such file, not an image, damaged, or with 32 bits per pixel and
+            channel.
+    """
+    height, width, channels = shape
+    image = ImageOps.fit(_open(path, channels), (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image).reshape(shape)
+
+
+def load_image(path: str, shape: Shape) -> np.ndarray:
+    """Reads an image file of exactly the given size.
+
+    Args:
+        path: anything that Pillow reads.
+        shape: (height, width, channels) that it must have; colours are converted, sizes are not.
+
+    Returns:
+        uint8 array of that shape.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, damaged, or of another size.
+    """
+    pixels = np.asarray(_named(path, shape[2]))
+    if pixels.shape[:2] != shape[:2]:
+        raise ValueError(
+            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
+            f" {shape[1]}x{shape[0]}; crop and resize it first."
+        )
+    return pixels.reshape(shape)
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """The height and width of an image file, upright.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `load_image`.
+    """
+    width, height = _named(path, 3).size
+    return height, width
+
+
+def channels_of(path: str) -> int:
+    """The channels that an image file has by its header: 1 if it is grey, 3 if it is not.
+
+    Raises:
+        ValueError: not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
+    except OSError as error:
+        raise ValueError(_unreadable(path, _reason(error, path))) from None
+
+
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Converts to 8 bits of grey (1 channel) or RGB (3); transparency is dropped.
+
+    Raises:
+        ValueError: 32 bits per pixel and channel, whose black and white nobody knows.
+    """
+    if image.mode.startswith("I;16"):  # Pillow would cut off all that is above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"it has 32-bit pixels (mode {image.mode}); convert it to 8 or 16 bits")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _open(path: str, channels: int) -> Image.Image:
+    """The image of a file, upright, in 8 bits of grey or RGB.
+
+    Raises:
+        UnreadableImageError: see `read_image`.
+    """
+    try:
+        # Given a path, Pillow maps TIFF files into memory and mistakes the sides of turned ones.
+        with open(path, "rb") as file, Image.open(file) as image:
+            return to_mode(ImageOps.exif_transpose(image), channels)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
+        raise UnreadableImageError(_reason(error, path)) from None
+
+
+def _named(path: str, channels: int) -> Image.Image:
+    """As `_open`, with errors that name the file and say what to do."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no image {path!r}; check the path.")
+    try:
+        return _open(path, channels)
+    except UnreadableImageError as error:
+        raise ValueError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: str, reason: UnreadableImageError | str) -> str:
+    return f"{path} cannot be read as an image ({reason}); give a PNG or JPEG file."
+
+
+def _reason(error: Exception, path: str) -> str:
+    """What Pillow says, without the path, which is named anyway."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    return f"{error}".replace(path, "it") or type(error).__name__
+
+
+def _walk(folder: str) -> list[str]:
+    """Files below a folder that are not hidden; links are followed, but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"{error.filename} cannot be listed ({error.strerror}); allow it or move it away."
+        ) from None
+
+    files, seen = [], set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        if real not in seen:
+            files += [os.path.join(parent, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    return files
