@@ -12,6 +12,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.convert.contents import check_weights
 from diffusion_tf.convert.tf1 import newest_number, read_weights
+from diffusion_tf.finite import as_float32
 from diffusion_tf.models import get_model
 from diffusion_tf.original_runs import read_folder
 
@@ -161,8 +162,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: no run or no checkpoint there.
-        ValueError: unknown weights, weights that are not there, or a checkpoint that cannot be
-            read.
+        ValueError: unknown weights, weights that are not there or not finite, or a checkpoint that
+            cannot be read.
     """
     check_weights(weights)
     config = load_config(workdir)
@@ -176,6 +177,8 @@ def load_model(
     part = {"ema": "ema", "raw": "model"}[weights]
     variables = _by_path(model.trainable_variables)
     _restore(tf.train.Checkpoint(step=reached, **{part: variables}), path, whole=False)
+    for name, variable in variables.items():
+        as_float32(variable.numpy(), f"{name} ({weights}) in {path}")
     return config, model, int(reached.read_value())
 
 

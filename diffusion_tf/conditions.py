@@ -127,6 +127,9 @@ def denoise_fn(
 ) -> Network:
     """The network as the diffusion classes call it, without dropout.
 
+    An infinite output becomes NaN: clipping the predicted x_0 would make it black or white, as if
+    nothing had overflown.
+
     With a guidance scale other than 0 and 1, eps_uncond + scale (eps_cond - eps_uncond) of one call
     with both halves (Ho & Salimans 2022, eq. 6, whose w is scale - 1). A learned variance is the
     conditional one.
@@ -136,6 +139,16 @@ def denoise_fn(
         y: of a conditional network, one for each example of the batch.
         guidance_scale: see `Conditions`.
     """
+    network = _network(model, y, guidance_scale)
+
+    def finite_or_nan(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        output = network(x, t)
+        return tf.where(tf.math.is_finite(output), output, tf.constant(np.nan, output.dtype))
+
+    return finite_or_nan
+
+
+def _network(model: keras.Model, y: tf.Tensor | None, guidance_scale: float) -> Network:
     if y is None:
         return lambda x, t: model([x, t], training=False)
     y = tf.convert_to_tensor(y)

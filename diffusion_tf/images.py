@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from diffusion_tf.files import replacing
+from diffusion_tf.finite import check_finite
 
 MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
 
@@ -15,8 +16,13 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     """[-1, 1] -> uint8 0..255, clipped and rounded to the nearest.
 
     The original truncates for its sample grids; rounding gives 8-bit data back unchanged.
+
+    Raises:
+        NotFiniteError: some of the images [N, ...] hold a NaN or an infinity.
     """
-    scaled = (np.asarray(images, dtype=np.float32) + 1.0) * 127.5
+    images = np.asarray(images)
+    check_finite(images, "images")
+    scaled = (images.astype(np.float32) + 1.0) * 127.5
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 

@@ -12,6 +12,7 @@ from diffusion_tf import images, scatter
 from diffusion_tf.conditions import Conditions, denoise_fn_for, get_conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
+from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.point_pictures import write_point_pictures
 from diffusion_tf.random_numbers import stream
@@ -108,7 +109,7 @@ def write_guidance(path: str, model: keras.Model, config: Config, *, jit_compile
         for scale in scales
     ]  # fmt: skip
     shape = (len(values), NUM_GUIDED, *config.image_shape)
-    columns = [images.to_pixels(np.concatenate(list(d))).reshape(shape) for d in drawn]
+    columns = [_pixels(np.concatenate(list(d)), "samples").reshape(shape) for d in drawn]
     scatter.save_conditions_grid(
         path,
         np.concatenate(columns, axis=1),
@@ -217,7 +218,8 @@ def grid_drawer(
         conditions: of a conditional network.
 
     Returns:
-        Function without arguments; its result is uint8 [H, W, C].
+        Function without arguments; its result is uint8 [H, W, C]. It raises a NotFiniteError if
+        samples hold NaN or infinity.
     """
 
     @tf.function(jit_compile=jit_compile, autograph=False)
@@ -227,7 +229,7 @@ def grid_drawer(
             seed=stream(seed, "pictures"),
         )  # fmt: skip
 
-    return lambda: images.show_grid(images.to_pixels(draw().numpy()))
+    return lambda: images.show_grid(_pixels(draw().numpy(), "samples of the grid"))
 
 
 def draw_trajectory(
@@ -244,6 +246,9 @@ def draw_trajectory(
     Returns:
         times [F] in falling order, denser towards the end where the image takes shape, and uint8
         frames [F, B, H, W, C]. The last is the sample, at time -1.
+
+    Raises:
+        NotFiniteError: some of the samples hold NaN or infinity, at the end or before.
     """
     T = diffusion.num_timesteps
     keep = np.unique(np.rint(T * np.linspace(0, 1, NUM_FRAMES) ** 1.5).astype(int) - 1)
@@ -256,7 +261,9 @@ def draw_trajectory(
         )  # fmt: skip
 
     times, frames = draw()
-    return times.numpy(), images.to_pixels(frames.numpy())
+    frames = frames.numpy()
+    check_finite(frames.swapaxes(0, 1), "samples")
+    return times.numpy(), images.to_pixels(frames)
 
 
 def draw_interpolations(
@@ -288,6 +295,7 @@ def draw_interpolations(
 
     Raises:
         ValueError: num_lambdas < 2, or a timestep that the process does not have.
+        NotFiniteError: some of the mixtures hold NaN or infinity.
     """
     if num_lambdas < 2:
         raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
@@ -310,7 +318,9 @@ def draw_interpolations(
 
     rows = []
     for t in timesteps:
-        mixtures = images.to_pixels(mix(tf.constant(t)).numpy())
+        mixtures = mix(tf.constant(t)).numpy()
+        check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
+        mixtures = images.to_pixels(mixtures)
         rows.append(np.stack([x1, *mixtures, x2], axis=1))
     return np.stack(rows, axis=1)
 
@@ -325,3 +335,9 @@ def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -
         row_labels=[f"t={t}" for t in timesteps] * num_pairs,
         column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
     )
+
+
+def _pixels(samples: np.ndarray, what: str) -> np.ndarray:
+    """uint8 of what was drawn, [N, ...]; raises a NotFiniteError that says what it was."""
+    check_finite(samples, what)
+    return images.to_pixels(samples)

@@ -11,6 +11,7 @@ from diffusion_tf import scatter
 from diffusion_tf.conditions import Conditions, denoise_fn_for
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
+from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.random_numbers import fold_in, normal, stream
 
@@ -37,6 +38,9 @@ def write_point_pictures(
     Returns:
         Paths of samples.png, panels.png (above the points of q, below those of p) and
         trajectory.gif.
+
+    Raises:
+        NotFiniteError: some of the samples hold NaN or infinity; nothing is written then.
     """
     diffusion = get_diffusion(config)
     number = min(NUM_POINTS, len(dataset))
@@ -54,6 +58,7 @@ def write_point_pictures(
         )[1]  # fmt: skip
 
     p = draw().numpy()
+    check_finite(p.swapaxes(0, 1), "samples")
     q = diffuse(diffusion, real, keep, config.seed)
     p, q, real = (scatter.in_a_plane(points, like=real) for points in (p, q, real))
     names = ("samples.png", "panels.png", "trajectory.gif")

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.conditions import Conditions
+from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.sample_parts import Parts, beside, kind_of
@@ -63,6 +64,7 @@ def write_samples(
     Raises:
         ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
             are there; see also `check_output`.
+        NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
     """
@@ -95,17 +97,19 @@ def write_samples(
         logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
     how = {"seed": seed, "jit_compile": jit_compile, "conditions": conditions}
     shape = (batch_size, *sample_shape)
-    if progressive:
-        write_progressive(parts.path_beside, model, diffusion, progressive, shape=shape, **how)
-    if trajectory:
-        write_trajectory(parts.path_beside, model, diffusion, trajectory, shape=shape, **how)
+    with parts.deleted_if_none():
+        if progressive:
+            write_progressive(parts.path_beside, model, diffusion, progressive, shape=shape, **how)
+        if trajectory:
+            write_trajectory(parts.path_beside, model, diffusion, trajectory, shape=shape, **how)
     rounds = sample_shards(
         model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
         sample_shape=sample_shape, strategy=strategy, **how,
     )  # fmt: skip
-    with StopSignals() as signals:
+    with parts.deleted_if_none(), StopSignals() as signals:
         for drawn in rounds:
             for shard, samples in drawn.items():
+                check_finite(samples, f"samples of shard {shard} of {num_shards} (the first is 0)")
                 parts.save(shard, samples)
             signals.raise_if_received(
                 f"; {len(parts)} of {num_shards} shards are in {parts.folder}. The same command"

@@ -13,6 +13,7 @@ from absl import logging
 
 from diffusion_tf import images
 from diffusion_tf.files import read_json_object, replacing
+from diffusion_tf.finite import NotFiniteError
 
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 
@@ -110,6 +111,16 @@ class Parts:
         for path in self.folder.glob("beside.*"):
             path.replace(beside(self._out, path.name.removeprefix("beside.")))
         self._delete()
+
+    @contextlib.contextmanager
+    def deleted_if_none(self) -> Iterator[None]:
+        """Deletes the folder where a block's samples are not finite and nothing was finished."""
+        try:
+            yield
+        except NotFiniteError:
+            if list(self.folder.iterdir()) == [self._description_path]:
+                self._delete()
+            raise
 
     def path_beside(self, ending: str) -> Path:
         """Where something is kept that `assemble` is to put beside the output, as `beside` says."""

@@ -11,6 +11,7 @@ from absl import logging
 from diffusion_tf import images, scatter
 from diffusion_tf.conditions import Conditions, denoise_fn_for
 from diffusion_tf.files import replacing
+from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sample_parts import explained
 from diffusion_tf.sampling import shard_seed
@@ -67,6 +68,7 @@ def write_progressive(
         conditions: of a conditional network.
 
     Raises:
+        NotFiniteError: some of what was drawn holds NaN or infinity; nothing is written then.
         OSError: the files cannot be written.
     """
 
@@ -80,7 +82,9 @@ def write_progressive(
     if path_of("progressive.npz").exists():
         return
     logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", shape[0])
-    predictions = _stored(draw().numpy(), shape)
+    predictions = draw().numpy()
+    check_finite(predictions, "samples (predictions of x_0, shard 0)")
+    predictions = _stored(predictions, shape)
     steps = freq * np.arange(predictions.shape[1], dtype=np.int32)
     with explained(path_of("progressive.npz")):
         _save_picture(path_of("progressive.png"), predictions[:, ::-1], steps[::-1])
@@ -109,6 +113,7 @@ def write_trajectory(
         times: from T - 1, the noise, to -1, the sample.
 
     Raises:
+        NotFiniteError: some of what was drawn holds NaN or infinity; nothing is written then.
         OSError: the files cannot be written.
     """
 
@@ -123,7 +128,9 @@ def write_trajectory(
         return
     logging.info("Drawing images on the way to the first %d samples ...", shape[0])
     kept, frames = draw()
-    frames = _stored(frames.numpy(), shape)
+    frames = frames.numpy()
+    check_finite(frames.swapaxes(0, 1), "samples (their trajectory, shard 0)")
+    frames = _stored(frames, shape)
     with explained(path_of("trajectory.npz")):
         _save_picture(path_of("trajectory.png"), frames.swapaxes(0, 1), kept.numpy())
         with replacing(path_of("trajectory.npz")) as temporary:

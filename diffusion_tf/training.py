@@ -10,6 +10,7 @@ from absl import logging
 from diffusion_tf.checkpoints import Checkpoints, claim_workdir
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import is_chief, num_workers
+from diffusion_tf.finite import NotFiniteError
 from diffusion_tf.interruption import Interrupted, StopSignals
 from diffusion_tf.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.progress import seconds_since_start
@@ -116,7 +117,7 @@ class _Loop:
         while self.step < self.config.steps:
             self._call()
             if self._grid_is_due() and is_chief(self.trainer.strategy):
-                self.log.write_grid(self.step, self.draw_grid())
+                self._log_grid()
             stop = self.trainer.mean_over_workers(self.signals.received is not None) > 0
             if stop or self._checkpoint_is_due():
                 self._save()
@@ -149,6 +150,13 @@ class _Loop:
             if period:
                 stops.append((self.step // period + 1) * period)
         return min(stops) - self.step
+
+    def _log_grid(self) -> None:
+        """Draws a grid; one that is not finite is left out and does not stop the training."""
+        try:
+            self.log.write_grid(self.step, self.draw_grid())
+        except NotFiniteError as error:
+            logging.warning("No grid of samples at step %d: %s", self.step, error)
 
     def _grid_is_due(self) -> bool:
         return self.config.grid_steps > 0 and self.step % self.config.grid_steps == 0

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from diffusion_tf import images
+from diffusion_tf.finite import NotFiniteError
 from diffusion_tf.image_reading import load_image
 
 
@@ -18,6 +19,15 @@ def test_pixels_survive_scaling():
 def test_to_pixels_clips_and_rounds():
     values = np.array([-3.0, -1.0, 0.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 1.0, 3.0])
     np.testing.assert_array_equal(images.to_pixels(values), [0, 0, 128, 0, 1, 255, 255])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_not_finite_becomes_no_pixel(value, dtype):
+    samples = np.zeros((5, 4, 4, 3), dtype)
+    samples[[1, 3], 2, 0, 1] = value
+    with pytest.raises(NotFiniteError, match="2 of 5 images are not finite"):
+        images.to_pixels(samples)
 
 
 def test_tile_by_hand():

@@ -16,7 +16,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "files", "config.fields", "config.presets", "config", "original_runs", "schedules",
-        "losses", "random_numbers", "nn", "image_reading", "images", "scatter", "devices",
+        "losses", "random_numbers", "nn", "finite", "image_reading", "images", "scatter", "devices",
         "optimizers", "interruption", "tfrecords", "progress",
     ],
     [

@@ -340,6 +340,27 @@ def test_a_removal_that_was_interrupted_is_no_obstacle(monkeypatch):
     assert names() == ["s.npz"]
 
 
+@pytest.mark.parametrize("float32", [False, True])
+def test_of_a_shard_that_is_not_finite_nothing_is_kept(monkeypatch, drawn, float32):
+    draw = sample_files.sample_shards
+
+    def spoiled(*arguments, **flags):
+        for shards in draw(*arguments, **flags):
+            if 2 in shards:
+                shards[2][1, 3, 3, 0] = np.inf
+            yield shards
+
+    with monkeypatch.context() as context:
+        context.setattr(sample_files, "sample_shards", spoiled)
+        with pytest.raises(ValueError, match="^1 of 2 samples of shard 2 of 4 .* are not finite"):
+            write("s.npz", float32=float32)
+    assert names() == ["s.npz.parts"]
+    assert names("s.npz.parts") == ["000000.npy", "000001.npy", "samples.json"]
+    drawn.clear()
+    write("s.npz", float32=float32)
+    assert drawn == [2, 3] and names() == ["s.npz"]
+
+
 def test_memory_does_not_grow_with_the_number_of_samples():
     peaks = {}
     for num_samples in (500, 5000):  # uint8: 1.5 MB, 15 MB

@@ -7,10 +7,12 @@ code in it is refused and nothing of it runs.
 import importlib
 import os
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from diffusion_tf.files import replacing
+from diffusion_tf.finite import as_float32
 
 
 def read_state_dict(path: str) -> dict[str, np.ndarray]:
@@ -21,7 +23,8 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, or holds something else than tensors by name.
+        ValueError: the file is damaged, holds something else than tensors by name, or a tensor that
+            is complex or not finite in float32.
         OSError: the package that reads it is not installed.
     """
     if not os.path.isfile(path):
@@ -40,9 +43,7 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
     values = state.values() if isinstance(state, dict) else [None]
     if not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
         raise ValueError(f"{path} holds no state dict, a tensor for each name; save that alone.")
-    if not is_safe:
-        state = {str(name): value.detach().float().numpy() for name, value in state.items()}
-    return {name: np.asarray(value, np.float32) for name, value in state.items()}
+    return {str(name): _float32(value, f"{name} in {path}") for name, value in state.items()}
 
 
 def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
@@ -62,6 +63,22 @@ def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
                 package.save(tensors, temporary)
         except Exception as error:  # each package has its own
             raise OSError(f"{path} could not be written ({_first_sentence(error)}).") from error
+
+
+def _float32(tensor: Any, name: str) -> np.ndarray:
+    """The values of a tensor of NumPy or torch, of any real type."""
+    if isinstance(tensor, np.ndarray):
+        return as_float32(tensor, name)
+    if tensor.is_complex():
+        raise ValueError(f"{name} has dtype {tensor.dtype}; weights are real numbers.")
+    try:
+        # float64 holds what any other type does, so nothing overflows unseen.
+        values = tensor.detach().double().numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # quantized, sparse, meta
+        raise ValueError(
+            f"{name} has no plain values ({_first_sentence(error)}); save it as a dense tensor."
+        ) from None
+    return as_float32(values, name)
 
 
 def _package(name: str, path: str) -> ModuleType:

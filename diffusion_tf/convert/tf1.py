@@ -15,6 +15,7 @@ import tensorflow as tf
 from diffusion_tf.convert.contents import WEIGHTS, Contents, check_weights, no_such_weights
 from diffusion_tf.convert.maps import Weights, listed
 from diffusion_tf.files import replacing
+from diffusion_tf.finite import as_float32
 
 _EMA = "ExponentialMovingAverage"
 _SLOTS = ("Adam", "Adam_1", "RMSProp", "RMSProp_1")
@@ -71,7 +72,8 @@ def read(path: str) -> Contents:
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: it is damaged, or holds what the original's do not.
+        ValueError: it is damaged, or holds what the original's do not, or tensors that are complex
+            or not finite in float32.
     """
     checkpoint = _Checkpoint(path)
     sets = {kind: checkpoint.read(kind) for kind in checkpoint.names}
@@ -170,8 +172,11 @@ class _Checkpoint:
             raise ValueError(f"{self.prefix} is not complete; it lacks {listed(sorted(lacking))}.")
 
     def read(self, kind: str) -> Weights:
-        """All tensors of a kind, by path of here."""
-        return {path: self._tensor(name) for path, name in self.names[kind].items()}
+        """All tensors of a kind, by path of here; raises a ValueError if one is not finite."""
+        return {
+            path: as_float32(self._tensor(name), f"{name} in {self.prefix}")
+            for path, name in self.names[kind].items()
+        }
 
     def step(self) -> int | None:
         """Number of updates made, None if it does not say."""

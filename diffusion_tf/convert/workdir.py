@@ -12,6 +12,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert.architecture import check_known_elsewhere
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import assign, variables_of, weights_of
+from diffusion_tf.finite import as_float32
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.optimizers import get_optimizer
@@ -42,7 +43,8 @@ def read(workdir: str) -> Contents:
 
     Raises:
         FileNotFoundError: no run or no checkpoint there.
-        ValueError: damaged files, or a network that no other format knows.
+        ValueError: damaged files, tensors that are not finite, or a network that no other format
+            knows.
     """
     config = load_config(workdir)
     check_known_elsewhere(config)
@@ -55,9 +57,13 @@ def read(workdir: str) -> Contents:
             name: {path: variable.numpy() for path, variable in variables.items()}
             for name, variables in slots.items()
         }
+    weights = {"ema": weights_of(run.ema_model), "raw": weights_of(run.model)}
+    for kind, values in (weights | slots).items():
+        for path, value in values.items():
+            as_float32(value, f"{path} ({kind}) in {workdir}")
     return Contents(
         path=workdir,
-        weights={"ema": weights_of(run.ema_model), "raw": weights_of(run.model)},
+        weights=weights,
         slots=slots,
         step=int(run.step),
         fields=dataclasses.asdict(config),
