@@ -11,7 +11,13 @@ import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.arrays import checked_vectors, read_npy, read_npz
-from diffusion_tf.models.conditioning import check_condition, no_condition
+from diffusion_tf.models.conditioning import (
+    as_condition,
+    check_condition,
+    check_labels,
+    no_condition,
+)
+from diffusion_tf.numbers import finite, whole_array
 
 Network = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -21,13 +27,29 @@ class Conditions:
     """Conditions for any number of samples: sample i has number i modulo their number.
 
     Attributes:
-        values: labels int32 [K], or vectors float32 [K, C]; -1 or NaN for none.
+        values: labels int32 [K], or vectors float32 [K, C]; -1 or NaN for none. Labels may come in
+            any integer type, vectors in any of real numbers.
         guidance_scale: 1 is the conditional model, 0 the unconditional one, more than 1 goes beyond
             the conditional one.
+
+    Raises:
+        ValueError: values of another shape or type, none, labels that are less than -1 or beyond
+            int32, vectors with infinite numbers; a guidance scale that is not finite.
     """
 
     values: np.ndarray
     guidance_scale: float = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", _checked_values(np.asarray(self.values)))
+        scale = finite(self.guidance_scale, "guidance_scale")
+        object.__setattr__(self, "guidance_scale", scale)
+
+    def check(self, model: keras.Model) -> None:
+        """Raises a ValueError if a network of here is not conditioned on such values."""
+        num_classes, cond_dim = (getattr(model, n, 0) for n in ("num_classes", "cond_dim"))
+        if num_classes or cond_dim:
+            check_condition(tf.constant(self.values), num_classes, cond_dim)
 
     def rows(self, start: int, number: int) -> np.ndarray:
         """Those of samples start, start + 1, ...: [number] or [number, C]."""
@@ -67,13 +89,35 @@ def get_conditions(
             what = "guidance" if text is None else f"conditions ({text})"
             raise ValueError(f"The network of this run is unconditional; it takes no {what}.")
         return None
-    if not np.isfinite(guidance_scale):
-        raise ValueError(f"guidance_scale is {guidance_scale}; it must be a finite number.")
     values = _default(config) if text is None else _parse(text, config)
-    check_condition(tf.constant(values), config.num_classes, config.cond_dim)
     if len(values) == 0:
         raise ValueError(f"{text} holds no conditions; give at least one.")
+    if config.num_classes:
+        check_labels(values, config.num_classes)
+    else:
+        check_condition(tf.constant(values), config.num_classes, config.cond_dim)
     return Conditions(values, guidance_scale)
+
+
+def _checked_values(values: np.ndarray) -> np.ndarray:
+    """Labels as int32 [K], vectors as float32 [K, C]; whole floats [K] stay, for no network."""
+    good = values.ndim in (1, 2) and values.dtype.kind in "iuf"
+    if good and values.ndim == 1 and values.dtype.kind == "f":
+        good = not np.any(values % 1)  # also where they are not finite
+    if not good:
+        raise ValueError(
+            f"conditions have dtype {values.dtype} and shape {values.shape}; they must be labels,"
+            " integers [K], or vectors, real numbers [K, C]."
+        )
+    if not len(values):
+        raise ValueError("conditions are none; give at least one.")
+    if values.dtype.kind != "f" and values.ndim == 1:
+        return whole_array(values, "conditions", -1)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
+        vectors = values.astype(np.float32)
+    if np.isinf(vectors).any():
+        raise ValueError("conditions have infinite numbers; each must be finite, or NaN for none.")
+    return vectors
 
 
 def _default(config: Config) -> np.ndarray:
@@ -86,18 +130,17 @@ def _default(config: Config) -> np.ndarray:
 
 
 def _parse(text: str, config: Config) -> np.ndarray:
-    dtype = np.int32 if config.num_classes else np.float32
     if text == "none":
-        return np.asarray(
-            no_condition(tf.zeros([1, config.cond_dim] if config.cond_dim else [1], dtype))
-        )
+        y = tf.zeros([1, config.cond_dim]) if config.cond_dim else tf.zeros([1], tf.int32)
+        return no_condition(y).numpy()
     if text.endswith((".npy", ".npz")):
         return _read(text, config)
     try:
         if config.num_classes:
-            return np.array([int(label) for label in text.split(",")], dtype)
+            return np.array([int(label) for label in text.split(",")])
         return np.array(
-            [[float(number) for number in vector.split(",")] for vector in text.split(";")], dtype
+            [[float(number) for number in vector.split(",")] for vector in text.split(";")],
+            np.float32,
         )
     except ValueError:
         form = "labels: 3,5" if config.num_classes else "vectors of one length: 1,0;0.5,0.5"
@@ -119,7 +162,7 @@ def _read(path: str, config: Config) -> np.ndarray:
             f"{path} has dtype {array.dtype} and shape {array.shape}; it must hold labels:"
             " integers [N]."
         )
-    return array.astype(np.int32)
+    return array
 
 
 def denoise_fn(
@@ -138,7 +181,11 @@ def denoise_fn(
         model: called as `model([x, t])` or `model([x, t, y])`.
         y: of a conditional network, one for each example of the batch.
         guidance_scale: see `Conditions`.
+
+    Raises:
+        ValueError: labels beyond int32 (where they are known), a guidance scale that is not finite.
     """
+    guidance_scale = finite(guidance_scale, "guidance_scale")
     network = _network(model, y, guidance_scale)
 
     def finite_or_nan(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
@@ -151,7 +198,7 @@ def denoise_fn(
 def _network(model: keras.Model, y: tf.Tensor | None, guidance_scale: float) -> Network:
     if y is None:
         return lambda x, t: model([x, t], training=False)
-    y = tf.convert_to_tensor(y)
+    y = as_condition(y)
     if guidance_scale in (0.0, 1.0):  # one half of the call is enough
         given = y if guidance_scale == 1.0 else no_condition(y)
         return lambda x, t: model([x, t, given], training=False)
@@ -172,4 +219,5 @@ def denoise_fn_for(model: keras.Model, conditions: Conditions | None, number: in
     """The network for samples 0, 1, ..., number - 1, with their conditions if it takes any."""
     if conditions is None:
         return denoise_fn(model)
+    conditions.check(model)
     return denoise_fn(model, conditions.rows(0, number), conditions.guidance_scale)

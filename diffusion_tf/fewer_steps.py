@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.process.checks import checked, shape_of
+from diffusion_tf.numbers import is_real
+from diffusion_tf.process.checks import checked, checked_sampling_steps, shape_of
 from diffusion_tf.process.noise import NoiseFn
 from diffusion_tf.process.reverse import DenoiseFn
 from diffusion_tf.random_numbers import unseeded_normal
@@ -54,17 +55,8 @@ class RespacedDiffusion(GaussianDiffusion):
 
     def _choose(self, T: int, sampling_steps: int | Sequence[int]) -> np.ndarray:
         """The timesteps of training that are gone through, rising."""
-        if isinstance(sampling_steps, int):
-            if not 1 <= sampling_steps <= T:
-                raise ValueError(f"sampling_steps is {sampling_steps}; it must lie in 1..{T}.")
-            return self._spread(T, sampling_steps).astype(np.int32)
-        timesteps = np.array(sampling_steps, np.int32)
-        around = np.concatenate([[-1], timesteps, [T]])
-        if timesteps.size == 0 or (np.diff(around) < 1).any():
-            raise ValueError(
-                f"sampling_steps is {list(sampling_steps)}; timesteps must rise within 0..{T - 1}."
-            )
-        return timesteps
+        steps = checked_sampling_steps(sampling_steps, T)
+        return self._spread(T, steps).astype(np.int32) if isinstance(steps, int) else steps
 
     @staticmethod
     def _spread(T: int, S: int) -> np.ndarray:
@@ -122,7 +114,7 @@ class DDIM(RespacedDiffusion):
         Raises:
             ValueError: eta is not in [0, 1]; see also `RespacedDiffusion`.
         """
-        if not 0 <= eta <= 1:
+        if not (is_real(eta) and 0 <= eta <= 1):
             raise ValueError(f"eta is {eta}; it must lie in [0, 1].")
         super().__init__(diffusion, sampling_steps)
         self.eta = eta

@@ -16,7 +16,16 @@ import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
-from diffusion_tf.process.checks import check_option, check_range, checked, checked_noise, shape_of
+from diffusion_tf.numbers import whole_array
+from diffusion_tf.process.checks import (
+    as_float32,
+    check_option,
+    check_range,
+    checked,
+    checked_noise,
+    checked_timesteps,
+    shape_of,
+)
 from diffusion_tf.process.loops import SampleLoops, swap_first_two_axes
 from diffusion_tf.process.noise import NoiseFn, noise_source
 from diffusion_tf.process.reverse import DenoiseFn
@@ -97,7 +106,7 @@ class GaussianDiffusion(SampleLoops):
             ValueError: t is not an integer [B], or images leave [-1, 1] (checked where values
                 are known, that is outside `tf.function`).
         """
-        x_start, t = checked(x_start, t)
+        x_start, t = checked(x_start, t, self.num_timesteps)
         if len(x_start.shape) > 2:  # images
             check_range(x_start, "x_start")
         noise = checked_noise(noise, x_start)
@@ -141,7 +150,7 @@ class GaussianDiffusion(SampleLoops):
         Returns:
             float32 [B].
         """
-        x_start = tf.convert_to_tensor(x_start, tf.float32)
+        x_start = as_float32(x_start, "x_start")
         t = tf.fill([shape_of(x_start)[0]], self.num_timesteps - 1)
         mean, _, log_variance = self.q_mean_variance(x_start, t)
         return meanflat(normal_kl(mean, log_variance, 0.0, 0.0)) / np.log(2.0)
@@ -169,11 +178,11 @@ class GaussianDiffusion(SampleLoops):
             terms [B, n] in bits/dim, and mse [B, n] of the x_0 predicted from x_t.
 
         Raises:
-            ValueError: data leave [-1, 1] (checked outside `tf.function`).
+            ValueError: data leave [-1, 1], or timesteps 0..T-1 (checked outside `tf.function`).
         """
-        x_start = tf.convert_to_tensor(x_start, tf.float32)
+        x_start = as_float32(x_start, "x_start")
         check_range(x_start, "x_start")
-        timesteps = tf.convert_to_tensor(timesteps, tf.int32)
+        timesteps = self._checked_list(timesteps)
         step_noise = noise_source(noise_fn, seed, first_example)
 
         def term(k, terms, mse):
@@ -196,6 +205,13 @@ class GaussianDiffusion(SampleLoops):
         )
         terms, mse = (swap_first_two_axes(column.stack()) for column in columns)
         return terms, mse
+
+    def _checked_list(self, timesteps: Sequence[int] | tf.Tensor) -> tf.Tensor:
+        """Timesteps as int32 [n]; ValueError if they are not in 0..T-1."""
+        if not tf.is_tensor(timesteps):
+            timesteps = whole_array(timesteps, "timesteps", 0, self.num_timesteps - 1)
+        timesteps = checked_timesteps(timesteps, timesteps.shape, self.num_timesteps)
+        return tf.cast(timesteps, tf.int32)
 
     def calc_bpd_loop(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.files import read_json_object
+from diffusion_tf.numbers import whole
 
 # The presets whose network bears the original's name.
 _NETWORKS = {"unet2d16b2": "cifar10", "unet2d16b2c112244": "celebahq256"}
@@ -74,7 +75,13 @@ def config_from_kwargs(kwargs: Mapping[str, Any]) -> Config:
     values["random_flip"] = bool(_choose(kwargs, "randflip", (0, 1)))
     network = PRESETS[_NETWORKS[_choose(kwargs, "model_name", tuple(_NETWORKS))]]()
     values |= {name: getattr(network, name) for name in _NETWORK_FIELDS}
-    return get_config(_preset(kwargs), **values)
+    preset = _preset(kwargs)
+    # The original passes over heights that no resolution has; here they are refused.
+    block_size = whole(values.get("block_size", 1), "block_size", 1)
+    finest = PRESETS[preset]().image_size // block_size
+    heights = [finest >> level for level in range(len(network.ch_mult))]
+    values["attn_resolutions"] = tuple(h for h in network.attn_resolutions if h in heights)
+    return get_config(preset, **values)
 
 
 def kwargs_from_config(config: Config) -> dict[str, Any] | None:

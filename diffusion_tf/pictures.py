@@ -14,6 +14,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.numbers import INT32_MAX, is_whole, whole
 from diffusion_tf.point_pictures import write_point_pictures
 from diffusion_tf.random_numbers import stream
 from diffusion_tf.run_log import load_losses
@@ -297,10 +298,11 @@ def draw_interpolations(
         ValueError: num_lambdas < 2, or a timestep that the process does not have.
         NotFiniteError: some of the mixtures hold NaN or infinity.
     """
+    num_lambdas = whole(num_lambdas, "num_lambdas", -INT32_MAX)
     if num_lambdas < 2:
         raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
     for t in timesteps:
-        if not 0 <= t < diffusion.num_timesteps:
+        if not (is_whole(t) and 0 <= t < diffusion.num_timesteps):
             raise ValueError(
                 f"timesteps has {t}; each must lie in 0..{diffusion.num_timesteps - 1}."
             )
@@ -318,7 +320,7 @@ def draw_interpolations(
 
     rows = []
     for t in timesteps:
-        mixtures = mix(tf.constant(t)).numpy()
+        mixtures = mix(tf.constant(int(t))).numpy()
         check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
         mixtures = images.to_pixels(mixtures)
         rows.append(np.stack([x1, *mixtures, x2], axis=1))

@@ -4,10 +4,14 @@ TensorFlow's `stateless_normal` and `stateless_uniform` draw other floats under 
 its integers agree. So normal numbers are made from integers here.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
+
+from diffusion_tf.numbers import checked_seed
 
 # Streams of one seed, so that no two uses of randomness share numbers.
 STREAMS = ("data_order", "train", "dropout", "sample", "pictures", "likelihood")
@@ -17,13 +21,47 @@ def stream(seed: int, name: str) -> tf.Tensor:
     """The seed of one use of randomness.
 
     Args:
-        seed: of the run.
+        seed: of the run, any int64.
         name: one of `STREAMS`.
 
     Returns:
         int64 [2], for `fold_in`, `normal` and TensorFlow's stateless functions.
+
+    Raises:
+        ValueError: the seed is not an int64.
     """
-    return fold_in(tf.stack([tf.cast(seed, tf.int64), 0]), STREAMS.index(name))
+    return fold_in(seed_pair(seed), STREAMS.index(name))
+
+
+def seed_pair(seed: int | tf.Tensor) -> tf.Tensor:
+    """A seed, or two numbers that are one already, as int64 [2].
+
+    Args:
+        seed: any int64; or an integer tensor, a scalar or [2], of a type that int64 holds.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not tf.is_tensor(seed):
+        seed = np.asarray(checked_seed(seed) if np.ndim(seed) == 0 else seed)
+    if (
+        not tf.as_dtype(seed.dtype).is_integer
+        or seed.dtype == tf.uint64
+        or not any(tf.TensorShape(seed.shape).is_compatible_with(shape) for shape in ([], [2]))
+    ):
+        raise ValueError(
+            f"seed has dtype {tf.as_dtype(seed.dtype).name} and shape {seed.shape}; it must be a"
+            " whole number, or int64 [2]."
+        )
+    seed = tf.cast(seed, tf.int64)
+    return tf.stack([seed, tf.zeros_like(seed)]) if seed.shape.rank == 0 else seed
+
+
+def host_seed(seed: int) -> int:
+    """A seed of 32 bits, which Keras and NumPy take: the same where it fits, a hash of it else."""
+    if 0 <= seed < 2**32:
+        return seed
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big")
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:

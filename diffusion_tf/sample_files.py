@@ -2,23 +2,27 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from diffusion_tf.array_files import Damaged
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import StopSignals
+from diffusion_tf.numbers import checked_seed
 from diffusion_tf.sample_parts import Parts, beside, kind_of
-from diffusion_tf.sample_paths import check_paths, write_progressive, write_trajectory
+from diffusion_tf.sample_paths import checked_paths, write_progressive, write_trajectory
 from diffusion_tf.sampling import sample_shards, split
 
 _OUR_IMAGE = re.compile(r"\d{6,}\.png")
+MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
 
 
 def write_samples(
@@ -43,7 +47,8 @@ def write_samples(
 
     Finished shards are kept in the folder `OUT.parts` until all are there; memory is that of the
     shards that are drawn at the same time. What is written does not depend on the number of
-    devices, nor on interruptions.
+    devices, nor on interruptions. Every shard has a checksum, which is compared whenever it is
+    used: one that was damaged is said in the log and drawn again.
 
     Args:
         out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
@@ -62,12 +67,13 @@ def write_samples(
         conditions: of a conditional network; `*.npz` then holds them, too, as `arr_1`.
 
     Raises:
-        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
-            are there; see also `check_output`.
+        ValueError: num_samples or batch_size < 1; a seed beyond int64; steps that are not there;
+            parts of other samples are there; see also `check_output`.
         NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
     """
+    trajectory = list(trajectory)
     beside_it = [
         name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
     ]
@@ -75,7 +81,8 @@ def write_samples(
     vectors = len(sample_shape) == 1
     if vectors and kind_of(out) != "npz":
         raise ValueError(f"Vectors are written to *.npz; {out} is another --out, choose one.")
-    check_paths(diffusion, progressive, trajectory)
+    progressive, trajectory = checked_paths(diffusion, progressive, trajectory)
+    seed = checked_seed(seed)
     batch_size, num_shards = split(num_samples, batch_size)
     description = {
         **origin,
@@ -87,27 +94,49 @@ def write_samples(
         "dtype": "float32" if float32 or vectors else "uint8",
         "jit_compile": jit_compile,
         "progressive": progressive,
-        "trajectory": list(trajectory),
+        "trajectory": trajectory,
         **(conditions.describe() if conditions else {}),
     }
     parts = Parts(out, description, overwrite=overwrite)
+    how = {"seed": seed, "jit_compile": jit_compile, "conditions": conditions}
+
+    def draw(missing: list[int]) -> Iterator[dict[int, np.ndarray]]:
+        return sample_shards(
+            model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
+            sample_shape=sample_shape, strategy=strategy, **how,
+        )  # fmt: skip
+
+    def draw_paths() -> None:
+        shape, to = (batch_size, *sample_shape), (parts.path_beside, model, diffusion)
+        if progressive:
+            write_progressive(*to, progressive, shape=shape, context=parts.context, **how)
+        if trajectory:
+            write_trajectory(*to, trajectory, shape=shape, context=parts.context, **how)
+
+    with parts.deleted_if_none():
+        draw_paths()
+    _draw_missing(parts, num_shards, draw)
+    draw_paths()  # what is there stays, unless it was damaged since
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            parts.assemble(num_samples, conditions and conditions.rows(0, num_samples))
+            return
+        except Damaged:
+            if attempt == MAX_ATTEMPTS - 1:
+                raise
+            _draw_missing(parts, num_shards, draw)
+
+
+def _draw_missing(
+    parts: Parts, num_shards: int, draw: Callable[[list[int]], Iterator[dict[int, np.ndarray]]]
+) -> None:
+    """Draws and keeps the shards that are not there, or damaged."""
     missing = parts.missing(num_shards)
     if len(missing) < num_shards:
         there = num_shards - len(missing)
         logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
-    how = {"seed": seed, "jit_compile": jit_compile, "conditions": conditions}
-    shape = (batch_size, *sample_shape)
-    with parts.deleted_if_none():
-        if progressive:
-            write_progressive(parts.path_beside, model, diffusion, progressive, shape=shape, **how)
-        if trajectory:
-            write_trajectory(parts.path_beside, model, diffusion, trajectory, shape=shape, **how)
-    rounds = sample_shards(
-        model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
-        sample_shape=sample_shape, strategy=strategy, **how,
-    )  # fmt: skip
     with parts.deleted_if_none(), StopSignals() as signals:
-        for drawn in rounds:
+        for drawn in draw(missing):
             for shard, samples in drawn.items():
                 check_finite(samples, f"samples of shard {shard} of {num_shards} (the first is 0)")
                 parts.save(shard, samples)
@@ -115,7 +144,6 @@ def write_samples(
                 f"; {len(parts)} of {num_shards} shards are in {parts.folder}. The same command"
                 " goes on."
             )
-    parts.assemble(num_samples, conditions and conditions.rows(0, num_samples))
 
 
 def check_output(

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from diffusion_tf import images
+from diffusion_tf.array_files import Damaged, is_intact, load_npy, save_npy, seal
 from diffusion_tf.files import read_json_object, replacing
 from diffusion_tf.finite import NotFiniteError
 
@@ -33,10 +34,13 @@ def beside(out: str | Path, ending: str) -> Path:
 class Parts:
     """The finished shards of an output, in the folder `OUT.parts`.
 
-    Shards are whole: those of the last may be more than are asked for.
+    Shards are whole: those of the last may be more than are asked for. Each is sealed, see
+    `array_files`, together with what the samples depend on: one that is damaged, or of other
+    samples, is not used.
 
     Attributes:
         folder: where they are.
+        context: of the seals.
     """
 
     def __init__(self, out: str, description: dict[str, Any], *, overwrite: bool = False):
@@ -57,6 +61,7 @@ class Parts:
         self.folder = self._out.with_name(f"{self._out.name}.parts")
         self._shape = (description["batch_size"], *description["sample_shape"])
         self._dtype = np.dtype(description["dtype"])
+        self.context = json.dumps(description, sort_keys=True)
         if self.folder.exists():
             self._check(description, overwrite)
         if not self._description_path.exists():
@@ -67,8 +72,11 @@ class Parts:
         return len(list(self.folder.glob("[0-9]*.npy")))
 
     def missing(self, num_shards: int) -> list[int]:
-        """Numbers of the shards that are still to be drawn, also those that are damaged."""
-        return [shard for shard in range(num_shards) if self._load(shard) is None]
+        """Numbers of the shards that are still to be drawn.
+
+        Those that are damaged are among them; the log says so.
+        """
+        return [shard for shard in range(num_shards) if not self._is_there(shard)]
 
     def save(self, shard: int, samples: np.ndarray) -> None:
         """Keeps a shard.
@@ -82,8 +90,8 @@ class Parts:
         """
         array = images.to_pixels(samples) if self._dtype == np.uint8 else samples
         path = self._path(shard)
-        with explained(path), replacing(path) as temporary:
-            np.save(temporary, array.astype(self._dtype, copy=False), allow_pickle=False)
+        with explained(path):
+            save_npy(path, array.astype(self._dtype, copy=False), context=self.context)
 
     def assemble(self, num_samples: int, conditions: np.ndarray | None = None) -> None:
         """Puts the shards together to exactly `num_samples` samples, and deletes them.
@@ -93,6 +101,7 @@ class Parts:
             conditions: one for each sample, for `*.npz`.
 
         Raises:
+            Damaged: a shard has been damaged since it was kept.
             OSError: the output cannot be written. It is as it was, and so are the shards.
         """
         size = self._shape[0]
@@ -135,19 +144,19 @@ class Parts:
 
     def _check(self, description: dict[str, Any], overwrite: bool) -> None:
         """Makes sure that the parts that are there can be used, or deletes them."""
-        if not self._description_path.exists():
+        path = self._description_path
+        if not path.exists():
             if any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise ValueError(
                     f"{self.folder} holds something else than parts of samples; choose another"
                     " --out."
                 )
             return
-        there = read_json_object(self._description_path)
-        differences = "; ".join(
-            f"{key} {there.get(key)} there, {description.get(key)} here"
-            for key in {**there, **description}
-            if there.get(key) != description.get(key)
-        )
+        differences = _differences(path, description)
+        if differences and self._holds_nothing_else():
+            logging.warning("%s is damaged (%s); it is written again.", path, differences)
+            path.unlink()
+            return
         if differences and not overwrite:
             raise ValueError(
                 f"{self.folder} holds unfinished samples of another command ({differences}); finish"
@@ -156,20 +165,24 @@ class Parts:
         if differences:
             self._delete()
 
-    def _load(self, shard: int) -> np.ndarray | None:
-        """A shard, read from the disk as it is used; None if it is not there, or damaged."""
-        path = self._path(shard)
-        if not path.exists():
-            return None
+    def _holds_nothing_else(self) -> bool:
+        """Whether the shards that are there, if any, are of the samples that are wanted."""
+        shards = sorted(self.folder.glob("[0-9]*.npy"))
+        return not shards or any(is_intact(path, context=self.context) for path in shards)
+
+    def _is_there(self, shard: int) -> bool:
+        if not self._path(shard).exists():
+            return False
         try:
-            samples = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            logging.warning("%s is damaged (%s); it is drawn again.", path, error)
-            return None
-        if (samples.shape, samples.dtype) != (self._shape, self._dtype):
-            logging.warning("%s is of another shape; it is drawn again.", path)
-            return None
-        return samples
+            self._load(shard)
+        except Damaged as damage:
+            logging.warning("%s It is drawn again.", damage)
+            return False
+        return True
+
+    def _load(self, shard: int) -> np.ndarray:
+        """A shard; Damaged if it is not what was kept."""
+        return load_npy(self._path(shard), context=self.context)
 
     def _save_folder(self, shards: Iterator[np.ndarray]) -> None:
         """Writes PNG files where nobody looks, and renames their folder when all are there."""
@@ -195,6 +208,19 @@ class Parts:
         shutil.rmtree(self.folder)
 
 
+def _differences(path: Path, description: dict[str, Any]) -> str:
+    """How the description in a file differs from another, in words; "" if it does not."""
+    try:
+        there = read_json_object(path)
+    except ValueError as error:
+        return str(error).rstrip(".")
+    return "; ".join(
+        f"{key} {there.get(key)} there, {description.get(key)} here"
+        for key in {**there, **description}
+        if there.get(key) != description.get(key)
+    )
+
+
 def save_npz(
     path: str | Path,
     shards: Iterator[np.ndarray],
@@ -204,7 +230,8 @@ def save_npz(
 ) -> None:
     """Writes an array, `arr_0`, that need never be in memory as a whole.
 
-    The same array makes the same bytes, whenever it is written.
+    The same array makes the same bytes, whenever it is written. The file is sealed, see
+    `array_files`.
 
     Args:
         path: of the file.
@@ -217,15 +244,17 @@ def save_npz(
         "fortran_order": False,
         "shape": shape,
     }
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        member = zipfile.ZipInfo("arr_0.npy")  # dated 1980
-        with archive.open(member, "w", force_zip64=True) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for shard in shards:
-                file.write(shard.tobytes())
-        if conditions is not None:
-            with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as file:
-                np.lib.format.write_array(file, conditions, allow_pickle=False)
+    with replacing(path) as temporary:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            member = zipfile.ZipInfo("arr_0.npy")  # dated 1980
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for shard in shards:
+                    file.write(shard.tobytes())
+            if conditions is not None:
+                with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as file:
+                    np.lib.format.write_array(file, conditions, allow_pickle=False)
+        seal(temporary)
 
 
 @contextlib.contextmanager

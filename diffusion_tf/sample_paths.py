@@ -9,19 +9,20 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf import images, scatter
+from diffusion_tf.array_files import Damaged, check_seal, open_npz, save_npz
 from diffusion_tf.conditions import Conditions, denoise_fn_for
-from diffusion_tf.files import replacing
 from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.numbers import is_whole
 from diffusion_tf.sample_parts import explained
 from diffusion_tf.sampling import shard_seed
 
 NUM_ROWS, NUM_COLUMNS = 8, 11  # of a picture, at most
 
 
-def check_paths(
+def checked_paths(
     diffusion: GaussianDiffusion, progressive: int | None, trajectory: Sequence[int]
-) -> None:
+) -> tuple[int | None, list[int]]:
     """Makes sure that the process has the steps that are to be kept.
 
     Args:
@@ -29,17 +30,21 @@ def check_paths(
         progressive: distance in steps between the predictions; None for none.
         trajectory: times of the images.
 
+    Returns:
+        The same, as numbers of Python.
+
     Raises:
         ValueError: it has not.
     """
     T = diffusion.num_timesteps
-    if progressive is not None and not 1 <= progressive <= T:
+    if progressive is not None and not (is_whole(progressive) and 1 <= progressive <= T):
         raise ValueError(
             f"--progressive={progressive} is no distance between steps; it must lie in 1..{T}."
         )
     for time in trajectory:
-        if not -1 <= time < T:
+        if not (is_whole(time) and -1 <= time < T):
             raise ValueError(f"--trajectory has {time}; each time must lie in -1..{T - 1}.")
+    return progressive and int(progressive), [int(time) for time in trajectory]
 
 
 def write_progressive(
@@ -51,9 +56,10 @@ def write_progressive(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    context: str,
     conditions: Conditions | None = None,
 ) -> None:
-    """Draws shard 0 and keeps the predictions of x_0 on the way, if they are not there already.
+    """Draws shard 0 and keeps the predictions of x_0 on the way, if they are not there intact.
 
     `progressive.npz` holds `xstartpreds`, uint8 [B, K, H, W, C], and `steps`, int32 [K]: the steps
     at which they were made, rising. `progressive.png` shows some of them, from noise to sample.
@@ -65,6 +71,7 @@ def write_progressive(
         shape: [B, H, W, C] of the shard.
         seed: of the samples.
         jit_compile: compile with XLA.
+        context: of the seal, see `array_files`.
         conditions: of a conditional network.
 
     Raises:
@@ -79,17 +86,18 @@ def write_progressive(
             seed=shard_seed(seed, 0),
         )[1]  # fmt: skip
 
-    if path_of("progressive.npz").exists():
-        return
-    logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", shape[0])
-    predictions = draw().numpy()
-    check_finite(predictions, "samples (predictions of x_0, shard 0)")
-    predictions = _stored(predictions, shape)
-    steps = freq * np.arange(predictions.shape[1], dtype=np.int32)
+    def draw_arrays() -> dict[str, np.ndarray]:
+        logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", shape[0])
+        predictions = draw().numpy()
+        check_finite(predictions, "samples (predictions of x_0, shard 0)")
+        predictions = _stored(predictions, shape)
+        steps = freq * np.arange(predictions.shape[1], dtype=np.int32)
+        return {"xstartpreds": predictions, "steps": steps}
+
     with explained(path_of("progressive.npz")):
+        kept = _kept(path_of("progressive.npz"), context, draw_arrays)
+        predictions, steps = kept["xstartpreds"], kept["steps"]
         _save_picture(path_of("progressive.png"), predictions[:, ::-1], steps[::-1])
-        with replacing(path_of("progressive.npz")) as temporary:
-            np.savez(temporary, xstartpreds=predictions, steps=steps)
 
 
 def write_trajectory(
@@ -101,15 +109,17 @@ def write_trajectory(
     shape: tuple[int, ...],
     seed: int,
     jit_compile: bool,
+    context: str,
     conditions: Conditions | None = None,
 ) -> None:
-    """Draws shard 0 and keeps the images at some times, if they are not there already.
+    """Draws shard 0 and keeps the images at some times, if they are not there intact.
 
     `trajectory.npz` holds `times`, int32 [F], falling, and `images`, uint8 [F, B, H, W, C];
     `trajectory.png` shows some of them.
 
     Args:
-        path_of, model, diffusion, shape, seed, jit_compile, conditions: see `write_progressive`.
+        path_of, model, diffusion, shape, seed, jit_compile, context, conditions: see
+            `write_progressive`.
         times: from T - 1, the noise, to -1, the sample.
 
     Raises:
@@ -124,17 +134,32 @@ def write_trajectory(
             seed=shard_seed(seed, 0),
         )  # fmt: skip
 
-    if path_of("trajectory.npz").exists():
-        return
-    logging.info("Drawing images on the way to the first %d samples ...", shape[0])
-    kept, frames = draw()
-    frames = frames.numpy()
-    check_finite(frames.swapaxes(0, 1), "samples (their trajectory, shard 0)")
-    frames = _stored(frames, shape)
+    def draw_arrays() -> dict[str, np.ndarray]:
+        logging.info("Drawing images on the way to the first %d samples ...", shape[0])
+        times, frames = (tensor.numpy() for tensor in draw())
+        check_finite(frames.swapaxes(0, 1), "samples (their trajectory, shard 0)")
+        return {"times": times, "images": _stored(frames, shape)}
+
     with explained(path_of("trajectory.npz")):
-        _save_picture(path_of("trajectory.png"), frames.swapaxes(0, 1), kept.numpy())
-        with replacing(path_of("trajectory.npz")) as temporary:
-            np.savez(temporary, times=kept.numpy(), images=frames)
+        kept = _kept(path_of("trajectory.npz"), context, draw_arrays)
+        _save_picture(path_of("trajectory.png"), kept["images"].swapaxes(0, 1), kept["times"])
+
+
+def _kept(
+    path: Path, context: str, draw: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays of a sealed file; drawn, and written to it, if it is damaged or not there."""
+    if path.exists():
+        try:
+            check_seal(path, context=context)
+        except Damaged as damage:
+            logging.warning("%s It is drawn again.", damage)
+        else:
+            with open_npz(path) as arrays:
+                return dict(arrays)
+    arrays = draw()
+    save_npz(path, arrays, context=context)
+    return arrays
 
 
 def _stored(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

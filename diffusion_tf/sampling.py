@@ -11,6 +11,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.devices import distribute
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.numbers import whole
 from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import fold_in, stream
 
@@ -40,11 +41,13 @@ def get_sampler(
     if sampler not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
     if eta is not None and sampler != "ddim":
-        raise ValueError(f"eta is {eta:g}, which sampler {sampler!r} does not have, only 'ddim'.")
+        raise ValueError(f"eta is {eta}, which sampler {sampler!r} does not have, only 'ddim'.")
     diffusion = get_diffusion(config)
-    steps = diffusion.num_timesteps if sampling_steps is None else sampling_steps
+    steps = diffusion.num_timesteps
+    if sampling_steps is not None:
+        steps = whole(sampling_steps, "sampling_steps", 1, steps)
     if sampler == "ddim":
-        return DDIM(diffusion, steps, eta=eta or 0.0)
+        return DDIM(diffusion, steps, eta=0.0 if eta is None else eta)
     if sampler == "ancestral" and steps == diffusion.num_timesteps:
         return diffusion
     return RespacedDiffusion(diffusion, steps)
@@ -99,9 +102,8 @@ def split(num_samples: int, batch_size: int) -> tuple[int, int]:
     Raises:
         ValueError: num_samples or batch_size < 1.
     """
-    for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1.")
+    num_samples = whole(num_samples, "num_samples", 1)
+    batch_size = whole(batch_size, "batch_size", 1)
     batch_size = min(batch_size, num_samples)
     return batch_size, -(-num_samples // batch_size)
 
@@ -147,6 +149,8 @@ def sample_shards(
     strategy = strategy or tf.distribute.get_strategy()
     num_replicas, T = strategy.num_replicas_in_sync, diffusion.num_timesteps
     scale = conditions.guidance_scale if conditions else 1.0
+    if conditions:
+        conditions.check(model)
     run_piece = _piece_runner(model, diffusion, strategy, jit_compile, scale)
     bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
     done = (num_shards - len(shards)) * batch_size

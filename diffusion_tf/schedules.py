@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from diffusion_tf.numbers import is_real, is_whole
+
 BETA_SCHEDULES = (
     "quad", "linear", "warmup10", "warmup50", "const", "jsd", "cosine", "sigmoid",
 )  # fmt: skip
@@ -27,10 +29,10 @@ def get_beta_schedule(
         ValueError: unknown name, T < 1, or a variance outside (0, 1].
     """
     T = num_diffusion_timesteps
-    if not isinstance(T, int | np.integer) or T < 1:
+    if not is_whole(T) or T < 1:
         raise ValueError(f"num_diffusion_timesteps is {T!r}; it must be a whole number >= 1.")
     for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
-        if not 0 < beta <= 1:
+        if not (is_real(beta) and 0 < beta <= 1):
             raise ValueError(f"{name} is {beta!r}; a variance must lie in (0, 1].")
 
     if beta_schedule == "quad":

@@ -12,7 +12,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.models import get_model
 from diffusion_tf.models.conditioning import no_condition
 from diffusion_tf.optimizers import get_optimizer
-from diffusion_tf.random_numbers import fold_in, normal, stream
+from diffusion_tf.random_numbers import fold_in, host_seed, normal, stream
 
 METRICS = ("loss", "gnorm", "pnorm", "lr")
 
@@ -56,7 +56,7 @@ class Trainer:
         self.num_replicas = strategy.num_replicas_in_sync
         _check_batch(config, self.num_replicas)
         self.diffusion = diffusion or get_diffusion(config)
-        keras.utils.set_random_seed(config.seed)
+        keras.utils.set_random_seed(host_seed(config.seed))
         with strategy.scope():
             self.model = model_fn(config)
             self.ema_model = model_fn(config)

@@ -35,7 +35,7 @@ flags.DEFINE_integer(
     "num_images", 0, "use only so many real images of each split, the first ones; 0: all"
 )
 flags.DEFINE_integer("batch_size", 64, "images at once on each device")
-flags.DEFINE_integer("seed", 0, "seed of all noise")
+flags.DEFINE_integer("seed", 0, "seed of all noise, from -2**63 to 2**63 - 1")
 STEP = flags.DEFINE_integer("step", None, "step of the checkpoint [the newest]")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string("out", None, "folder to write [WORKDIR/evaluation]")

@@ -14,7 +14,7 @@ TIMESTEPS = flags.DEFINE_list(
     "timesteps", "125,250,500", "how far to diffuse the images before mixing: a row for each"
 )
 NUM_LAMBDAS = flags.DEFINE_integer("num_lambdas", 9, "mixtures from one image to the other")
-SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
+SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 WEIGHTS = command_line.define_shared_flag("weights")

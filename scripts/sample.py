@@ -12,7 +12,7 @@ from diffusion_tf import command_line
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples, exactly")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once on each device")
-SEED = flags.DEFINE_integer("seed", 0, "seed of the noise")
+SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
     "out",

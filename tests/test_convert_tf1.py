@@ -34,7 +34,13 @@ def tiny_networks(monkeypatch):
     """The networks that kwargs.json names, so small that the golden checkpoint is one of them."""
     for name in ("cifar10", "celebahq256"):
         small = replace(
-            PRESETS[name](), image_size=8, ch=32, ch_mult=(1,), num_res_blocks=1, batch_size=2
+            PRESETS[name](),
+            image_size=8,
+            ch=32,
+            ch_mult=(1,),
+            num_res_blocks=1,
+            attn_resolutions=(),
+            batch_size=2,
         )
         monkeypatch.setitem(original_runs.PRESETS, name, lambda small=small: small)
 

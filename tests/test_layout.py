@@ -15,9 +15,9 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # stands before it in this list.
 FLOORS = [
     [
-        "files", "config.fields", "config.presets", "config", "original_runs", "schedules",
-        "losses", "random_numbers", "nn", "finite", "image_reading", "images", "scatter", "devices",
-        "optimizers", "interruption", "tfrecords", "progress",
+        "numbers", "files", "array_files", "config.fields", "config.presets", "config",
+        "original_runs", "schedules", "losses", "random_numbers", "nn", "finite", "image_reading",
+        "images", "scatter", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.forward", "process.reverse",

@@ -65,12 +65,33 @@ def test_statistics_are_computed_once(tmp_path):
     assert (Dataset.reads, len(list(tmp_path.iterdir()))) == (3, 3)
 
 
-def test_a_damaged_cache_is_named(tmp_path):
-    real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
+def damaged(content, damage):
+    """What a file holds, damaged; a number is the place of a bit that flips."""
+    if isinstance(damage, int):
+        damage %= len(content)
+        return content[:damage] + bytes([content[damage] ^ 1]) + content[damage + 1 :]
+    return {"empty": b"", "cut": content[:-9], "garbage": b"no zip"}[damage]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbage", 8, 60, 400, 5000, -1, -80, -300])
+def test_damaged_statistics_are_computed_again(tmp_path, caplog, damage):
+    first = real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
     (cached,) = tmp_path.iterdir()
-    cached.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=f"{cached} cannot be read .*or compute it again"):
-        real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
+    content = cached.read_bytes()
+    cached.write_bytes(damaged(content, damage))
+    again = real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
+    np.testing.assert_array_equal(again.covariance, first.covariance)
+    assert f"{cached} is damaged" in caplog.text and "are computed again" in caplog.text
+    assert cached.read_bytes() == content
+
+
+def test_statistics_of_an_earlier_version_without_checksum_are_computed_again(tmp_path, caplog):
+    first = real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
+    (cached,) = tmp_path.iterdir()
+    np.savez(cached, mu=first.mean + 1, sigma=first.covariance, num_samples=first.num_samples)
+    again = real_statistics(DIGITS, "digits_train", PIXELS, cache_dir=tmp_path)
+    np.testing.assert_array_equal(again.mean, first.mean)
+    assert "of an earlier version: it has no checksum" in caplog.text
 
 
 def test_the_cache_is_below_the_home_folder(tmp_path, monkeypatch):

@@ -185,6 +185,146 @@ def test_a_damaged_shard_is_drawn_again(monkeypatch, drawn, caplog, damage):
     np.testing.assert_array_equal(load("s.npz"), load("whole.npz"))
 
 
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def flip(path, byte):
+    """Turns one bit of a file over."""
+    with open(path, "r+b") as file:
+        file.seek(byte)
+        (value,) = file.read(1)
+        file.seek(byte)
+        file.write(bytes([value ^ 1]))
+
+
+@pytest.mark.parametrize("byte", [0, 5, 9, 20, 61, 127, 128, 200, 255, 256, 300, 327])
+def test_a_bit_flipped_anywhere_in_a_shard_is_noticed(monkeypatch, drawn, caplog, byte):
+    interrupt(monkeypatch, "s.npz", after=3)
+    assert os.path.getsize("s.npz.parts/000001.npy") == 328  # header, two images, checksum
+    flip("s.npz.parts/000001.npy", byte)
+    drawn.clear()
+    write("s.npz")
+    assert drawn == [1, 3] and "000001.npy is damaged" in caplog.text
+    write("whole.npz")
+    assert content("s.npz") == content("whole.npz")
+
+
+@pytest.mark.parametrize("out", ["s.npz", "s.png", "s"])
+def test_a_shard_that_is_damaged_after_it_was_looked_at_is_drawn_again(
+    monkeypatch, drawn, caplog, out
+):
+    interrupt(monkeypatch, out, after=3)
+    assemble = sample_parts.Parts.assemble
+
+    def damage_and_assemble(self, *arguments):
+        if "drawn again" not in caplog.text:
+            flip(f"{out}.parts/000002.npy", 200)
+        assemble(self, *arguments)
+
+    drawn.clear()
+    with monkeypatch.context() as context:
+        context.setattr(sample_parts.Parts, "assemble", damage_and_assemble)
+        write(out)
+    assert drawn == [3, 2] and "000002.npy is damaged" in caplog.text
+    whole = f"whole{out[1:]}"
+    write(whole)
+    for name in names("s") if out == "s" else [""]:
+        assert content(f"{out}/{name}".rstrip("/")) == content(f"{whole}/{name}".rstrip("/"))
+
+
+def test_a_disk_that_damages_whatever_is_written_ends_it(monkeypatch, drawn):
+    save = sample_parts.Parts.save
+
+    def save_and_damage(self, shard, samples):
+        save(self, shard, samples)
+        if shard == 2:
+            flip("s.npz.parts/000002.npy", 200)
+
+    monkeypatch.setattr(sample_parts.Parts, "save", save_and_damage)
+    with pytest.raises(ValueError, match=r"000002.npy is damaged: its checksum is wrong"):
+        write("s.npz")
+    assert drawn == [0, 1, 2, 3, 2, 2] and names() == ["s.npz.parts"]
+
+
+def test_a_shard_of_an_earlier_version_without_checksum_is_drawn_again(monkeypatch, drawn, caplog):
+    interrupt(monkeypatch, "s.npz", after=3)
+    samples = np.load("s.npz.parts/000000.npy")
+    np.save("s.npz.parts/000000.npy", samples)
+    drawn.clear()
+    write("s.npz")
+    assert drawn == [0, 3] and "of an earlier version: it has no checksum" in caplog.text
+
+
+def test_a_shard_of_other_samples_in_the_place_of_one_is_drawn_again(monkeypatch, drawn):
+    for out, seed in (("s.npz", 0), ("t.npz", 1)):
+        interrupt(monkeypatch, out, after=3, seed=seed)
+    os.replace("t.npz.parts/000001.npy", "s.npz.parts/000001.npy")
+    drawn.clear()
+    write("s.npz")
+    assert drawn == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"\xff", b"[1]", lambda text: text.replace(b'"seed": 0', b'"seed": 4')],
+)
+def test_a_damaged_description_is_written_again(monkeypatch, drawn, caplog, damage):
+    interrupt(monkeypatch, "s.npz", after=3)
+    before = content("s.npz.parts/samples.json")
+    with open("s.npz.parts/samples.json", "wb") as file:
+        file.write(damage if isinstance(damage, bytes) else damage(before))
+    drawn.clear()
+    interrupt(monkeypatch, "s.npz", after=3)
+    assert content("s.npz.parts/samples.json") == before
+    assert drawn == [3] and "samples.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "way, path, byte",
+    [("progressive", 2, 300), ("progressive", 2, -100), ("trajectory", (-1, 1), 10)],
+)
+def test_a_damaged_way_to_the_first_shard_is_drawn_again(monkeypatch, caplog, way, path, byte):
+    interrupt(monkeypatch, "s.npz", after=1, **{way: path})
+    kept = f"s.npz.parts/beside.{way}.npz"
+    flip(kept, byte % os.path.getsize(kept))
+    write("s.npz", **{way: path})
+    assert f"beside.{way}.npz is damaged" in caplog.text
+    write("whole.npz", **{way: path})
+    assert content(f"s.{way}.npz") == content(f"whole.{way}.npz")
+
+
+def test_numbers_of_numpy_are_numbers(monkeypatch, drawn):
+    write("a.npz", seed=3, progressive=2, trajectory=(1, -1))
+    write(
+        "b.npz", seed=np.uint8(3), num_samples=np.int64(7), batch_size=np.uint16(2),
+        progressive=np.int32(2), trajectory=np.array([1, -1]),
+    )  # fmt: skip
+    assert content("a.npz") == content("b.npz")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"seed": 2**63}, "seed is 9223372036854775808; a seed must be a whole number from -2"),
+        ({"seed": 1.5}, "seed is 1.5; a seed must"),
+        ({"num_samples": 2**40}, "num_samples is 1099511627776; it must be at most 2147483647"),
+        ({"num_samples": 7.0}, "num_samples is 7.0; it must be a whole number"),
+        ({"num_samples": True}, "num_samples is True; it must be a whole number"),
+        ({"batch_size": 2**31}, "batch_size is 2147483648; it must be at most"),
+        ({"trajectory": (2**32,)}, r"--trajectory has 4294967296; each time must lie in -1..3"),
+        ({"trajectory": (0.5,)}, r"--trajectory has 0.5; each"),
+        ({"progressive": 2**32 + 1}, r"--progressive=4294967297 is no distance"),
+        ({"progressive": True}, r"--progressive=True is no distance"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_before_anything_is_drawn(drawn, flags, message):
+    with pytest.raises(ValueError, match=message):
+        write("s.npz", **flags)
+    assert (names(), drawn) == ([], [])
+
+
 def test_a_signal_stops_after_the_shards_at_hand(monkeypatch, drawn):
     save = sample_parts.Parts.save
 

@@ -5,10 +5,19 @@ import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import Any
 
 from diffusion_tf.files import read_json_object, replacing
+from diffusion_tf.numbers import (
+    INT32_MAX,
+    INT64_MAX,
+    check_rate,
+    checked_seed,
+    finite,
+    is_real,
+    is_whole,
+    whole,
+)
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 MODELS = ("unet", "mlp")
@@ -17,21 +26,27 @@ TIME_EMBEDDINGS = ("sinusoidal", "learned")
 UNREADABLE = ("refuse", "skip")
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 # Type of a field: whether a value is of it, and what to ask for if it is not.
 _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
-    int: (_is_whole, "a whole number"),
-    float: (lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number"),
+    int: (is_whole, "a whole number"),
+    float: (is_real, "a number"),
     str: (lambda value: isinstance(value, str), "a text"),
     tuple[int, ...]: (
-        lambda value: isinstance(value, tuple) and all(map(_is_whole, value)),
+        lambda value: isinstance(value, tuple) and all(map(is_whole, value)),
         "a list of whole numbers",
     ),
 }
+
+
+# What a run counts up to; all other whole numbers are sizes, which TensorFlow keeps in int32.
+_COUNTS = ("steps", "warmup", "log_steps", "checkpoint_steps", "grid_steps", "max_images")
+_AT_LEAST_1 = (
+    "image_size", "channels", "num_diffusion_timesteps", "ch", "num_res_blocks", "block_size",
+    "batch_size", "steps", "accumulation_steps", "steps_per_call", "log_steps", "checkpoint_steps",
+    "keep_checkpoints",
+)  # fmt: skip
+_AT_LEAST_0 = ("max_images", "data_dim", "num_classes", "cond_dim", "warmup", "grid_steps")
 
 
 def _option(default: Any, help: str, *, changes_run: bool = True) -> Any:
@@ -100,7 +115,7 @@ class Config:
     warmup: int = _option(100, "steps over which the learning rate rises from 0")
     grad_clip: float = _option(1.0, "largest norm of the gradient")
     ema_decay: float = _option(0.998, "decay per step of the averaged weights")
-    seed: int = _option(0, "seed of everything random in a run")
+    seed: int = _option(0, "seed of everything random in a run, from -2**63 to 2**63 - 1")
     dtype: str = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
 
     accumulation_steps: int = _option(
@@ -125,21 +140,21 @@ class Config:
     )
 
     def __post_init__(self):
-        for name in (
-            "image_size", "channels", "batch_size", "steps", "log_steps", "checkpoint_steps",
-            "keep_checkpoints", "num_res_blocks", "block_size", "accumulation_steps",
-            "steps_per_call",
-        ):  # fmt: skip
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in (
-            "warmup", "checkpoint_minutes", "grid_steps", "max_images", "data_dim", "num_classes",
-            "cond_dim",
-        ):  # fmt: skip
+        for field_ in dataclasses.fields(self):
+            object.__setattr__(self, field_.name, _of_type(field_, getattr(self, field_.name)))
+        checked_seed(self.seed)
+        for name in _AT_LEAST_1:
+            whole(getattr(self, name), name, 1, INT64_MAX if name in _COUNTS else INT32_MAX)
+        for name in _AT_LEAST_0:
             _require(self, name, getattr(self, name) >= 0, "0 or more")
-        _require(self, "lr", 0 < self.lr < float("inf"), "a number > 0")
-        _require(self, "grad_clip", self.grad_clip > 0, "> 0")
+            whole(getattr(self, name), name, 0, INT64_MAX if name in _COUNTS else INT32_MAX)
+        for name in ("lr", "grad_clip"):
+            _require(self, name, getattr(self, name) > 0, "a number > 0")
+        _require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
+        for name in ("beta_start", "beta_end"):
+            _require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")
         for name in ("dropout", "ema_decay", "cond_drop_prob"):
-            _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+            check_rate(getattr(self, name), name)
         for name, choices in (
             ("dtype", DTYPES),
             ("model", MODELS),
@@ -149,6 +164,7 @@ class Config:
         ):
             _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
         self._require_agreement()
+        self._require_network()
 
     def _require_agreement(self) -> None:
         """Fields that only make sense together."""
@@ -166,6 +182,26 @@ class Config:
         _require(
             self, "cond_drop_prob", self.conditional or not self.cond_drop_prob,
             "0 for a network without conditions (num_classes and cond_dim are 0)",
+        )  # fmt: skip
+
+    def _require_network(self) -> None:
+        """Sizes that the network can have."""
+        if self.data_dim:
+            _require(self, "ch", self.ch % 4 == 0 and self.ch >= 16, "a multiple of 4, at least 16")
+            _require(self, "attn_resolutions", not self.attn_resolutions, "empty for vectors")
+            return
+        _require(self, "channels", self.channels in (1, 3), "1 (grey images) or 3 (RGB)")
+        _require(self, "ch", self.ch % 32 == 0, "a multiple of 32")
+        good = self.ch_mult and all(1 <= mult <= INT32_MAX for mult in self.ch_mult)
+        _require(self, "ch_mult", bool(good), "one or more whole numbers, each at least 1")
+        if self.image_size % (self.block_size * 2 ** (len(self.ch_mult) - 1)):
+            return  # `UNet` says which sizes it can halve
+        finest = self.image_size // self.block_size
+        heights = [finest >> level for level in range(len(self.ch_mult))]
+        _require(
+            self, "attn_resolutions", set(self.attn_resolutions) <= set(heights),
+            f"some of {', '.join(map(str, heights))}, the heights at the resolutions of this"
+            " network (image_size, block_size, ch_mult), or empty",
         )  # fmt: skip
 
     @property
@@ -195,18 +231,12 @@ class Config:
             ValueError: a field that does not exist, named with the closest one that does, or a
                 value of another type than the field's.
         """
-        fields = {f.name: f.type for f in dataclasses.fields(cls)}
+        fields = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ValueError(f"A config has no field {name!r}.{hint}")
-        tuples = {name: tuple(v) for name, v in values.items() if isinstance(v, list)}
-        values = {**values, **tuples}
-        for name, value in values.items():
-            is_of_type, what = _TYPES[fields[name]]
-            if not is_of_type(value):
-                raise ValueError(f"{name} is {value!r}; it must be {what}.")
         return cls(**values)
 
     @classmethod
@@ -230,6 +260,18 @@ class Config:
             for f in dataclasses.fields(self)
             if f.metadata["changes_run"] and getattr(self, f.name) != getattr(other, f.name)
         }
+
+
+def _of_type(field_: dataclasses.Field, value: Any) -> Any:
+    """The value of a field as JSON has it: numbers of NumPy become Python's, lists tuples."""
+    value = tuple(value) if isinstance(value, list) else value
+    is_of_type, what = _TYPES[field_.type]
+    if not is_of_type(value):
+        raise ValueError(f"{field_.name} is {value!r}; it must be {what}.")
+    if field_.type is float:
+        number = finite(value, field_.name)
+        return value if type(value) is int else number  # 27 stays 27 in a file
+    return tuple(map(int, value)) if isinstance(value, tuple) else field_.type(value)
 
 
 def _require(config: Config, name: str, holds: bool, what: str) -> None:

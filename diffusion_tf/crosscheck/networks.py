@@ -12,6 +12,7 @@ from diffusion_tf.convert import diffusers, pytorch_diffusion
 from diffusion_tf.convert.maps import variables_of
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.random_numbers import host_seed
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ def random_unet(config: Config) -> UNet:
         ValueError: sizes that the network cannot have.
     """
     unet = get_model(dataclasses.replace(config, dtype="float32"))
-    random = np.random.default_rng(config.seed)
+    random = np.random.default_rng(host_seed(config.seed))
     for path, variable in variables_of(unet).items():
         value = random.standard_normal(variable.shape)
         if path.endswith("gamma"):

@@ -13,6 +13,7 @@ from diffusion_tf.crosscheck.adam import adam_update
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.random_numbers import host_seed
 
 COEFFICIENTS = (
     "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod",
@@ -71,7 +72,7 @@ def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarr
         config: of the process and the size of the images.
         draw_step_noise: `(t, shape)` -> the noise [B, S, S, C] that the other side draws at step t.
     """
-    random = np.random.default_rng(config.seed)
+    random = np.random.default_rng(host_seed(config.seed))
     shape = (BATCH_SIZE, *config.image_shape)
     T = config.num_diffusion_timesteps
     x_start = np.float32(random.integers(0, 256, shape) / 127.5 - 1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import small
+from diffusion_tf.datasets.arrays import checked_conditions
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
 from diffusion_tf.datasets.lsun import load_lsun
@@ -87,6 +88,8 @@ def _check_shape(config: Config, dataset: Dataset) -> None:
 def _check_conditions(config: Config, dataset: Dataset) -> None:
     """Makes sure that the data come with what the network is to be conditioned on."""
     y = dataset.conditions
+    if y is not None:
+        y = dataset.conditions = checked_conditions(y, f"{config.dataset}'s conditions")
     labels = y is not None and y.ndim == 1
     if config.num_classes and not labels:
         raise ValueError(

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusion_tf.array_files import open_npz, readable
+from diffusion_tf.numbers import whole_array
+
 
 def read_npy(path: str | Path) -> np.ndarray:
     """An array of a .npy file, mapped into memory: what is not looked at is not read.
@@ -14,8 +17,9 @@ def read_npy(path: str | Path) -> np.ndarray:
         OSError: it cannot be opened.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        with readable():
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
         raise ValueError(_unreadable(path, ".npy", error)) from None
     if not isinstance(array, np.ndarray):
         array.close()
@@ -30,20 +34,16 @@ def read_npz(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
         ValueError: no .npz, damaged, without one of the names, or with arrays of Python objects.
         OSError: it cannot be opened.
     """
-    with open(path, "rb") as file:
-        try:
-            arrays = np.load(file, allow_pickle=False)
-            if isinstance(arrays, np.ndarray):
-                raise ValueError("it is an .npy")
-            missing = sorted(set(names) - set(arrays))
+    try:
+        with open_npz(path) as arrays:
+            there = list(arrays)
+            missing = sorted(set(names) - set(there))
             found = [] if missing else [arrays[name] for name in names]
-        except MemoryError:
-            raise
-        except Exception as error:  # NumPy, zipfile and zlib each have their own kinds for damage
-            raise ValueError(_unreadable(path, ".npz", error)) from None
+    except ValueError as error:
+        raise ValueError(_unreadable(path, ".npz", error)) from None
     if missing:
         raise ValueError(
-            f"{path} lacks {' and '.join(missing)} (it has {', '.join(arrays) or 'nothing'}); save"
+            f"{path} lacks {' and '.join(missing)} (it has {', '.join(there) or 'nothing'}); save"
             f" it with numpy.savez(path, {', '.join(f'{name}={name}' for name in names)})."
         )
     return found
@@ -76,6 +76,26 @@ def checked_vectors(array: np.ndarray, what: str) -> np.ndarray:
     return vectors
 
 
+def checked_conditions(conditions: np.ndarray, what: str) -> np.ndarray:
+    """Labels as int32 [N], or vectors as float32 [N, C].
+
+    Args:
+        conditions: labels of any integer type, or vectors of real numbers.
+        what: names them in the errors.
+
+    Raises:
+        ValueError: another shape or type, labels beyond int32, vectors that are not finite.
+    """
+    if conditions.ndim != 1:
+        return checked_vectors(conditions, what)
+    if conditions.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what} has dtype {conditions.dtype} and shape {conditions.shape}; it must hold"
+            " labels: integers [N]."
+        )
+    return whole_array(conditions, what, -1)
+
+
 def check_same_length(a: np.ndarray, b: np.ndarray, what_a: str, what_b: str) -> None:
     """Refuses two arrays that do not belong together row by row.
 
@@ -91,5 +111,4 @@ def check_same_length(a: np.ndarray, b: np.ndarray, what_a: str, what_b: str) ->
 
 def _unreadable(path: str | Path, kind: str, reason: Exception | str) -> str:
     save = "numpy.save" if kind == ".npy" else "numpy.savez"
-    text = " ".join(str(reason).split()).rstrip(".")
-    return f"{path} cannot be read as {kind} ({text}); write numbers to it with {save}."
+    return f"{path} cannot be read as {kind} ({reason}); write numbers to it with {save}."

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from diffusion_tf.datasets.arrays import checked_conditions
+from diffusion_tf.numbers import whole
 from diffusion_tf.random_numbers import stream
 
 
@@ -129,9 +131,7 @@ class Dataset(abc.ABC):
         Raises:
             ValueError: batch_size < 1, or an image that cannot be read.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-        size = len(self)
+        batch_size, size = whole(batch_size, "batch_size", 1), len(self)
         batches = (
             tf.data.Dataset.range(start, size, batch_size)
             .map(
@@ -171,7 +171,7 @@ class Dataset(abc.ABC):
 
     def _gather_conditions(self, index: tf.Tensor) -> tf.Tensor:
         """From int64 [n] to the conditions of these examples."""
-        array = self.conditions
+        array = checked_conditions(self.conditions, "the data set's conditions")
         conditions = tf.numpy_function(lambda index: array[index], [index], array.dtype)
         conditions.set_shape([*index.shape, *array.shape[1:]])
         return conditions
@@ -190,11 +190,18 @@ class InMemory(Dataset):
 
     Args:
         examples: uint8 [N, H, W, C], or float32 [N, D] in [-1, 1].
-        conditions: see `Dataset`.
+        conditions: see `Dataset`; labels of other integer types become int32.
+
+    Raises:
+        ValueError: conditions that are neither labels, which int32 holds, nor finite vectors.
     """
 
     examples: np.ndarray
     conditions: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.conditions is not None:
+            self.conditions = checked_conditions(self.conditions, "the data set's conditions")
 
     @property
     def dtype(self) -> np.dtype:

@@ -53,11 +53,11 @@ def load_cifar10(config: Config, data_dir: str | None, split: str) -> InMemory:
     """
     records = _open_records(CIFAR10, data_dir, split)
     images = np.empty((len(records), *CIFAR10.shape), np.uint8)
-    labels = np.empty(len(records), np.int32)
+    labels = np.empty(len(records), np.int64)  # as they are stored
     for i in range(len(records)):
         features = _parse(records, i)
         images[i] = _decode(features, CIFAR10, records.where(i))
-        labels[i] = features["label"].int64_list.value[0]
+        labels[i] = _label(features, records.where(i))
     return InMemory(images, labels)
 
 
@@ -138,6 +138,13 @@ def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry
         raise ValueError(
             f"{records.where(index)}, holds no tf.train.Example; prepare the set again."
         ) from None
+
+
+def _label(features: tf.train.Features.FeatureEntry, where: str) -> int:
+    values = features["label"].int64_list.value
+    if len(values) != 1:
+        raise ValueError(f"{where}, has {len(values)} labels, not one; prepare the set again.")
+    return values[0]
 
 
 def _decode(features: tf.train.Features.FeatureEntry, source: _Source, where: str) -> np.ndarray:

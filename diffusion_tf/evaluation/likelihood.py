@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf import images
+from diffusion_tf.conditions import Conditions
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import distribute
 from diffusion_tf.evaluation.partial_sums import PartialSums
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import StopSignals
+from diffusion_tf.numbers import whole
 from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import stream
 from diffusion_tf.sampling import denoise_fn
@@ -121,9 +123,9 @@ def measure_likelihood(
     T = diffusion.num_timesteps
     shapes = {"total": (), "total_squared": (), "prior": (), "terms": (T,), "mse": (T,)}
     sums = PartialSums(partial_path, shapes, origin)
-    batch_size = min(batch_size, len(dataset))
+    batch_size = min(whole(batch_size, "batch_size", 1), len(dataset))
     batches = dataset.batches(batch_size, start=sums.number)
-    conditions = dataset.conditions if conditional else None
+    conditions = Conditions(dataset.conditions).values if conditional else None
     terms_of = _terms_runner(
         model, diffusion, strategy, jit_compile, seed, clip_denoised, conditions
     )

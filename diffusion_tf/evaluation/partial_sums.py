@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from diffusion_tf.files import replacing
+from diffusion_tf.array_files import Damaged, check_seal, open_npz, save_npz
 
 
 class PartialSums:
@@ -27,7 +28,8 @@ class PartialSums:
             origin: what the sums depend on, in values of JSON.
 
         Raises:
-            ValueError: the file is damaged, or holds sums of another origin.
+            ValueError: the file holds sums of another origin. One that is damaged is said in the
+                log, and the sums begin with zero.
         """
         self._path = Path(path)
         self._origin = json.dumps(origin, sort_keys=True)
@@ -49,19 +51,21 @@ class PartialSums:
         Raises:
             OSError: they cannot be written.
         """
-        with replacing(self._path) as temporary:
-            np.savez(temporary, number=self.number, origin=self._origin, **self.sums)
+        save_npz(self._path, {"number": self.number, "origin": self._origin, **self.sums})
 
     def _load(self) -> None:
         try:
-            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                there = dict(arrays)
-            self.number, origin = int(there["number"]), str(there["origin"])
-            self.sums = {name: there[name] for name in self.sums}
-        except Exception as error:  # NumPy, zipfile and zlib each have their own kinds for damage
-            raise ValueError(f"{self._path} is damaged ({error}); delete it.") from None
+            check_seal(self._path)
+        except Damaged as damage:
+            logging.warning("%s The sums begin anew.", damage)
+            return
+        with open_npz(self._path) as arrays:
+            there = dict(arrays)
+        origin = str(there["origin"])
         if origin != self._origin:
             raise ValueError(
                 f"{self._path} holds unfinished sums of another evaluation ({origin}, not"
                 f" {self._origin}); delete it, or choose another --out."
             )
+        self.number = int(there["number"])
+        self.sums = {name: there[name] for name in self.sums}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from diffusion_tf.array_files import Damaged, check_seal
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.evaluation.features import Features
 from diffusion_tf.metrics.fid import InceptionScore, Moments, Statistics
@@ -48,7 +49,8 @@ def real_statistics(
     """Moments of the features of all images of a data set, computed once and then cached.
 
     The name of the file in the cache holds a hash of the images' fingerprint and of all that the
-    features depend on, so that other images or another network never meet old statistics.
+    features depend on, so that other images or another network never meet old statistics. A file
+    that is damaged is said in the log, and its statistics are computed again.
 
     Args:
         dataset: the real images.
@@ -57,13 +59,18 @@ def real_statistics(
         cache_dir: folder of the cache; `diffusion_tf` in $XDG_CACHE_HOME or ~/.cache if not given.
 
     Raises:
-        ValueError: an image cannot be read, or a damaged file in the cache.
+        ValueError: an image cannot be read.
         OSError: the cache cannot be written.
     """
     path = _cache_path(dataset, name, features, cache_dir)
     if path.exists():
-        logging.info("Statistics of %s from %s.", name, path)
-        return Statistics.load(path)
+        try:
+            check_seal(path)
+        except Damaged as damage:
+            logging.warning("%s The statistics of %s are computed again.", damage, name)
+        else:
+            logging.info("Statistics of %s from %s.", name, path)
+            return Statistics.load(path)
     batches = dataset.batches(EXTRACT_BATCH)
     statistics, _ = measure_images(batches, features, total=len(dataset), what=name)
     statistics.save(path)

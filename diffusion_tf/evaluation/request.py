@@ -8,6 +8,7 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import splits_of
 from diffusion_tf.evaluation.features import FEATURES
+from diffusion_tf.numbers import checked_seed, is_whole, whole
 
 METRICS = ("bpd", "fid", "is", "rate_distortion")
 NEED_FEATURES = ("fid", "is")  # of samples; no model
@@ -24,7 +25,7 @@ class Request:
         num_samples: how many to draw; 0 for as many as there are training images, 50,000 at most.
         num_images: use only so many real images of each split, the first ones; 0 for all.
         batch_size: images at once on each device.
-        seed: of all noise.
+        seed: of all noise, any int64.
         sampler, sampling_steps, eta: see `sampling.get_sampler`.
         quantize: round samples to 8 bits before they are measured. The original does not.
         features: one of `FEATURES`, or `auto`: pixels for the digits, Inception for all others.
@@ -37,7 +38,8 @@ class Request:
         overwrite: replace an evaluation under other conditions.
 
     Raises:
-        ValueError: a metric or features that do not exist, or a number that is too small.
+        ValueError: a metric or features that do not exist, or a number that is too small or too
+            large.
     """
 
     metrics: tuple[str, ...] = ()
@@ -68,10 +70,14 @@ class Request:
                 f"Unknown features {self.features!r}; choose auto, {' or '.join(FEATURES)}."
             )
         for name in ("num_samples", "num_images"):
-            if getattr(self, name) < 0 or getattr(self, name) == 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 2 or more, or 0.")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1.")
+            value = getattr(self, name)
+            if not is_whole(value) or value < 0 or value == 1:
+                raise ValueError(f"{name} is {value!r}; it must be 2 or more, or 0.")
+            whole(value, name, 0)
+        whole(self.batch_size, "batch_size", 1)
+        if self.sampling_steps is not None:
+            whole(self.sampling_steps, "sampling_steps", 1)
+        checked_seed(self.seed)
         if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
             raise ValueError(
                 f"range is {self.range}; it must be two rising numbers, those of black and white."

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from diffusion_tf.array_files import Damaged, check_seal
 from diffusion_tf.checkpoints import load_model
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
@@ -157,10 +158,15 @@ def _draw_samples(
     strategy: tf.distribute.Strategy,
     jit_compile: bool,
 ) -> None:
-    """Draws samples.npz, unless it is there: then it is of this evaluation."""
+    """Draws samples.npz, unless it is there and intact: then it is of this evaluation."""
     samples, source = (measuring.results.values[key] for key in ("samples", "source"))
     if Path(samples["path"]).exists():
-        return
+        try:
+            check_seal(samples["path"])
+            return
+        except Damaged as damage:
+            logging.warning("%s The samples are drawn again.", damage)
+            Path(samples["path"]).unlink()
     with measuring.results.timed("samples"):
         write_samples(
             samples["path"],

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from diffusion_tf.files import replacing
+from diffusion_tf.array_files import check_seal, is_sealed, open_npz, save_npz
+from diffusion_tf.numbers import INT64_MAX, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +66,21 @@ class Statistics:
     def save(self, path: str | Path) -> None:
         """Writes an .npz with `mu`, `sigma` (what pytorch-fid reads) and `num_samples`, if known.
 
+        The file is sealed, see `array_files`.
+
         Raises:
             ValueError: another ending than .npz.
         """
         if Path(path).suffix != ".npz":  # NumPy would append it
             raise ValueError(f"{path} must end in .npz; rename it.")
         number = {} if self.num_samples is None else {"num_samples": self.num_samples}
-        with replacing(path) as temporary:
-            np.savez(temporary, mu=self.mean, sigma=self.covariance, **number)
+        save_npz(path, {"mu": self.mean, "sigma": self.covariance, **number})
 
     @classmethod
     def load(cls, path: str | Path) -> "Statistics":
         """Reads what `save` or pytorch-fid wrote; the latter does not say the number of samples.
+
+        Only what `save` wrote has a checksum, which is compared.
 
         Raises:
             FileNotFoundError: no such file.
@@ -92,9 +96,9 @@ class Statistics:
         try:
             number = arrays.get("num_samples")
             return cls(
-                arrays["mu"].astype(np.float64),
-                arrays["sigma"].astype(np.float64),
-                None if number is None else int(number),
+                _real(arrays["mu"], "mu"),
+                _real(arrays["sigma"], "sigma"),
+                None if number is None else whole(number, "num_samples", 0, INT64_MAX),
             )
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no statistics of features: {error}") from None
@@ -310,6 +314,12 @@ def _checked(values: np.ndarray, name: str) -> np.ndarray:
     return values
 
 
+def _real(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold real numbers.")
+    return array.astype(np.float64)
+
+
 def _check_same_dimension(a: int, b: int) -> None:
     if a != b:
         raise ValueError(
@@ -321,9 +331,11 @@ def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}; check the path of the statistics.")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        if is_sealed(path):
+            check_seal(path)
+        with open_npz(path) as arrays:
             return dict(arrays)
-    except Exception as error:  # NumPy, zipfile and zlib each have their own kinds for damage
+    except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as .npz ({error}); restore it, or compute it again."
         ) from None

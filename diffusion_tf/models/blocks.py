@@ -13,6 +13,7 @@ from keras import layers
 from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.models.products import Conv2D, Dense, add_bias, conv2d_transpose, matmul
 from diffusion_tf.nn import default_init, get_timestep_embedding
+from diffusion_tf.numbers import check_rate
 
 NUM_GROUPS = 32
 
@@ -84,6 +85,7 @@ class ResnetBlock(layers.Layer):
         super().__init__(**kwargs)
         self.out_ch = out_ch
         self.conv_shortcut = conv_shortcut
+        check_rate(dropout, "dropout")
         self.dropout_rate = dropout
 
     def build(self, input_shape: Sequence[Shape]) -> None:

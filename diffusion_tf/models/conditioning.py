@@ -5,16 +5,40 @@ embedding is zero: the network is then the unconditional one.
 """
 
 import math
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from diffusion_tf.models.blocks import Shape, dense
+from diffusion_tf.numbers import INT32_MAX, outside, whole_array
 
 
 def no_condition(y: tf.Tensor) -> tf.Tensor:
     """What stands for "no condition" in the place of labels or vectors y; shaped like y."""
+    if y.dtype.is_unsigned:
+        raise ValueError(
+            f"y has dtype {y.dtype.name}, which has no -1, the label of none; take int32."
+        )
     return tf.fill(tf.shape(y), tf.constant(-1 if y.dtype.is_integer else math.nan, y.dtype))
+
+
+def as_condition(y: Any) -> tf.Tensor:
+    """Labels of any integer type as int32 or int64, which hold that of none; vectors as they are.
+
+    Raises:
+        ValueError: a label beyond int32, where values are known (eager execution). Where they are
+            not, such a one stays too large.
+    """
+    y = tf.convert_to_tensor(y if tf.is_tensor(y) else np.asarray(y))
+    if not y.dtype.is_integer:
+        return y
+    if hasattr(y, "numpy"):
+        return tf.constant(whole_array(y.numpy(), "y", -1))
+    if y.dtype == tf.uint64:
+        y = tf.minimum(y, tf.constant(INT32_MAX, tf.uint64))
+    return y if y.dtype == tf.int32 else tf.cast(y, tf.int64)
 
 
 def check_condition(y: tf.Tensor, num_classes: int, cond_dim: int) -> None:
@@ -39,11 +63,14 @@ def check_condition(y: tf.Tensor, num_classes: int, cond_dim: int) -> None:
             f" vectors: floats [batch, {cond_dim}]."
         )
     if num_classes and hasattr(y, "numpy"):
-        wrong = y.numpy()[(y.numpy() < -1) | (y.numpy() >= num_classes)]
-        if wrong.size:
-            raise ValueError(
-                f"y has the label {wrong[0]}; labels lie in 0..{num_classes - 1} (-1: none)."
-            )
+        check_labels(y.numpy(), num_classes)
+
+
+def check_labels(labels: np.ndarray, num_classes: int) -> None:
+    """Raises a ValueError unless whole numbers, of any type, are in 0..num_classes-1, or -1."""
+    wrong = outside(labels, -1, num_classes - 1)
+    if wrong is not None:
+        raise ValueError(f"y has the label {wrong}; labels lie in 0..{num_classes - 1} (-1: none).")
 
 
 class ConditionEmbedding(layers.Layer):
@@ -74,6 +101,7 @@ class ConditionEmbedding(layers.Layer):
     def call(self, y: tf.Tensor) -> tf.Tensor:
         """See the class."""
         check_condition(y, self.num_classes, self.cond_dim)
+        y = as_condition(y)
         if self.num_classes:
             known = (y >= 0)[:, None]
             embedding = self.labels(tf.maximum(y, 0))
@@ -124,4 +152,9 @@ def add_condition(
         return temb
     if not condition:
         raise ValueError("This network is conditional; call it with [x, t, y].")
+    if not temb.shape[:1].is_compatible_with(condition[0].shape[:1]):
+        raise ValueError(
+            f"y has shape {condition[0].shape} for a batch of {temb.shape[0]}; give one condition"
+            " for each example."
+        )
     return temb + layer(condition[0])

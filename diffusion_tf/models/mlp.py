@@ -8,6 +8,8 @@ from keras import layers
 
 from diffusion_tf.models.blocks import Shape, TimeEmbedding, dense
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
+from diffusion_tf.numbers import INT32_MAX, check_rate, whole
+from diffusion_tf.process.checks import checked_timesteps
 
 
 class MLPBlock(layers.Layer):
@@ -23,6 +25,7 @@ class MLPBlock(layers.Layer):
 
     def __init__(self, *, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
+        check_rate(dropout, "dropout")
         self.dropout_rate = dropout
 
     def build(self, input_shape: Sequence[Shape]) -> None:
@@ -64,7 +67,8 @@ class MLP(keras.Model):
         **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
 
     Raises:
-        ValueError: a width that does not fit, no block; when called: x is not [B, D]; a condition
+        ValueError: a width that does not fit, no block, a dropout rate outside [0, 1); when
+            called: x is not [B, D]; t is not one for each example, or outside 0..T-1; a condition
             is missing, or does not fit.
     """
 
@@ -82,18 +86,23 @@ class MLP(keras.Model):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        ch, num_res_blocks = (  # what is too small is said below
+            whole(value, name_, -INT32_MAX)
+            for value, name_ in ((ch, "ch"), (num_res_blocks, "num_res_blocks"))
+        )
+        check_rate(dropout, "dropout")
         if ch < 16 or ch % 4 or num_res_blocks < 1:
             raise ValueError(
                 f"ch is {ch} and num_res_blocks is {num_res_blocks}; ch must be a multiple of 4, at"
                 " least 16, and there must be a block."
             )
         self.ch = ch
-        self.out_dim = out_dim
+        self.out_dim = whole(out_dim, "out_dim", 1)
         self.num_res_blocks = num_res_blocks
         self.dropout_rate = dropout
-        self.num_timesteps = num_timesteps
-        self.num_classes = num_classes
-        self.cond_dim = cond_dim
+        self.num_timesteps = num_timesteps and whole(num_timesteps, "num_timesteps", 1)
+        self.num_classes = whole(num_classes, "num_classes", 0)
+        self.cond_dim = whole(cond_dim, "cond_dim", 0)
 
     def get_config(self) -> dict:
         """The arguments that make this network again."""
@@ -140,6 +149,7 @@ class MLP(keras.Model):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, t, *condition = inputs
+        t = checked_timesteps(t, x.shape, self.num_timesteps)
         temb = add_condition(self.temb(t), condition, self.cond)
         h = self.dense_in(x)
         for block in self.blocks:

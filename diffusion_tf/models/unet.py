@@ -22,6 +22,8 @@ from diffusion_tf.models.blocks import (
     group_norm,
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
+from diffusion_tf.numbers import INT32_MAX, check_rate, whole
+from diffusion_tf.process.checks import checked_timesteps
 
 
 class Scope(layers.Layer):
@@ -72,8 +74,9 @@ class UNet(keras.Model):
 
     Raises:
         ValueError: channels that 32 does not divide, no resolution or no block, a block size
-            below 1; when built: an image that is not square, or whose size the block size and the
-            resolutions do not divide.
+            below 1, a dropout rate outside [0, 1); when built: an image that is not square, or
+            whose size the block size and the resolutions do not divide, or attention at a height
+            that no resolution has; when called: t or a condition that is not one for each example.
     """
 
     def __init__(
@@ -93,6 +96,14 @@ class UNet(keras.Model):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        ch, num_res_blocks, block_size = (  # what is too small is said below, in context
+            whole(value, name_, -INT32_MAX)
+            for value, name_ in (
+                (ch, "ch"), (num_res_blocks, "num_res_blocks"), (block_size, "block_size")
+            )
+        )  # fmt: skip
+        ch_mult = tuple(whole(mult, "a number of ch_mult", -INT32_MAX) for mult in ch_mult)
+        check_rate(dropout, "dropout")
         for mult in ch_mult:
             if ch < 1 or mult < 1 or ch * mult % NUM_GROUPS or ch % NUM_GROUPS:
                 raise ValueError(
@@ -107,15 +118,17 @@ class UNet(keras.Model):
         if block_size < 1:
             raise ValueError(f"block_size is {block_size}; it must be at least 1.")
         self.ch = ch
-        self.out_ch = out_ch
-        self.ch_mult = tuple(ch_mult)
+        self.out_ch = whole(out_ch, "out_ch", 1)
+        self.ch_mult = ch_mult
         self.num_res_blocks = num_res_blocks
-        self.attn_resolutions = tuple(attn_resolutions)
+        self.attn_resolutions = tuple(
+            whole(height, "a number of attn_resolutions", 1) for height in attn_resolutions
+        )
         self.dropout_rate = dropout
         self.resamp_with_conv = resamp_with_conv
         self.block_size = block_size
-        self.num_classes = num_classes
-        self.cond_dim = cond_dim
+        self.num_classes = whole(num_classes, "num_classes", 0)
+        self.cond_dim = whole(cond_dim, "cond_dim", 0)
         self.image_size: int | None = None
 
     def get_config(self) -> dict:
@@ -138,6 +151,7 @@ class UNet(keras.Model):
         """Creates all layers for images of shape [B, S, S, C] (and t of shape [B])."""
         x_shape = tuple(input_shape[0])
         self._check_image(x_shape)
+        self._check_attention(x_shape[1])
         self.image_size = x_shape[1]
         size, pixels_per_block = self.image_size // self.block_size, self.block_size**2
         top = len(self.ch_mult) - 1
@@ -210,6 +224,7 @@ class UNet(keras.Model):
                 f"x has shape {x.shape}; this network was built for images of"
                 f" {self.image_size}x{self.image_size} pixels."
             )
+        t = checked_timesteps(t, x.shape)
         temb = add_condition(self.temb(t), condition, self.cond)
 
         def run_block(scope: Scope, i: int, h: tf.Tensor) -> tf.Tensor:
@@ -237,6 +252,15 @@ class UNet(keras.Model):
 
         output = tf.cast(self.norm_out.before(self.conv_out, h), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
+
+    def _check_attention(self, image_size: int) -> None:
+        heights = [image_size // self.block_size >> level for level in range(len(self.ch_mult))]
+        if not set(self.attn_resolutions) <= set(heights):
+            raise ValueError(
+                f"attn_resolutions is {self.attn_resolutions}; for images of {image_size} pixels,"
+                f" with ch_mult {self.ch_mult} and block_size {self.block_size}, it must be some"
+                f" of {', '.join(map(str, heights))}, or empty."
+            )
 
     def _check_image(self, x_shape: Shape) -> None:
         halvings = len(self.ch_mult) - 1

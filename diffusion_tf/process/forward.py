@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.process.checks import checked, checked_betas, checked_noise
+from diffusion_tf.process.checks import as_float32, checked, checked_betas, checked_noise
 
 
 class ForwardProcess:
@@ -62,7 +62,7 @@ class ForwardProcess:
         Returns:
             mean [B, ...]; variance and log-variance [B, 1, ...].
         """
-        x_start, t = checked(x_start, t)
+        x_start, t = checked(x_start, t, self.num_timesteps)
         mean = self._extract(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
         variance = self._extract(1.0 - self.alphas_cumprod, t, x_start.shape)
         log_variance = self._extract(self.log_one_minus_alphas_cumprod, t, x_start.shape)
@@ -81,7 +81,7 @@ class ForwardProcess:
         Returns:
             x_t, shaped like x_start.
         """
-        x_start, t = checked(x_start, t)
+        x_start, t = checked(x_start, t, self.num_timesteps)
         noise = checked_noise(noise, x_start)
         return (
             self._extract(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
@@ -101,7 +101,8 @@ class ForwardProcess:
             mean [B, ...]; variance and log-variance [B, 1, ...]. The variance at t = 0 is 0; its
             logarithm is that of t = 1 instead.
         """
-        x_t, t = checked(x_t, t)
+        x_start = as_float32(x_start, "x_start")
+        x_t, t = checked(x_t, t, self.num_timesteps)
         mean = (
             self._extract(self.posterior_mean_coef1, t, x_t.shape) * x_start
             + self._extract(self.posterior_mean_coef2, t, x_t.shape) * x_t

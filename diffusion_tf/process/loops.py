@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.process.checks import check_range, checked_shape, shape_of
+from diffusion_tf.numbers import is_whole, whole
+from diffusion_tf.process.checks import (
+    as_float32,
+    check_range,
+    checked_shape,
+    checked_step,
+    shape_of,
+)
 from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source, repeat_noise
 from diffusion_tf.process.reverse import DenoiseFn, ReverseProcess
 
@@ -118,9 +125,7 @@ class SampleLoops(ReverseProcess):
             samples [B, ...] and predictions [B, T // freq, ...]; prediction k was made at step
             k * freq.
         """
-        freq = include_xstartpred_freq
-        if freq < 1:
-            raise ValueError(f"include_xstartpred_freq is {freq}; it must be at least 1.")
+        freq = whole(include_xstartpred_freq, "include_xstartpred_freq", 1)
         num_recorded = self.num_timesteps // freq
         stops = [k * freq - 1 for k in reversed(range(num_recorded))] or [-1]
         step_noise = noise_source(noise_fn, seed)
@@ -160,8 +165,9 @@ class SampleLoops(ReverseProcess):
         """
         T = self.num_timesteps
         times = sorted(set(range(-1, T) if keep is None else keep), reverse=True)
-        if not times or times[0] >= T or times[-1] < -1:
+        if not times or not all(map(is_whole, times)) or times[0] >= T or times[-1] < -1:
             raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
+        repeat_noise_steps = whole(repeat_noise_steps, "repeat_noise_steps", -1)
         step_noise = noise_source(noise_fn, seed)
         if repeat_noise_steps >= 0:
             step_noise = repeat_noise(step_noise, while_step_from=T - repeat_noise_steps)
@@ -200,15 +206,17 @@ class SampleLoops(ReverseProcess):
             Shaped like x1; [L, B, ...] if lam is [L].
 
         Raises:
-            ValueError: the shapes differ, data leave [-1, 1], or t is outside 0..T-1.
+            ValueError: the shapes differ, data leave [-1, 1], a lam is not finite, or t is not in
+                0..T-1 (checked where values are known, that is outside `tf.function`).
         """
-        x1, x2, lam = (tf.convert_to_tensor(a, tf.float32) for a in (x1, x2, lam))
+        x1, x2, lam = (as_float32(a, name) for a, name in ((x1, "x1"), (x2, "x2"), (lam, "lam")))
         if x1.shape != x2.shape:
             raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} must have the same shape.")
         if lam.shape.rank > 1:
             raise ValueError(f"lam has shape {lam.shape}; it must be a number or [L].")
-        if isinstance(t, int | np.integer) and not 0 <= t < self.num_timesteps:
-            raise ValueError(f"t is {t}; it must lie in 0..{self.num_timesteps - 1}.")
+        if hasattr(lam, "numpy") and not np.isfinite(lam.numpy()).all():
+            raise ValueError(f"lam is {lam.numpy()}; every weight must be a finite number.")
+        t = checked_step(t, "t", self.num_timesteps)
         check_range(x1, "x1")
         check_range(x2, "x2")
         T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)

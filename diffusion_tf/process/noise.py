@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from diffusion_tf.random_numbers import fold_in, normal, normal_rows, unseeded
+from diffusion_tf.random_numbers import fold_in, normal, normal_rows, seed_pair, unseeded
 
 NoiseFn = Callable[..., tf.Tensor]  # noise_fn(shape=..., dtype=...)
 StepNoise = Callable[..., tf.Tensor]  # step_noise(step, shape=..., dtype=...)
@@ -20,13 +20,14 @@ def noise_source(
     Args:
         noise_fn: called as `noise_fn(shape=, dtype=)` at every step. If neither is given, a seed is
             drawn, which `tf.random.set_seed` makes the same each time.
-        seed: an int or an integer tensor [2]: the noise then depends on seed and step alone,
+        seed: any int64, or an integer tensor [2]: the noise then depends on seed and step alone,
             whatever the device and whether compiled or not.
         first_row: with a seed: the batch is a part of more examples and begins at this one; the
             noise of an example then does not depend on what else is in the batch.
 
     Raises:
-        ValueError: noise_fn and seed are both given, or first_row without a seed.
+        ValueError: noise_fn and seed are both given, first_row without a seed, or a seed that is
+            not an int64.
     """
     if first_row is not None and seed is None:
         raise ValueError("first_row numbers the rows of seeded noise; give a seed with it.")
@@ -34,9 +35,7 @@ def noise_source(
         if seed is not None:
             raise ValueError("noise_fn and seed were both given; give one of them.")
         return lambda step, shape, dtype: noise_fn(shape=shape, dtype=dtype)
-    seed = unseeded() if seed is None else tf.cast(seed, tf.int64)
-    if seed.shape.rank == 0:
-        seed = tf.stack([seed, tf.zeros_like(seed)])
+    seed = unseeded() if seed is None else seed_pair(seed)
 
     def draw_stateless(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
         step_seed = fold_in(seed, step)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.process.checks import check_option, checked, shape_of
+from diffusion_tf.process.checks import as_float32, check_option, checked, checked_step, shape_of
 from diffusion_tf.process.forward import ForwardProcess, reciprocal
 from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source
 from diffusion_tf.random_numbers import unseeded_normal
@@ -61,7 +61,7 @@ class ReverseProcess(ForwardProcess):
         Raises:
             ValueError: t is not an integer [B], or the network's output has the wrong shape.
         """
-        x, t = checked(x, t)
+        x, t = checked(x, t, self.num_timesteps)
         output, variance, log_variance = self._model_output(denoise_fn, x, t)
         clip = (lambda x_0: tf.clip_by_value(x_0, -1.0, 1.0)) if clip_denoised else tf.identity
         if self.model_mean_type == "xprev":
@@ -138,7 +138,7 @@ class ReverseProcess(ForwardProcess):
         Returns:
             x_{t-1}, or (x_{t-1}, pred_xstart), each shaped like x.
         """
-        x, t = checked(x, t)
+        x, t = checked(x, t, self.num_timesteps)
         p = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised)
         noise = (noise_fn or unseeded_normal)(shape=shape_of(x), dtype=x.dtype)
         is_noisy = tf.reshape(tf.cast(t > 0, x.dtype), [-1] + [1] * (len(x.shape) - 1))
@@ -168,9 +168,16 @@ class ReverseProcess(ForwardProcess):
 
         Returns:
             What comes out of step `last`, shaped like x.
+
+        Raises:
+            ValueError: the steps do not fall within T - 1..0 (checked where they are known).
         """
         step_noise = noise_source(noise_fn, seed)
-        x = tf.convert_to_tensor(x, tf.float32)
+        x = as_float32(x, "x")
+        first = checked_step(first, "first", self.num_timesteps)
+        last = checked_step(last, "last", self.num_timesteps)
+        if isinstance(first, int) and isinstance(last, int) and first < last:
+            raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
         return self._denoise(denoise_fn, x, first, last, step_noise, clip_denoised)[0]
 
     def _denoise(

@@ -1,0 +1,121 @@
+"""Numbers from files, flags and callers: checked before they become narrower, so that none wraps.
+
+NumPy is imported where an array comes, as flags and configs are read without it.
+"""
+
+import math
+import operator
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
+INT64_MIN = -(2**63)
+
+
+def whole(value: Any, name: str, low: int, high: int = INT32_MAX) -> int:
+    """A whole number as an int.
+
+    Args:
+        value: of Python, NumPy or TensorFlow; a bool or a float is not one.
+        name: of the number, for the error.
+        low, high: the smallest and the largest one that is allowed.
+
+    Raises:
+        ValueError: it is not a whole number, or lies outside.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number.") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name} is {number}; it must {_within(number, low, high)}.")
+    return number
+
+
+def finite(value: Any, name: str) -> float:
+    """A real number as a float.
+
+    Raises:
+        ValueError: it is not a number, or NaN or infinite, also as a float64.
+    """
+    try:
+        number = float(value) if is_real(value) else math.nan
+    except OverflowError:  # a whole number beyond float64
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number.")
+    return number
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a real number of Python or NumPy, which a bool is not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of Python or NumPy, which a bool is not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_rate(rate: Any, name: str) -> None:
+    """Raises a ValueError unless a value is a probability of dropping that keeps something."""
+    if not (is_real(rate) and 0 <= rate < 1):
+        raise ValueError(f"{name} is {rate!r}; it must be in [0, 1).")
+
+
+def checked_seed(seed: Any, name: str = "seed") -> int:
+    """A seed as an int. Every int64 is one, -2**63..2**63-1.
+
+    Raises:
+        ValueError: it is not a whole number, or beyond int64.
+    """
+    try:
+        return whole(seed, name, INT64_MIN, INT64_MAX)
+    except ValueError:
+        raise ValueError(
+            f"{name} is {seed!r}; a seed must be a whole number from -2**63 to 2**63 - 1."
+        ) from None
+
+
+def outside(array: "np.ndarray", low: int, high: int) -> int | None:
+    """The first whole number of an array that lies outside low..high; None if there is none."""
+    import numpy as np
+
+    if array.size == 0 or (int(array.min()) >= low and int(array.max()) <= high):
+        return None
+    return next(int(value) for value in np.ravel(array) if not low <= int(value) <= high)
+
+
+def whole_array(values: Any, name: str, low: int, high: int = INT32_MAX) -> "np.ndarray":
+    """Whole numbers as an int32 array, of the shape that they come in.
+
+    Args:
+        values: an array of any integer type, or numbers.
+        name: of the numbers, for the error.
+        low, high: the smallest and the largest one that is allowed; int32 must hold them.
+
+    Raises:
+        ValueError: other types, or a number outside.
+    """
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and all(is_whole(value) for value in array.flat):
+        pass  # beyond int64: compared as numbers of Python
+    elif array.dtype.kind not in "iu" and array.size:
+        raise ValueError(f"{name} has dtype {array.dtype}; it must hold whole numbers.")
+    wrong = outside(array, low, high)
+    if wrong is not None:
+        raise ValueError(f"{name} has {wrong}; each must {_within(wrong, low, high)}.")
+    return array.astype(np.int32)
+
+
+def _within(number: int, low: int, high: int) -> str:
+    if high not in (INT32_MAX, INT64_MAX):
+        return f"lie in {low}..{high}"
+    return f"be at least {low}" if number < low else f"be at most {high}"
