@@ -112,7 +112,7 @@ def _checked_values(values: np.ndarray) -> np.ndarray:
     if not len(values):
         raise ValueError("conditions are none; give at least one.")
     if values.dtype.kind != "f" and values.ndim == 1:
-        return whole_array(values, "conditions", -1)
+        return whole_array(values, "the array of conditions", -1)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
         vectors = values.astype(np.float32)
     if np.isinf(vectors).any():

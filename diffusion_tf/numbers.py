@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 INT64_MIN = -(2**63)
+_FLOAT32_MAX = 2.0**128 - 2.0**104
 
 
 def whole(value: Any, name: str, low: int, high: int = INT32_MAX) -> int:
@@ -37,18 +38,29 @@ def whole(value: Any, name: str, low: int, high: int = INT32_MAX) -> int:
     return number
 
 
+def whole_numbers(values: Any, name: str, low: int) -> tuple[int, ...]:
+    """A list of whole numbers as a tuple of ints.
+
+    Raises:
+        ValueError: it is not a list, or a number is not whole or less than `low`.
+    """
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} is {values!r}; it must be a list of whole numbers.")
+    return tuple(whole(value, f"a number of {name}", low) for value in values)
+
+
 def finite(value: Any, name: str) -> float:
     """A real number as a float.
 
     Raises:
-        ValueError: it is not a number, or NaN or infinite, also as a float64.
+        ValueError: it is not a number, NaN, or infinite as a float32, which it becomes.
     """
     try:
         number = float(value) if is_real(value) else math.nan
     except OverflowError:  # a whole number beyond float64
         number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {value!r}; it must be a finite number.")
+    if not abs(number) <= _FLOAT32_MAX:
+        raise ValueError(f"{name} is {value!r}; it must be a finite number of float32.")
     return number
 
 

@@ -129,6 +129,71 @@ def test_values_of_another_type_are_named(field, value, message):
         Config.from_dict({field: value})
 
 
+FLOATS = [f.name for f in dataclasses.fields(Config) if f.type is float]
+WHOLE = [f.name for f in dataclasses.fields(Config) if f.type is int]
+
+
+@pytest.mark.parametrize("field", FLOATS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+def test_numbers_that_are_not_finite_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} is .*; it must be a finite number"):
+        Config(**{field: value})
+
+
+@pytest.mark.parametrize("field", WHOLE)
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**80, 1.5, True, "1", None])
+def test_whole_numbers_that_do_not_fit_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} is {value!r}; .*must be"):
+        Config(**{field: value})
+
+
+def test_sizes_are_of_int32_and_steps_of_int64():
+    for field in ("batch_size", "image_size", "num_diffusion_timesteps", "steps_per_call", "ch"):
+        with pytest.raises(ValueError, match=f"{field} is 4294967328; it must be at most 21474"):
+            Config(**{field: 2**32 + 32})
+    assert Config(steps=2**40, checkpoint_steps=2**40).steps == 2**40
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"ch_mult": "12"}, "ch_mult is '12'; it must be a list of whole numbers"),
+        ({"ch_mult": (1, 2.0)}, "ch_mult is .1, 2.0.; it must be a list of whole numbers"),
+        ({"ch_mult": ()}, "ch_mult is ..; it must be one or more whole numbers"),
+        ({"ch_mult": (1, 0)}, "each at least 1"),
+        ({"ch_mult": (1, -1)}, "each at least 1"),
+        ({"ch": 33}, "ch is 33; it must be a multiple of 32"),
+        ({"num_res_blocks": 0}, "num_res_blocks is 0; it must be at least 1"),
+        ({"lr": "0.1"}, "lr is '0.1'; it must be a number"),
+        ({"random_flip": 1}, "random_flip is 1; it must be true or false"),
+        ({"dataset": None}, "dataset is None; it must be a text"),
+        ({"dropout": 2.0}, r"dropout is 2.0; it must be in \[0, 1\)"),
+        ({"beta_start": 0.0}, r"beta_start is 0.0; it must be in \(0, 1\]"),
+        ({"beta_end": 1.5}, "beta_end is 1.5"),
+        ({"channels": 2}, r"channels is 2; it must be 1 \(grey images\) or 3"),
+        ({"channels": 4}, "channels is 4"),
+        ({"attn_resolutions": (7,)}, "attn_resolutions is .7,.; it must be some of 8, 4"),
+        ({"attn_resolutions": (8, -5)}, "attn_resolutions is .8, -5.; it must be some of 8, 4"),
+        ({"attn_resolutions": (16,)}, "attn_resolutions is .16,."),
+        ({"attn_resolutions": (2,)}, "attn_resolutions is .2,."),
+        ({"attn_resolutions": (8,), "block_size": 2}, "it must be some of 4, 2"),
+        ({"data_dim": 2, "model": "mlp", "ch": 18, "grid_steps": 0}, "ch is 18; .* multiple of 4"),
+        (
+            {"data_dim": 2, "model": "mlp", "grid_steps": 0, "attn_resolutions": (8,)},
+            "attn_resolutions is .8,.; it must be empty for vectors",
+        ),
+    ],
+)
+def test_networks_and_types_that_do_not_exist_are_refused_by_the_constructor(fields, message):
+    for make in (lambda: Config(**fields), lambda: dataclasses.replace(Config(), **fields)):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_attention_counts_pixels_after_block_size():
+    assert Config(image_size=16, block_size=2, attn_resolutions=(8, 4)).attn_resolutions == (8, 4)
+
+
 def test_whole_numbers_are_numbers():
     assert Config.from_dict({"grad_clip": 1, "checkpoint_minutes": 0}).grad_clip == 1
 

@@ -20,6 +20,7 @@ from diffusion_tf.benchmark.task import (
     variants_of,
 )
 from diffusion_tf.config import Config
+from diffusion_tf.numbers import INT32_MAX
 from diffusion_tf.progress import progress_bar
 
 
@@ -53,10 +54,11 @@ class Request:
         for name in ("work", "batch_size", "dtype"):
             if not getattr(self, name):
                 raise ValueError(f"No {name} is given; give one at least.")
-        if min(*self.batch_size, self.rounds) < 1 or self.seconds < 0:
+        counts, largest = (*self.batch_size, self.rounds), INT32_MAX
+        if min(counts) < 1 or max(counts) >= largest or not 0 <= self.seconds < largest:
             raise ValueError(
                 f"batch_size {self.batch_size}, rounds {self.rounds} and seconds {self.seconds:g}"
-                " must be positive."
+                f" must be positive, and less than {largest}."
             )
         if self.variants and not all(map(importlib.util.find_spec, ("torch", "diffusers"))):
             raise ValueError(

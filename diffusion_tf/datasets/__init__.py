@@ -89,7 +89,7 @@ def _check_conditions(config: Config, dataset: Dataset) -> None:
     """Makes sure that the data come with what the network is to be conditioned on."""
     y = dataset.conditions
     if y is not None:
-        y = dataset.conditions = checked_conditions(y, f"{config.dataset}'s conditions")
+        y = dataset.conditions = checked_conditions(y, f"{config.dataset}'s array of conditions")
     labels = y is not None and y.ndim == 1
     if config.num_classes and not labels:
         raise ValueError(

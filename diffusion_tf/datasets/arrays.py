@@ -86,6 +86,7 @@ def checked_conditions(conditions: np.ndarray, what: str) -> np.ndarray:
     Raises:
         ValueError: another shape or type, labels beyond int32, vectors that are not finite.
     """
+    conditions = np.asarray(conditions)
     if conditions.ndim != 1:
         return checked_vectors(conditions, what)
     if conditions.dtype.kind not in "iu":

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.datasets.arrays import checked_conditions
-from diffusion_tf.numbers import whole
+from diffusion_tf.numbers import INT64_MAX, is_whole, whole
 from diffusion_tf.random_numbers import stream
 
 
@@ -62,7 +62,7 @@ class Dataset(abc.ABC):
         Raises:
             ValueError: no such index, or the image cannot be read.
         """
-        if not 0 <= index < len(self):
+        if not (is_whole(index) and 0 <= index < len(self)):
             raise ValueError(
                 f"Image {index} does not exist; the data set has images 0..{len(self) - 1}."
             )
@@ -94,6 +94,8 @@ class Dataset(abc.ABC):
             Data set of examples [batch_size / replicas, ...], or pairs (examples, conditions), one
             for each replica in turn.
         """
+        batch_size = whole(batch_size, "batch_size", 1)
+        first_step = whole(first_step, "first_step", 0, INT64_MAX)
         context = context or tf.distribute.InputContext()
         local_size = context.get_per_replica_batch_size(batch_size)
         local_replicas = context.num_replicas_in_sync // context.num_input_pipelines
@@ -132,6 +134,7 @@ class Dataset(abc.ABC):
             ValueError: batch_size < 1, or an image that cannot be read.
         """
         batch_size, size = whole(batch_size, "batch_size", 1), len(self)
+        start = whole(start, "start", 0, INT64_MAX)
         batches = (
             tf.data.Dataset.range(start, size, batch_size)
             .map(
@@ -171,7 +174,7 @@ class Dataset(abc.ABC):
 
     def _gather_conditions(self, index: tf.Tensor) -> tf.Tensor:
         """From int64 [n] to the conditions of these examples."""
-        array = checked_conditions(self.conditions, "the data set's conditions")
+        array = checked_conditions(self.conditions, "the array of conditions")
         conditions = tf.numpy_function(lambda index: array[index], [index], array.dtype)
         conditions.set_shape([*index.shape, *array.shape[1:]])
         return conditions
@@ -201,7 +204,7 @@ class InMemory(Dataset):
 
     def __post_init__(self):
         if self.conditions is not None:
-            self.conditions = checked_conditions(self.conditions, "the data set's conditions")
+            self.conditions = checked_conditions(self.conditions, "the array of conditions")
 
     @property
     def dtype(self) -> np.dtype:
@@ -218,6 +221,7 @@ class InMemory(Dataset):
 
     def first(self, number: int) -> "InMemory":
         """The first examples alone, all of them if there are fewer."""
+        number = whole(number, "number", 0, INT64_MAX)
         conditions = None if self.conditions is None else self.conditions[:number]
         return InMemory(self.examples[:number], conditions)
 
@@ -263,7 +267,7 @@ class RandomAccess(Dataset):
 
     def first(self, number: int) -> "RandomAccess":
         """The first images alone, all of them if there are fewer."""
-        size = min(number, len(self))
+        size = min(whole(number, "number", 0, INT64_MAX), len(self))
         return RandomAccess(self._read, size, self._image_shape, files=self._files)
 
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import splits_of
 from diffusion_tf.evaluation.features import FEATURES
-from diffusion_tf.numbers import checked_seed, is_whole, whole
+from diffusion_tf.numbers import checked_seed, is_real, is_whole, whole
 
 METRICS = ("bpd", "fid", "is", "rate_distortion")
 NEED_FEATURES = ("fid", "is")  # of samples; no model
@@ -77,6 +77,8 @@ class Request:
         whole(self.batch_size, "batch_size", 1)
         if self.sampling_steps is not None:
             whole(self.sampling_steps, "sampling_steps", 1)
+        if self.eta is not None and not (is_real(self.eta) and 0 <= self.eta <= 1):
+            raise ValueError(f"eta is {self.eta!r}; it must lie in [0, 1].")
         checked_seed(self.seed)
         if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
             raise ValueError(

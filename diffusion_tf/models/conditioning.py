@@ -105,6 +105,8 @@ class ConditionEmbedding(layers.Layer):
         if self.num_classes:
             known = (y >= 0)[:, None]
             embedding = self.labels(tf.maximum(y, 0))
+            if not hasattr(y, "numpy"):  # unchecked, and XLA would take another label instead
+                embedding = tf.where((y < self.num_classes)[:, None], embedding, math.nan)
         else:
             known = tf.reduce_all(tf.math.is_finite(y), axis=1, keepdims=True)
             embedding = self.dense1(tf.nn.silu(self.dense0(tf.where(known, y, 0.0))))

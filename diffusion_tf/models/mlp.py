@@ -100,7 +100,9 @@ class MLP(keras.Model):
         self.out_dim = whole(out_dim, "out_dim", 1)
         self.num_res_blocks = num_res_blocks
         self.dropout_rate = dropout
-        self.num_timesteps = num_timesteps and whole(num_timesteps, "num_timesteps", 1)
+        self.num_timesteps = num_timesteps
+        if num_timesteps is not None:
+            self.num_timesteps = whole(num_timesteps, "num_timesteps", 1)
         self.num_classes = whole(num_classes, "num_classes", 0)
         self.cond_dim = whole(cond_dim, "cond_dim", 0)
 

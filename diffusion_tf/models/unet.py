@@ -22,7 +22,7 @@ from diffusion_tf.models.blocks import (
     group_norm,
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
-from diffusion_tf.numbers import INT32_MAX, check_rate, whole
+from diffusion_tf.numbers import INT32_MAX, check_rate, whole, whole_numbers
 from diffusion_tf.process.checks import checked_timesteps
 
 
@@ -102,7 +102,7 @@ class UNet(keras.Model):
                 (ch, "ch"), (num_res_blocks, "num_res_blocks"), (block_size, "block_size")
             )
         )  # fmt: skip
-        ch_mult = tuple(whole(mult, "a number of ch_mult", -INT32_MAX) for mult in ch_mult)
+        ch_mult = whole_numbers(ch_mult, "ch_mult", -INT32_MAX)
         check_rate(dropout, "dropout")
         for mult in ch_mult:
             if ch < 1 or mult < 1 or ch * mult % NUM_GROUPS or ch % NUM_GROUPS:
@@ -121,9 +121,7 @@ class UNet(keras.Model):
         self.out_ch = whole(out_ch, "out_ch", 1)
         self.ch_mult = ch_mult
         self.num_res_blocks = num_res_blocks
-        self.attn_resolutions = tuple(
-            whole(height, "a number of attn_resolutions", 1) for height in attn_resolutions
-        )
+        self.attn_resolutions = whole_numbers(attn_resolutions, "attn_resolutions", 1)
         self.dropout_rate = dropout
         self.resamp_with_conv = resamp_with_conv
         self.block_size = block_size

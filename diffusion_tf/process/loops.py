@@ -164,9 +164,11 @@ class SampleLoops(ReverseProcess):
             ValueError: a time to keep is not in -1..T-1, or there is none.
         """
         T = self.num_timesteps
-        times = sorted(set(range(-1, T) if keep is None else keep), reverse=True)
-        if not times or not all(map(is_whole, times)) or times[0] >= T or times[-1] < -1:
+        keep = range(-1, T) if keep is None else keep
+        times = list(keep) if hasattr(keep, "__iter__") else []
+        if not times or not all(is_whole(time) and -1 <= time < T for time in times):
             raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
+        times = sorted(set(times), reverse=True)
         repeat_noise_steps = whole(repeat_noise_steps, "repeat_noise_steps", -1)
         step_noise = noise_source(noise_fn, seed)
         if repeat_noise_steps >= 0:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from diffusion_tf.numbers import INT64_MAX, whole
 from diffusion_tf.random_numbers import fold_in, normal, normal_rows, seed_pair, unseeded
 
 NoiseFn = Callable[..., tf.Tensor]  # noise_fn(shape=..., dtype=...)
@@ -36,6 +37,8 @@ def noise_source(
             raise ValueError("noise_fn and seed were both given; give one of them.")
         return lambda step, shape, dtype: noise_fn(shape=shape, dtype=dtype)
     seed = unseeded() if seed is None else seed_pair(seed)
+    if first_row is not None and not tf.is_tensor(first_row):
+        first_row = whole(first_row, "the number of the first row", 0, INT64_MAX)
 
     def draw_stateless(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
         step_seed = fold_in(seed, step)
