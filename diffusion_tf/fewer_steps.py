@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.numbers import is_real
+from diffusion_tf.process.chains import DenoiseFn
 from diffusion_tf.process.checks import checked, checked_sampling_steps, shape_of
 from diffusion_tf.process.noise import NoiseFn
-from diffusion_tf.process.reverse import DenoiseFn
 from diffusion_tf.random_numbers import unseeded_normal
 
 

@@ -1,7 +1,7 @@
-"""GaussianDiffusion: the whole process, with the training losses and the likelihood bound.
+"""GaussianDiffusion: q, its posterior, p, one step of sampling, the losses and the bound.
 
-It is built in layers, each in a module of `process`: `forward` (q and the coefficients), `reverse`
-(p, one step of sampling), `loops` (whole chains), and here the losses.
+Whole chains are beside it in `process.chains`, noise in `process.noise`, what callers may give in
+`process.checks`.
 
 Equation numbers are those of Ho, Jain & Abbeel 2020 (arXiv 2006.11239). Timesteps count from 0:
 `t == 0` means one step of diffusion, so t here is the paper's t - 1. Data have shape [B, ...] of
@@ -9,6 +9,7 @@ any rank, in [-1, 1].
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,20 +18,23 @@ import tensorflow as tf
 from diffusion_tf.config import Config
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 from diffusion_tf.numbers import whole_array
+from diffusion_tf.process.chains import Chains, DenoiseFn, swap_first_two_axes
 from diffusion_tf.process.checks import (
     as_float32,
     check_option,
     check_range,
     checked,
+    checked_betas,
     checked_noise,
     checked_timesteps,
     shape_of,
 )
-from diffusion_tf.process.loops import SampleLoops, swap_first_two_axes
 from diffusion_tf.process.noise import NoiseFn, noise_source
-from diffusion_tf.process.reverse import DenoiseFn
+from diffusion_tf.random_numbers import unseeded_normal
 from diffusion_tf.schedules import get_beta_schedule
 
+MODEL_MEAN_TYPES = ("xprev", "xstart", "eps")
+MODEL_VAR_TYPES = ("learned", "fixedsmall", "fixedlarge")
 # Between target and prediction; Keras's own average over the last axis.
 DISTANCES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "mse": tf.math.squared_difference,
@@ -40,12 +44,28 @@ DISTANCES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 LOSS_TYPES = ("kl", *DISTANCES)
 
 
-class GaussianDiffusion(SampleLoops):
+class PMeanVariance(NamedTuple):
+    """p(x_{t-1} | x_t) and the x_0 that it assumes; every field is shaped like x_t.
+
+    At t = 0 `variance` and `log_variance` differ for the fixed types, as in the original; only
+    `log_variance` is ever used.
+    """
+
+    mean: tf.Tensor
+    variance: tf.Tensor
+    log_variance: tf.Tensor
+    pred_xstart: tf.Tensor
+
+
+class GaussianDiffusion(Chains):
     """The diffusion process over T = len(betas) steps, independent of any network.
 
     A network comes in as `denoise_fn(x_t [B, ...], t int32 [B])`. It returns what
     `model_mean_type` says, shaped like x_t; for `learned` the last axis is twice as long and its
     second half is the log-variance.
+
+    All coefficients are NumPy float64 attributes of shape [T], under the original's names. They
+    become float32 where they are gathered.
     """
 
     def __init__(
@@ -74,14 +94,221 @@ class GaussianDiffusion(SampleLoops):
             ValueError: betas of wrong rank, empty, not finite or outside (0, 1]; an unknown
                 option; `learned` without `kl`.
         """
-        super().__init__(betas, model_mean_type, model_var_type)
+        check_option("model_mean_type", model_mean_type, MODEL_MEAN_TYPES)
+        check_option("model_var_type", model_var_type, MODEL_VAR_TYPES)
         check_option("loss_type", loss_type, LOSS_TYPES)
         if model_var_type == "learned" and loss_type != "kl":
             raise ValueError(
                 f"model_var_type 'learned' cannot be trained with loss_type {loss_type!r}, which"
                 " does not see the variance; use loss_type 'kl' or a fixed variance."
             )
+        self.model_mean_type = model_mean_type
+        self.model_var_type = model_var_type
         self.loss_type = loss_type
+        self._set_coefficients(checked_betas(betas))
+
+    def _set_coefficients(self, betas: np.ndarray) -> None:
+        self.betas = betas
+        self.num_timesteps = len(betas)
+        alphas = 1.0 - betas
+        self.alphas_cumprod = np.cumprod(alphas)
+        self.alphas_cumprod_prev = np.append(1.0, self.alphas_cumprod[:-1])
+
+        # q(x_t | x_0), eq. 4
+        self.sqrt_alphas_cumprod = np.sqrt(self.alphas_cumprod)
+        self.sqrt_one_minus_alphas_cumprod = np.sqrt(1.0 - self.alphas_cumprod)
+        self.log_one_minus_alphas_cumprod = np.log(1.0 - self.alphas_cumprod)
+        recip_alphas_cumprod = _reciprocal(self.alphas_cumprod)
+        self.sqrt_recip_alphas_cumprod = np.sqrt(recip_alphas_cumprod)
+        self.sqrt_recipm1_alphas_cumprod = np.sqrt(np.maximum(recip_alphas_cumprod - 1.0, 0.0))
+
+        # q(x_{t-1} | x_t, x_0), eq. 6 and 7
+        one_minus_alphas_cumprod_prev = 1.0 - self.alphas_cumprod_prev
+        one_minus_alphas_cumprod = 1.0 - self.alphas_cumprod
+        self.posterior_variance = betas * one_minus_alphas_cumprod_prev / one_minus_alphas_cumprod
+        # The true variance of the first step is 0, which has no logarithm: the next one stands in.
+        first_variance = self.posterior_variance[1] if self.num_timesteps > 1 else betas[0]
+        self.posterior_log_variance_clipped = np.log(
+            np.append(first_variance, self.posterior_variance[1:])
+        )
+        self.posterior_mean_coef1 = (
+            betas * np.sqrt(self.alphas_cumprod_prev) / one_minus_alphas_cumprod
+        )
+        self.posterior_mean_coef2 = (
+            one_minus_alphas_cumprod_prev * np.sqrt(alphas) / one_minus_alphas_cumprod
+        )
+        # Section 3.2. fixedlarge starts from the small variance, too: a better decoder likelihood.
+        first_log_variance = self.posterior_log_variance_clipped[0]
+        self._fixed_variances = {
+            "fixedlarge": (self.betas, np.append(first_log_variance, np.log(self.betas[1:]))),
+            "fixedsmall": (self.posterior_variance, self.posterior_log_variance_clipped),
+        }
+
+    @staticmethod
+    def _extract(coefficients: np.ndarray, t: tf.Tensor, x_shape: tf.TensorShape) -> tf.Tensor:
+        """Coefficients at t, float32, [B, 1, 1, ...] so that they broadcast over x."""
+        gathered = tf.gather(tf.constant(coefficients, dtype=tf.float32), t)
+        return tf.reshape(gathered, [-1] + [1] * (len(x_shape) - 1))
+
+    def q_mean_variance(
+        self, x_start: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Mean, variance and log-variance of q(x_t | x_0) (eq. 4).
+
+        Args:
+            x_start: [B, ...].
+            t: int32 or int64 [B], in 0..T-1.
+
+        Returns:
+            mean [B, ...]; variance and log-variance [B, 1, ...].
+        """
+        x_start, t = checked(x_start, t, self.num_timesteps)
+        mean = self._extract(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
+        variance = self._extract(1.0 - self.alphas_cumprod, t, x_start.shape)
+        log_variance = self._extract(self.log_one_minus_alphas_cumprod, t, x_start.shape)
+        return mean, variance, log_variance
+
+    def q_sample(
+        self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Diffuses x_0 by t + 1 steps: sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (eq. 4).
+
+        Args:
+            x_start: [B, ...].
+            t: int32 or int64 [B], in 0..T-1.
+            noise: shaped like x_start; standard normal if not given.
+
+        Returns:
+            x_t, shaped like x_start.
+        """
+        x_start, t = checked(x_start, t, self.num_timesteps)
+        noise = checked_noise(noise, x_start)
+        return (
+            self._extract(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
+            + self._extract(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) * noise
+        )
+
+    def q_posterior_mean_variance(
+        self, x_start: tf.Tensor, x_t: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Mean, variance and clipped log-variance of q(x_{t-1} | x_t, x_0) (eq. 6 and 7).
+
+        Args:
+            x_start, x_t: [B, ...].
+            t: int32 or int64 [B], in 0..T-1.
+
+        Returns:
+            mean [B, ...]; variance and log-variance [B, 1, ...]. The variance at t = 0 is 0; its
+            logarithm is that of t = 1 instead.
+        """
+        x_start = as_float32(x_start, "x_start")
+        x_t, t = checked(x_t, t, self.num_timesteps)
+        mean = (
+            self._extract(self.posterior_mean_coef1, t, x_t.shape) * x_start
+            + self._extract(self.posterior_mean_coef2, t, x_t.shape) * x_t
+        )
+        variance = self._extract(self.posterior_variance, t, x_t.shape)
+        log_variance_clipped = self._extract(self.posterior_log_variance_clipped, t, x_t.shape)
+        return mean, variance, log_variance_clipped
+
+    def p_mean_variance(
+        self, denoise_fn: DenoiseFn, *, x: tf.Tensor, t: tf.Tensor, clip_denoised: bool = True
+    ) -> PMeanVariance:
+        """p(x_{t-1} | x_t) as the network sees it (eq. 1, 11 and section 3.2).
+
+        Args:
+            denoise_fn: the network.
+            x: x_t, [B, ...].
+            t: int32 or int64 [B], in 0..T-1.
+            clip_denoised: clip the predicted x_0 to [-1, 1] before it enters the mean. With
+                `xprev` the mean does not depend on x_0 and stays as it is.
+
+        Raises:
+            ValueError: t is not an integer [B], or the network's output has the wrong shape.
+        """
+        x, t = checked(x, t, self.num_timesteps)
+        output, variance, log_variance = self._model_output(denoise_fn, x, t)
+        clip = (lambda x_0: tf.clip_by_value(x_0, -1.0, 1.0)) if clip_denoised else tf.identity
+        if self.model_mean_type == "xprev":
+            pred_xstart = clip(self._predict_xstart_from_xprev(x, t, xprev=output))
+            return PMeanVariance(output, variance, log_variance, pred_xstart)
+        if self.model_mean_type == "eps":
+            output = self._predict_xstart_from_eps(x, t, eps=output)
+        pred_xstart = clip(output)
+        mean, _, _ = self.q_posterior_mean_variance(x_start=pred_xstart, x_t=x, t=t)
+        return PMeanVariance(mean, variance, log_variance, pred_xstart)
+
+    def _model_output(
+        self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The network's prediction, and the variance and log-variance that go with it."""
+        output = denoise_fn(x, t)
+        learned = self.model_var_type == "learned"
+        expected = [*x.shape[:-1], x.shape[-1] * 2] if learned else x.shape
+        if not output.shape.is_compatible_with(expected):
+            raise ValueError(
+                f"denoise_fn returned shape {output.shape} for x of shape {x.shape}; with"
+                f" model_var_type {self.model_var_type!r} it must return {expected}."
+            )
+        if learned:
+            output, log_variance = tf.split(output, 2, axis=-1)
+            return output, tf.exp(log_variance), log_variance
+        return output, *self._fixed_variance(x, t)
+
+    def _fixed_variance(self, x: tf.Tensor, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Variance and log-variance of a fixed type, shaped like x (section 3.2)."""
+        variance, log_variance = (
+            self._extract(coefficients, t, x.shape) * tf.ones_like(x)
+            for coefficients in self._fixed_variances[self.model_var_type]
+        )
+        return variance, log_variance
+
+    def _predict_xstart_from_eps(self, x_t: tf.Tensor, t: tf.Tensor, eps: tf.Tensor) -> tf.Tensor:
+        """Eq. 4 solved for x_0; 0 where x_t carries no trace of x_0 (alphas_cumprod = 0)."""
+        return (
+            self._extract(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
+            - self._extract(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * eps
+        )
+
+    def _predict_xstart_from_xprev(
+        self, x_t: tf.Tensor, t: tf.Tensor, xprev: tf.Tensor
+    ) -> tf.Tensor:
+        """Eq. 7 solved for x_0: (xprev - coef2 x_t) / coef1."""
+        recip_coef1 = _reciprocal(self.posterior_mean_coef1)
+        return (
+            self._extract(recip_coef1, t, x_t.shape) * xprev
+            - self._extract(self.posterior_mean_coef2 * recip_coef1, t, x_t.shape) * x_t
+        )
+
+    def p_sample(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        t: tf.Tensor,
+        noise_fn: NoiseFn | None = None,
+        clip_denoised: bool = True,
+        return_pred_xstart: bool = False,
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """Draws x_{t-1} from p(x_{t-1} | x_t) (Algorithm 2, lines 3-4).
+
+        Args:
+            denoise_fn: the network.
+            x: x_t, [B, ...].
+            t: int32 or int64 [B], in 0..T-1; no noise is added where t = 0.
+            noise_fn: `noise_fn(shape=, dtype=)`; standard normal noise if not given.
+            clip_denoised: see `p_mean_variance`.
+            return_pred_xstart: return the predicted x_0 as well.
+
+        Returns:
+            x_{t-1}, or (x_{t-1}, pred_xstart), each shaped like x.
+        """
+        x, t = checked(x, t, self.num_timesteps)
+        p = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised)
+        noise = (noise_fn or unseeded_normal)(shape=shape_of(x), dtype=x.dtype)
+        is_noisy = tf.reshape(tf.cast(t > 0, x.dtype), [-1] + [1] * (len(x.shape) - 1))
+        sample = p.mean + is_noisy * tf.exp(0.5 * p.log_variance) * noise
+        return (sample, p.pred_xstart) if return_pred_xstart else sample
 
     def p_losses(
         self,
@@ -263,3 +490,13 @@ def get_diffusion(config: Config) -> GaussianDiffusion:
         model_var_type=config.model_var_type,
         loss_type=config.loss_type,
     )
+
+
+def _reciprocal(x: np.ndarray) -> np.ndarray:
+    """1 / x, and 0 where float32 could not hold its square root.
+
+    Such entries stand where x_t carries no trace of x_0 (a beta of 1, as `jsd` ends with); the
+    x_0 predicted there is then 0 rather than infinity minus infinity.
+    """
+    enough = x > float(np.finfo(np.float32).max) ** -2
+    return np.divide(1.0, x, out=np.zeros_like(x), where=enough)

@@ -14,8 +14,7 @@ from diffusion_tf.exact import (
     guided,
     interpolation_start,
 )
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.process.reverse import MODEL_MEAN_TYPES
+from diffusion_tf.gaussian_diffusion import MODEL_MEAN_TYPES, GaussianDiffusion
 from diffusion_tf.schedules import get_beta_schedule
 
 GRID = np.linspace(-8, 8, 32001)

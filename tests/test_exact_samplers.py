@@ -18,8 +18,7 @@ from diffusion_tf.exact import (
     interpolation_start,
 )
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.process.reverse import MODEL_MEAN_TYPES, MODEL_VAR_TYPES
+from diffusion_tf.gaussian_diffusion import MODEL_MEAN_TYPES, MODEL_VAR_TYPES, GaussianDiffusion
 from diffusion_tf.schedules import get_beta_schedule
 
 DATA = Gaussian([0.3, -0.2], [0.04, 0.5])

@@ -9,11 +9,11 @@ import tensorflow as tf
 from keras import layers
 
 from diffusion_tf.config import Config
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, PMeanVariance
 from diffusion_tf.models.blocks import AttnBlock, Downsample
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
-from diffusion_tf.process.reverse import DenoiseFn, PMeanVariance
+from diffusion_tf.process.chains import DenoiseFn
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow.experimental.numpy as tnp
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.process.reverse import DenoiseFn
+from diffusion_tf.process.chains import DenoiseFn
 
 
 class Moments(NamedTuple):

@@ -14,11 +14,19 @@ from diffusion_tf.process.checks import (
     shape_of,
 )
 from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source, repeat_noise
-from diffusion_tf.process.reverse import DenoiseFn, ReverseProcess
+
+DenoiseFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-class SampleLoops(ReverseProcess):
-    """Loops over the steps of p; each is a `tf.while_loop` and compiles with XLA or without."""
+class Chains:
+    """Loops over the steps of p; each is a `tf.while_loop` and compiles with XLA or without.
+
+    For a process that has `num_timesteps`, `q_sample` and `p_sample`.
+    """
+
+    num_timesteps: int
+    q_sample: Callable[..., tf.Tensor]
+    p_sample: Callable[..., tf.Tensor | tuple[tf.Tensor, tf.Tensor]]
 
     def prior_sample(
         self,
@@ -39,6 +47,71 @@ class SampleLoops(ReverseProcess):
 
     def _prior_sample(self, shape: Sequence[int], step_noise: StepNoise) -> tf.Tensor:
         return step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+
+    def p_sample_steps(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        first: int | tf.Tensor,
+        last: int | tf.Tensor,
+        noise_fn: NoiseFn | None = None,
+        seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
+    ) -> tf.Tensor:
+        """Takes the steps first, first - 1, ..., last of the reverse process (Algorithm 2).
+
+        With `seed`, a chain cut into pieces anywhere equals the chain run in one go.
+
+        Args:
+            denoise_fn: the network.
+            x: x_t at t = `first`, [B, ...].
+            first, last: T > first >= last >= 0, numbers or int32 scalars.
+            noise_fn, seed, clip_denoised: see `p_sample_loop`.
+
+        Returns:
+            What comes out of step `last`, shaped like x.
+
+        Raises:
+            ValueError: the steps do not fall within T - 1..0 (checked where they are known).
+        """
+        step_noise = noise_source(noise_fn, seed)
+        x = as_float32(x, "x")
+        first = checked_step(first, "first", self.num_timesteps)
+        last = checked_step(last, "last", self.num_timesteps)
+        if isinstance(first, int) and isinstance(last, int) and first < last:
+            raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
+        return self._denoise(denoise_fn, x, first, last, step_noise, clip_denoised)[0]
+
+    def _denoise(
+        self,
+        denoise_fn: DenoiseFn,
+        x: tf.Tensor,
+        first: int | tf.Tensor,
+        last: int | tf.Tensor,
+        step_noise: StepNoise,
+        clip_denoised: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """(x, pred_xstart) after step `last`; x as it is, and zeros, if first < last."""
+
+        def step(i, x, _):
+            return i - 1, *self.p_sample(
+                denoise_fn,
+                x=x,
+                t=tf.fill([shape_of(x)[0]], i),
+                noise_fn=lambda shape, dtype: step_noise(i, shape=shape, dtype=dtype),
+                clip_denoised=clip_denoised,
+                return_pred_xstart=True,
+            )
+
+        # One iteration at a time: more would only draw noise ahead of its use, out of order.
+        _, x, pred_xstart = tf.while_loop(
+            lambda i, *_: i >= last,
+            step,
+            [tf.cast(first, tf.int32), x, tf.zeros_like(x)],
+            parallel_iterations=1,
+        )
+        return x, pred_xstart
 
     def _denoise_and_record(
         self,
