@@ -84,6 +84,7 @@ def write_samples(
     progressive, trajectory = checked_paths(diffusion, progressive, trajectory)
     seed = checked_seed(seed)
     batch_size, num_shards = split(num_samples, batch_size)
+    num_samples, sample_shape = int(num_samples), tuple(map(int, sample_shape))
     description = {
         **origin,
         "network_sha256": digest(model, diffusion),
