@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.interruption import Interrupted
 from diffusion_tf.original_runs import read_config
+from diffusion_tf.samplers import SAMPLERS
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
@@ -38,9 +39,7 @@ _SHARED = {
         False,
         "let every operation give the same bits each time, also on GPUs; slower",
     ),
-    "eta": lambda name: flags.DEFINE_float(
-        name, None, "noise of --sampler=ddim, from 0 to 1; 0: none after x_T [0]"
-    ),
+    "eta": lambda name: flags.DEFINE_float(name, None, SAMPLERS["ddim"].options["eta"]),
     "guidance_scale": lambda name: flags.DEFINE_float(
         name,
         1.0,
@@ -56,8 +55,8 @@ _SHARED = {
     "sampler": lambda name: flags.DEFINE_enum(
         name,
         "ancestral",
-        ["ancestral", "respaced", "ddim"],
-        "the paper's sampler; the same with betas for fewer steps; or DDIM",
+        list(SAMPLERS),
+        "; ".join(f"{sampler}: {entry.help}" for sampler, entry in SAMPLERS.items()),
     ),
     "sampling_steps": lambda name: flags.DEFINE_integer(
         name, None, "steps, spread over the T of training [all T]"

@@ -213,11 +213,3 @@ def _network(model: keras.Model, y: tf.Tensor | None, guidance_scale: float) -> 
         return tf.concat([guided, conditional[..., channels:]], axis=-1)
 
     return guided
-
-
-def denoise_fn_for(model: keras.Model, conditions: Conditions | None, number: int) -> Network:
-    """The network for samples 0, 1, ..., number - 1, with their conditions if it takes any."""
-    if conditions is None:
-        return denoise_fn(model)
-    conditions.check(model)
-    return denoise_fn(model, conditions.rows(0, number), conditions.guidance_scale)

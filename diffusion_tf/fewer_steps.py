@@ -1,6 +1,6 @@
-"""Sampling in fewer steps than training had: ancestrally, or deterministically by DDIM.
+"""Sampling in fewer steps than training had: ancestrally, by DDIM, by DPM-Solver++(2M).
 
-Both are GaussianDiffusions on a subsequence of the timesteps, so that every loop, trajectory and
+All are GaussianDiffusions on a subsequence of the timesteps, so that every loop, trajectory and
 interpolation works with them; their t counts the steps that are left in the subsequence.
 """
 
@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.numbers import is_real
-from diffusion_tf.process.chains import DenoiseFn
-from diffusion_tf.process.checks import checked, checked_sampling_steps, shape_of
+from diffusion_tf.process.chains import DenoiseFn, Memory
+from diffusion_tf.process.checks import as_float32, checked, checked_sampling_steps, shape_of
 from diffusion_tf.process.noise import NoiseFn
 from diffusion_tf.random_numbers import unseeded_normal
 
@@ -150,5 +150,86 @@ class DDIM(RespacedDiffusion):
             self._extract(self._sqrt_alphas_cumprod_prev, t, x.shape) * x_0
             + self._extract(self._ddim_direction, t, x.shape) * eps
             + self._extract(self._ddim_stdv, t, x.shape) * noise
+        )
+        return (sample, x_0) if return_pred_xstart else sample
+
+
+class DPMSolver(RespacedDiffusion):
+    """DPM-Solver++(2M): two steps at a time, of second order (Lu et al. 2022, Algorithm 2).
+
+    With alpha = sqrt(abar), sigma = sqrt(1 - abar) and lambda = log(alpha / sigma), a step of
+    h = lambda_prev - lambda is DDIM's with eta = 0, but for the x_0 that it assumes: that of the
+    step before is drawn into it,
+
+        D = x_0 + h / (2 h_before) (x_0 - x_0_before).
+
+    The first step has none before it, and the last one, to the data, goes to lambda = infinity:
+    both are DDIM's.
+    """
+
+    def __init__(self, diffusion: GaussianDiffusion, sampling_steps: int | Sequence[int]):
+        """Chooses the timesteps.
+
+        Args:
+            diffusion, sampling_steps: see `RespacedDiffusion`; but S of them are spread from
+                T / S to T - 1, as diffusers' "linspace" does for this method.
+
+        Raises:
+            ValueError: see `RespacedDiffusion`.
+        """
+        super().__init__(diffusion, sampling_steps)
+        alpha, sigma = self.sqrt_alphas_cumprod, self.sqrt_one_minus_alphas_cumprod
+        alpha_prev, sigma_prev = np.append(1.0, alpha[:-1]), np.append(0.0, sigma[:-1])
+        self._of_x = sigma_prev / sigma
+        self._of_x_0 = alpha_prev - self._of_x * alpha
+        with np.errstate(divide="ignore"):
+            h = -np.diff(np.log(alpha / sigma))  # of the steps 1, 2, ..., S - 1
+        self._extrapolation = np.zeros(self.num_timesteps)
+        self._extrapolation[1:-1] = h[:-1] / (2 * h[1:])
+
+    @staticmethod
+    def _spread(T: int, S: int) -> np.ndarray:
+        return np.rint(np.linspace(0, T - 1, S + 1))[1:]
+
+    def initial_memory(self, x: tf.Tensor) -> Memory:
+        """No x_0 yet, and that it is none."""
+        return tf.zeros_like(x), tf.constant(0.0)
+
+    def p_sample_with_memory(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        t: tf.Tensor,
+        memory: Memory,
+        noise_fn: NoiseFn | None = None,
+        clip_denoised: bool = True,
+    ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
+        """One step; the memory is the predicted x_0, and 1 if there is one. Draws no noise."""
+        x, t = checked(x, t, self.num_timesteps)
+        x_0 = self.p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_denoised).pred_xstart
+        before, is_there = memory
+        weight = is_there * self._extract(self._extrapolation, t, x.shape)
+        sample = self._extract(self._of_x, t, x.shape) * x
+        sample += self._extract(self._of_x_0, t, x.shape) * (x_0 + weight * (x_0 - before))
+        return sample, x_0, (x_0, tf.ones_like(is_there))
+
+    def p_sample(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        t: tf.Tensor,
+        noise_fn: NoiseFn | None = None,
+        clip_denoised: bool = True,
+        return_pred_xstart: bool = False,
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """One step that knows of no other.
+
+        Args and results are those of `GaussianDiffusion.p_sample`.
+        """
+        x = as_float32(x, "x")
+        sample, x_0, _ = self.p_sample_with_memory(
+            denoise_fn, x=x, t=t, memory=self.initial_memory(x), clip_denoised=clip_denoised
         )
         return (sample, x_0) if return_pred_xstart else sample

@@ -1,19 +1,20 @@
 """The pictures that a run on vectors ends with: points on their way to noise and back."""
 
+import dataclasses
 import os
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from diffusion_tf import scatter
-from diffusion_tf.conditions import Conditions, denoise_fn_for
+from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.finite import check_finite
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.random_numbers import fold_in, normal, stream
+from diffusion_tf.sampler import Sampler
 
 NUM_POINTS = 2000
 NUM_FRAMES = 60  # of trajectory.gif
@@ -21,7 +22,7 @@ NUM_PANELS = 10  # of each process in panels.png
 
 
 def write_point_pictures(
-    workdir: str, config: Config, model: keras.Model, dataset: Dataset, *, jit_compile: bool
+    workdir: str, config: Config, sampler: Sampler, dataset: Dataset
 ) -> list[str]:
     """Writes the pictures of a finished run on vectors.
 
@@ -31,9 +32,8 @@ def write_point_pictures(
     Args:
         workdir: of the run.
         config: of the run.
-        model: the network, with the averaged weights.
+        sampler: the network, with the averaged weights, and the process of training.
         dataset: whose first points are shown.
-        jit_compile: compile sampling with XLA.
 
     Returns:
         Paths of samples.png, panels.png (above the points of q, below those of p) and
@@ -42,24 +42,17 @@ def write_point_pictures(
     Raises:
         NotFiniteError: some of the samples hold NaN or infinity; nothing is written then.
     """
-    diffusion = get_diffusion(config)
+    process = sampler.process
     number = min(NUM_POINTS, len(dataset))
     real = next(dataset.batches(number))
     conditions = Conditions(dataset.conditions[:number]) if config.conditional else None
-    logging.info("Drawing %d samples in %d steps ...", number, diffusion.num_timesteps)
-    T = diffusion.num_timesteps
+    logging.info("Drawing %d samples in %d steps ...", number, process.num_timesteps)
+    T = process.num_timesteps
     keep = np.unique(np.rint(np.linspace(-1, T - 1, NUM_FRAMES)).astype(int))[::-1]
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def draw() -> tf.Tensor:
-        return diffusion.p_sample_loop_trajectory(
-            denoise_fn_for(model, conditions, number), shape=real.shape, keep=keep.tolist(),
-            seed=stream(config.seed, "pictures"),
-        )[1]  # fmt: skip
-
-    p = draw().numpy()
+    shown = dataclasses.replace(sampler, conditions=conditions)
+    _, p = shown.trajectory(number, keep.tolist())
     check_finite(p.swapaxes(0, 1), "samples")
-    q = diffuse(diffusion, real, keep, config.seed)
+    q = diffuse(process, real, keep, sampler.seed)
     p, q, real = (scatter.in_a_plane(points, like=real) for points in (p, q, real))
     names = ("samples.png", "panels.png", "trajectory.gif")
     samples, panels, trajectory = paths = [os.path.join(workdir, name) for name in names]

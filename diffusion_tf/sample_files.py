@@ -1,24 +1,19 @@
 """Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.array_files import Damaged
-from diffusion_tf.conditions import Conditions
 from diffusion_tf.finite import check_finite
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import StopSignals
-from diffusion_tf.numbers import checked_seed
 from diffusion_tf.sample_parts import Parts, beside, kind_of
 from diffusion_tf.sample_paths import checked_paths, write_progressive, write_trajectory
+from diffusion_tf.sampler import Sampler
 from diffusion_tf.sampling import sample_shards, split
 
 _OUR_IMAGE = re.compile(r"\d{6,}\.png")
@@ -27,48 +22,41 @@ MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damage
 
 def write_samples(
     out: str,
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
+    sampler: Sampler,
     *,
-    origin: dict[str, Any],
     num_samples: int,
     batch_size: int,
-    sample_shape: tuple[int, ...],
-    seed: int,
-    jit_compile: bool,
-    strategy: tf.distribute.Strategy | None = None,
+    origin: dict[str, Any],
     float32: bool = False,
     overwrite: bool = False,
     progressive: int | None = None,
     trajectory: Sequence[int] = (),
-    conditions: Conditions | None = None,
 ) -> None:
     """Draws exactly `num_samples` samples into a file, or goes on with those that are missing.
 
     Finished shards are kept in the folder `OUT.parts` until all are there; memory is that of the
     shards that are drawn at the same time. What is written does not depend on the number of
-    devices, nor on interruptions. Every shard has a checksum, which is compared whenever it is
-    used: one that was damaged is said in the log and drawn again.
+    devices, nor on interruptions.
 
     Args:
         out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
-            guided-diffusion and EDM read; `*.png` for one picture of them all; any other name for a
-            folder of PNG files. Vectors, [N, D], go into `*.npz` alone, as float32.
-        model, diffusion, sample_shape, seed, jit_compile, strategy: see `sampling.sample_shards`.
-        origin: what else the samples depend on, such as the step of the checkpoint; values of JSON.
+            guided-diffusion and EDM read, and conditions as `arr_1`; `*.png` for one picture of
+            them all; any other name for a folder of PNG files. Vectors, [N, D], go into `*.npz`
+            alone, as float32.
+        sampler: what draws.
         num_samples: how many in all.
         batch_size: how many at once on a device.
+        origin: what else the samples depend on, such as the step of the checkpoint; values of JSON.
         float32: not uint8 but float32 in [-1, 1], as the sampler gives them; for `*.npz`.
         overwrite: replace what is there, and delete parts of other samples.
         progressive: of the first shard, also keep the predictions of x_0 after every so many steps,
             in `NAME.progressive.npz` and a picture, `NAME.progressive.png`.
         trajectory: of the first shard, also keep the images at these times, from T - 1 (the noise)
             to -1 (the sample), in `NAME.trajectory.npz` and a picture.
-        conditions: of a conditional network; `*.npz` then holds them, too, as `arr_1`.
 
     Raises:
-        ValueError: num_samples or batch_size < 1; a seed beyond int64; steps that are not there;
-            parts of other samples are there; see also `check_output`.
+        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
+            are there; see also `check_output`.
         NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
@@ -78,49 +66,39 @@ def write_samples(
         name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
     ]
     check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
-    vectors = len(sample_shape) == 1
+    vectors = len(sampler.sample_shape) == 1
     if vectors and kind_of(out) != "npz":
         raise ValueError(f"Vectors are written to *.npz; {out} is another --out, choose one.")
-    progressive, trajectory = checked_paths(diffusion, progressive, trajectory)
-    seed = checked_seed(seed)
+    progressive, trajectory = checked_paths(sampler.process, progressive, trajectory)
     batch_size, num_shards = split(num_samples, batch_size)
-    num_samples, sample_shape = int(num_samples), tuple(map(int, sample_shape))
+    num_samples = int(num_samples)
     description = {
         **origin,
-        "network_sha256": digest(model, diffusion),
-        "sampling_steps": diffusion.num_timesteps,
-        "seed": seed,
+        **sampler.describe(),
         "batch_size": batch_size,
-        "sample_shape": list(sample_shape),
         "dtype": "float32" if float32 or vectors else "uint8",
-        "jit_compile": jit_compile,
         "progressive": progressive,
         "trajectory": trajectory,
-        **(conditions.describe() if conditions else {}),
     }
     parts = Parts(out, description, overwrite=overwrite)
-    how = {"seed": seed, "jit_compile": jit_compile, "conditions": conditions}
 
     def draw(missing: list[int]) -> Iterator[dict[int, np.ndarray]]:
-        return sample_shards(
-            model, diffusion, missing, num_shards=num_shards, batch_size=batch_size,
-            sample_shape=sample_shape, strategy=strategy, **how,
-        )  # fmt: skip
+        return sample_shards(sampler, missing, num_shards, batch_size)
 
     def draw_paths() -> None:
-        shape, to = (batch_size, *sample_shape), (parts.path_beside, model, diffusion)
         if progressive:
-            write_progressive(*to, progressive, shape=shape, context=parts.context, **how)
+            write_progressive(parts, sampler, batch_size, progressive)
         if trajectory:
-            write_trajectory(*to, trajectory, shape=shape, context=parts.context, **how)
+            write_trajectory(parts, sampler, batch_size, trajectory)
 
     with parts.deleted_if_none():
         draw_paths()
     _draw_missing(parts, num_shards, draw)
     draw_paths()  # what is there stays, unless it was damaged since
+    conditions = sampler.conditions and sampler.conditions.rows(0, num_samples)
     for attempt in range(MAX_ATTEMPTS):
         try:
-            parts.assemble(num_samples, conditions and conditions.rows(0, num_samples))
+            parts.assemble(num_samples, conditions)
             return
         except Damaged:
             if attempt == MAX_ATTEMPTS - 1:
@@ -186,11 +164,3 @@ def check_output(
         raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
     if path.exists() and not overwrite:
         raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")
-
-
-def digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:
-    """Tells networks and processes apart that have the same names, in 16 hexadecimal digits."""
-    sha256 = hashlib.sha256()
-    for array in [*model.get_weights(), diffusion.betas, diffusion.alphas_cumprod]:
-        sha256.update(array.tobytes())
-    return sha256.hexdigest()[:16]

@@ -1,21 +1,18 @@
-"""How samples come about: predictions of x_0 and images on the way, to npz and PNG."""
+"""Intermediate states of sampling, x_0 predictions and trajectories, to npz and PNG."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from diffusion_tf import images, scatter
 from diffusion_tf.array_files import Damaged, check_seal, open_npz, save_npz
-from diffusion_tf.conditions import Conditions, denoise_fn_for
 from diffusion_tf.finite import check_finite
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.numbers import is_whole
-from diffusion_tf.sample_parts import explained
-from diffusion_tf.sampling import shard_seed
+from diffusion_tf.sample_parts import Parts, explained
+from diffusion_tf.sampler import Sampler
 
 NUM_ROWS, NUM_COLUMNS = 8, 11  # of a picture, at most
 
@@ -47,79 +44,44 @@ def checked_paths(
     return progressive and int(progressive), [int(time) for time in trajectory]
 
 
-def write_progressive(
-    path_of: Callable[[str], Path],
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
-    freq: int,
-    *,
-    shape: tuple[int, ...],
-    seed: int,
-    jit_compile: bool,
-    context: str,
-    conditions: Conditions | None = None,
-) -> None:
+def write_progressive(parts: Parts, sampler: Sampler, number: int, freq: int) -> None:
     """Draws shard 0 and keeps the predictions of x_0 on the way, if they are not there intact.
 
     `progressive.npz` holds `xstartpreds`, uint8 [B, K, H, W, C], and `steps`, int32 [K]: the steps
     at which they were made, rising. `progressive.png` shows some of them, from noise to sample.
 
     Args:
-        path_of: a file's path, from its name.
-        model, diffusion: what draws.
+        parts: where they are kept beside the shards.
+        sampler: what draws.
+        number: of samples in the shard.
         freq: distance in steps between predictions.
-        shape: [B, H, W, C] of the shard.
-        seed: of the samples.
-        jit_compile: compile with XLA.
-        context: of the seal, see `array_files`.
-        conditions: of a conditional network.
 
     Raises:
         NotFiniteError: some of what was drawn holds NaN or infinity; nothing is written then.
         OSError: the files cannot be written.
     """
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def draw() -> tf.Tensor:
-        return diffusion.p_sample_loop_progressive(
-            denoise_fn_for(model, conditions, shape[0]), shape=shape, include_xstartpred_freq=freq,
-            seed=shard_seed(seed, 0),
-        )[1]  # fmt: skip
-
-    def draw_arrays() -> dict[str, np.ndarray]:
-        logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", shape[0])
-        predictions = draw().numpy()
+    def draw() -> dict[str, np.ndarray]:
+        logging.info("Drawing predictions of x_0 on the way to the first %d samples ...", number)
+        steps, predictions = sampler.progressive(number, freq)
         check_finite(predictions, "samples (predictions of x_0, shard 0)")
-        predictions = _stored(predictions, shape)
-        steps = freq * np.arange(predictions.shape[1], dtype=np.int32)
-        return {"xstartpreds": predictions, "steps": steps}
+        return {"xstartpreds": _stored(predictions, sampler), "steps": steps}
 
-    with explained(path_of("progressive.npz")):
-        kept = _kept(path_of("progressive.npz"), context, draw_arrays)
+    path = parts.path_beside("progressive.npz")
+    with explained(path):
+        kept = _kept(path, parts.context, draw)
         predictions, steps = kept["xstartpreds"], kept["steps"]
-        _save_picture(path_of("progressive.png"), predictions[:, ::-1], steps[::-1])
+        _save_picture(parts.path_beside("progressive.png"), predictions[:, ::-1], steps[::-1])
 
 
-def write_trajectory(
-    path_of: Callable[[str], Path],
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
-    times: Sequence[int],
-    *,
-    shape: tuple[int, ...],
-    seed: int,
-    jit_compile: bool,
-    context: str,
-    conditions: Conditions | None = None,
-) -> None:
+def write_trajectory(parts: Parts, sampler: Sampler, number: int, times: Sequence[int]) -> None:
     """Draws shard 0 and keeps the images at some times, if they are not there intact.
 
     `trajectory.npz` holds `times`, int32 [F], falling, and `images`, uint8 [F, B, H, W, C];
     `trajectory.png` shows some of them.
 
     Args:
-        path_of, model, diffusion, shape, seed, jit_compile, context, conditions: see
-            `write_progressive`.
+        parts, sampler, number: see `write_progressive`.
         times: from T - 1, the noise, to -1, the sample.
 
     Raises:
@@ -127,22 +89,17 @@ def write_trajectory(
         OSError: the files cannot be written.
     """
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def draw() -> tuple[tf.Tensor, tf.Tensor]:
-        return diffusion.p_sample_loop_trajectory(
-            denoise_fn_for(model, conditions, shape[0]), shape=shape, keep=list(times),
-            seed=shard_seed(seed, 0),
-        )  # fmt: skip
-
-    def draw_arrays() -> dict[str, np.ndarray]:
-        logging.info("Drawing images on the way to the first %d samples ...", shape[0])
-        times, frames = (tensor.numpy() for tensor in draw())
+    def draw() -> dict[str, np.ndarray]:
+        logging.info("Drawing images on the way to the first %d samples ...", number)
+        kept, frames = sampler.trajectory(number, times, noise="sample")
         check_finite(frames.swapaxes(0, 1), "samples (their trajectory, shard 0)")
-        return {"times": times, "images": _stored(frames, shape)}
+        return {"times": kept, "images": _stored(frames, sampler)}
 
-    with explained(path_of("trajectory.npz")):
-        kept = _kept(path_of("trajectory.npz"), context, draw_arrays)
-        _save_picture(path_of("trajectory.png"), kept["images"].swapaxes(0, 1), kept["times"])
+    path = parts.path_beside("trajectory.npz")
+    with explained(path):
+        kept = _kept(path, parts.context, draw)
+        picture = parts.path_beside("trajectory.png")
+        _save_picture(picture, kept["images"].swapaxes(0, 1), kept["times"])
 
 
 def _kept(
@@ -162,9 +119,9 @@ def _kept(
     return arrays
 
 
-def _stored(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Images as pixels; vectors, whose batches have the shape [B, D], as they are."""
-    return images.to_pixels(frames) if len(shape) > 2 else frames
+def _stored(frames: np.ndarray, sampler: Sampler) -> np.ndarray:
+    """Images as pixels, vectors as they are."""
+    return images.to_pixels(frames) if len(sampler.sample_shape) > 1 else frames
 
 
 def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray) -> None:

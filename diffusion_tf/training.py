@@ -15,6 +15,7 @@ from diffusion_tf.interruption import Interrupted, StopSignals
 from diffusion_tf.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.progress import seconds_since_start
 from diffusion_tf.run_log import RunLog
+from diffusion_tf.sampler import Sampler
 from diffusion_tf.trainer import Trainer, root_mean_square
 
 CALL_SECONDS = 10.0  # after which people want to see progress, and to be able to stop
@@ -102,12 +103,13 @@ class _Loop:
         )
         self.batches = iter(batches)
         self.draw_grid = grid_drawer(
-            trainer.ema_model,
-            trainer.diffusion,
-            sample_shape=config.sample_shape,
-            seed=config.seed,
-            jit_compile=trainer.jit_compile,
-            conditions=conditions_to_show(config, dataset),
+            Sampler.of_run(
+                config,
+                trainer.ema_model,
+                process=trainer.diffusion,
+                jit_compile=trainer.jit_compile,
+                conditions=conditions_to_show(config, dataset),
+            )
         )
         self.seconds_per_step = CALL_SECONDS  # not known yet: the first call is one step
         self.saved_at = time.monotonic()

@@ -28,11 +28,12 @@ def main() -> None:
     """Loads, mixes, writes."""
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
 
-    from diffusion_tf import pictures, sample_files, sampling  # after the flags: TensorFlow is slow
+    from diffusion_tf import pictures, sample_files  # after the flags: TensorFlow is slow
     from diffusion_tf.checkpoints import load_model
     from diffusion_tf.conditions import get_conditions
     from diffusion_tf.datasets import get_images
     from diffusion_tf.devices import use_xla
+    from diffusion_tf.sampler import Sampler
 
     sample_files.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
@@ -44,16 +45,15 @@ def main() -> None:
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step
     )
-    rows = pictures.draw_interpolations(
+    sampler = Sampler.of_run(
+        config,
         model,
-        sampling.get_sampler(config),
-        x1,
-        x2,
-        timesteps=timesteps,
-        num_lambdas=NUM_LAMBDAS.value,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         conditions=conditions,
+    )
+    rows = pictures.draw_interpolations(
+        sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS.value
     )
     pictures.save_interpolations(OUT.value, rows, timesteps)
     logging.info("Wrote %s.", OUT.value)

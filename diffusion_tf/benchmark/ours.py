@@ -96,7 +96,7 @@ class Ours:
         def run_steps(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor):
             return diffusion.p_sample_steps(
                 denoise_fn(self._model), x=x, first=first, last=last, seed=seed
-            )
+            )[0]
 
         def run(steps: int) -> tf.Tensor:
             """The first steps of a chain, after as many whole chains as it takes."""

@@ -1,9 +1,9 @@
 """The pictures of a report: samples, their neighbours, how they came about, mixtures."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from diffusion_tf import images, pictures
@@ -12,7 +12,7 @@ from diffusion_tf.datasets import Dataset
 from diffusion_tf.evaluation.image_files import ImageFiles
 from diffusion_tf.evaluation.neighbours import nearest, save_neighbours
 from diffusion_tf.evaluation.report import Picture
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.sampler import Sampler
 
 NUM_SHOWN, NUM_WITH_NEIGHBOURS, NUM_NEIGHBOURS = 64, 8, 8
 
@@ -43,43 +43,25 @@ def illustrate_samples(
 
 
 def illustrate_model(
-    folder: Path,
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
-    config: Config,
-    real_images: Dataset,
-    *,
-    num_chains: int,
-    seed: int,
-    jit_compile: bool,
+    folder: Path, config: Config, sampler: Sampler, real_images: Dataset, *, num_chains: int
 ) -> tuple[np.ndarray, list[Picture]]:
     """Pictures of what only a model can show.
 
     Args:
         folder: for trajectory.png and interpolation.png.
-        model, diffusion: what draws.
         config: of the run.
+        sampler: what draws.
         real_images: whose first images are mixed.
         num_chains: samples to draw.
-        seed: of the noise.
-        jit_compile: compile with XLA.
 
     Returns:
         The samples drawn, uint8 [num_chains, H, W, C], and the pictures.
     """
-    how = {"seed": seed, "jit_compile": jit_compile}
     trajectory, interpolation = folder / "trajectory.png", folder / "interpolation.png"
-    frames = pictures.write_trajectory(
-        str(trajectory),
-        model,
-        diffusion,
-        shape=(num_chains, *config.image_shape),
-        conditions=pictures.conditions_to_show(config, real_images),
-        **how,
-    )
-    pictures.write_interpolations(
-        str(interpolation), model, diffusion, real_images, config=config, **how
-    )
+    conditions = pictures.conditions_to_show(config, real_images)
+    shown = dataclasses.replace(sampler, conditions=conditions)
+    frames = pictures.write_trajectory(str(trajectory), shown, num_chains)
+    pictures.write_interpolations(str(interpolation), config, sampler, real_images)
     return frames[-1], [
         Picture("From noise to samples", "x_t at the times above the columns.", trajectory),
         Picture(

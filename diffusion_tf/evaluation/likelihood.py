@@ -8,21 +8,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf import images
-from diffusion_tf.conditions import Conditions
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.devices import distribute
 from diffusion_tf.evaluation.partial_sums import PartialSums
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.numbers import whole
 from diffusion_tf.progress import progress_bar
 from diffusion_tf.random_numbers import stream
-from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.sampler import Sampler
 
 MAX_PIECES = 50  # a batch's timesteps come in so many pieces, so that progress can be shown
 SECONDS_BETWEEN_SAVES = 60
@@ -82,18 +79,12 @@ def rate_distortion(likelihood: Likelihood) -> dict[str, list[float]]:
 
 
 def measure_likelihood(
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
+    sampler: Sampler,
     dataset: Dataset,
     *,
     batch_size: int,
-    seed: int,
-    jit_compile: bool,
     partial_path: str | Path,
     origin: dict[str, Any],
-    clip_denoised: bool = True,
-    strategy: tf.distribute.Strategy | None = None,
-    conditional: bool = False,
 ) -> Likelihood:
     """Computes the bound over all images of a data set, or goes on with those that are left.
 
@@ -101,34 +92,26 @@ def measure_likelihood(
     neither on the batch size, beyond float32, nor on the devices, nor on interruptions.
 
     Args:
-        model: the network, built in the scope of the strategy.
-        diffusion: the process, with all T steps.
+        sampler: the network, with the process of training, all T steps; its conditions, if it has
+            any, are those of the images.
         dataset: every image counts once.
         batch_size: images at once on each device.
-        seed: of the noise.
-        jit_compile: compile with XLA.
         partial_path: where sums over the images so far are kept until all are done, `*.npz`.
         origin: what else the result depends on, in values of JSON: sums of another origin that are
             found at `partial_path` are refused.
-        clip_denoised: clip the predicted x_0 to [-1, 1], as the original's evaluation does.
-        strategy: of this machine's devices; one device if not given.
-        conditional: give the network the conditions of the images.
 
     Raises:
         ValueError: batch_size < 1, an image that cannot be read, or sums of another origin.
         OSError: the sums cannot be written.
         Interrupted: SIGTERM or Ctrl-C came; the sums so far are kept.
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    T = diffusion.num_timesteps
+    T = sampler.process.num_timesteps
     shapes = {"total": (), "total_squared": (), "prior": (), "terms": (T,), "mse": (T,)}
     sums = PartialSums(partial_path, shapes, origin)
     batch_size = min(whole(batch_size, "batch_size", 1), len(dataset))
     batches = dataset.batches(batch_size, start=sums.number)
-    conditions = Conditions(dataset.conditions).values if conditional else None
-    terms_of = _terms_runner(
-        model, diffusion, strategy, jit_compile, seed, clip_denoised, conditions
-    )
+    strategy = sampler.strategy or tf.distribute.get_strategy()
+    terms_of = _terms_runner(sampler, strategy)
     with (
         progress_bar("bits/dim", "image", total=len(dataset), done=sums.number) as progress,
         _stopping(sums, len(dataset)) as check,
@@ -141,7 +124,7 @@ def measure_likelihood(
                 share = (piece[-1] + 1) / T * sum(map(len, together))
                 progress.update(sums.number + int(share) - progress.n)
             terms, mse = (np.concatenate(parts, axis=1) for parts in zip(*columns, strict=True))
-            prior = diffusion.prior_bpd(images.from_pixels(np.concatenate(together))).numpy()
+            prior = sampler.process.prior_bpd(images.from_pixels(np.concatenate(together))).numpy()
             total = prior + terms.sum(axis=1, dtype=np.float64)
             sums.add(prior=prior, terms=terms, mse=mse, total=total, total_squared=total**2)
     return _means(sums)
@@ -173,29 +156,18 @@ def _stopping(sums: PartialSums, num_images: int) -> Iterator[Callable[[], None]
 
 
 def _terms_runner(
-    model: keras.Model,
-    diffusion: GaussianDiffusion,
-    strategy: tf.distribute.Strategy,
-    jit_compile: bool,
-    seed: int,
-    clip_denoised: bool,
-    conditions: np.ndarray | None,
+    sampler: Sampler, strategy: tf.distribute.Strategy
 ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """A function from batches, one for each replica, to terms and mse at some timesteps."""
-    noise_seed = stream(seed, "likelihood")
+    noise_seed = stream(sampler.seed, "likelihood")
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run_replica(x_start, y, first_example, timesteps) -> tuple[tf.Tensor, tf.Tensor]:
-        return diffusion.bpd_terms(
-            denoise_fn(model, y), x_start, timesteps, clip_denoised=clip_denoised,
+    def terms(network, x_start, first_example, timesteps) -> tuple[tf.Tensor, tf.Tensor]:
+        return sampler.process.bpd_terms(
+            network, x_start, timesteps, clip_denoised=sampler.clip_denoised,
             seed=noise_seed, first_example=first_example,
         )  # fmt: skip
 
-    @tf.function(autograph=False)
-    def run_replicas(x_start, y, first_example, timesteps):
-        return strategy.run(run_replica, args=(x_start, y, first_example, timesteps))
-
-    run = run_replica if strategy.num_replicas_in_sync == 1 else run_replicas
+    run = sampler.on_replicas(terms)
 
     def run_batches(
         batches: list[np.ndarray], first_example: int, batch_size: int, timesteps: np.ndarray
@@ -207,12 +179,13 @@ def _terms_runner(
             return distribute(strategy, [tf.constant(v) for v in values + values[-1:] * idle])
 
         x_start = [_padded(images.from_pixels(b), batch_size) for b in batches]
-        y = conditions is not None and [
-            _padded(conditions[first : first + batch_size], batch_size) for first in firsts
-        ]
-        results = run(
-            spread(x_start), spread(y) if y else None, spread(firsts), tf.constant(timesteps)
+        y = sampler.conditions and spread(
+            [
+                _padded(sampler.conditions.rows(first, len(batch)), batch_size)
+                for first, batch in zip(firsts, batches, strict=True)
+            ]
         )
+        results = run(y, spread(x_start), spread(firsts), tf.constant(timesteps))
         return tuple(
             np.concatenate(
                 [part[: len(batch)] for part, batch in zip(parts, batches, strict=False)]

@@ -4,10 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
 from absl import logging
 
+from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset, get_dataset, splits_of
 from diffusion_tf.evaluation.features import get_features
@@ -16,8 +15,8 @@ from diffusion_tf.evaluation.likelihood import measure_likelihood, rate_distorti
 from diffusion_tf.evaluation.quality import EXTRACT_BATCH, measure_images, real_statistics
 from diffusion_tf.evaluation.request import NEED_FEATURES, NEED_LIKELIHOOD, Request
 from diffusion_tf.evaluation.results import Results
-from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.metrics.fid import InceptionScore, Statistics, frechet_distance
+from diffusion_tf.sampler import Sampler
 
 CLIP_DENOISED = True  # as the original's evaluation
 MAX_DEFAULT_SAMPLES = 50_000  # the paper's number
@@ -91,44 +90,35 @@ class Measuring:
         """Whether likelihoods are measured."""
         return bool(set(self._metrics) & set(NEED_LIKELIHOOD))
 
-    def measure_likelihoods(
-        self, model: keras.Model, *, strategy: tf.distribute.Strategy, jit_compile: bool
-    ) -> None:
+    def measure_likelihoods(self, sampler: Sampler) -> None:
         """Measures bits/dim, rate and distortion of every split that is wanted.
 
         Args:
-            model: the network, built in the scope of the strategy.
-            strategy, jit_compile: see `measure_likelihood`.
+            sampler: the network, with the process of training.
 
         Raises:
             ValueError, OSError, Interrupted: see `measure_likelihood`.
         """
         for split in self._splits:
             if not self.results.has("bpd", split):
-                self._measure_likelihood(split, model, strategy, jit_compile)
+                self._measure_likelihood(split, sampler)
 
-    def _measure_likelihood(
-        self, split: str, model: keras.Model, strategy: tf.distribute.Strategy, jit_compile: bool
-    ) -> None:
+    def _measure_likelihood(self, split: str, sampler: Sampler) -> None:
         described, partial = self.results.values, self.results.partial_path(split)
         origin = {
             "network": described["source"]["network_sha256"],
             "images": described["data"]["splits"][split]["fingerprint"],
             "seed": self.request.seed,
         }
+        dataset = self.datasets[split]
+        conditions = Conditions(dataset.conditions) if self.config.conditional else None
         with self.results.timed(f"bits/dim of {split} images"):
             likelihood = measure_likelihood(
-                model,
-                get_diffusion(self.config),
-                self.datasets[split],
+                dataclasses.replace(sampler, conditions=conditions, clip_denoised=CLIP_DENOISED),
+                dataset,
                 batch_size=self.request.batch_size,
-                seed=self.request.seed,
-                jit_compile=jit_compile,
                 partial_path=partial,
                 origin=origin,
-                clip_denoised=CLIP_DENOISED,
-                strategy=strategy,
-                conditional=self.config.conditional,
             )
         how = {"seed": self.request.seed, "clip_denoised": CLIP_DENOISED}
         curve = rate_distortion(likelihood)

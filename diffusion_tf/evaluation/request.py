@@ -26,7 +26,7 @@ class Request:
         num_images: use only so many real images of each split, the first ones; 0 for all.
         batch_size: images at once on each device.
         seed: of all noise, any int64.
-        sampler, sampling_steps, eta: see `sampling.get_sampler`.
+        sampler, sampling_steps, eta: see `samplers.get_sampling_process`.
         quantize: round samples to 8 bits before they are measured. The original does not.
         features: one of `FEATURES`, or `auto`: pixels for the digits, Inception for all others.
         inception_path, inception_sha256: see `metrics.inception.load_inception`.

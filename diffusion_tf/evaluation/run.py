@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 from absl import logging
 
@@ -26,9 +25,10 @@ from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.request import Request
 from diffusion_tf.fewer_steps import DDIM
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
-from diffusion_tf.sample_files import digest, write_samples
-from diffusion_tf.sampling import get_sampler
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.sample_files import write_samples
+from diffusion_tf.sampler import Sampler, digest
+from diffusion_tf.samplers import get_sampling_process
 
 
 def evaluate_run(
@@ -66,24 +66,32 @@ def evaluate_run(
     if config.data_dim:
         raise ValueError(f"{workdir} is a run on vectors; only runs on images can be evaluated.")
     logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
-    xla = use_xla(jit_compile, config.image_size)
-    sampler = get_sampler(config, request.sampler, request.sampling_steps, request.eta)
+    sampler = Sampler.of_run(
+        config, model, seed=request.seed, strategy=strategy,
+        jit_compile=use_xla(jit_compile, config.image_size),
+    )  # fmt: skip
+    process = get_sampling_process(
+        sampler.process, request.sampler, request.sampling_steps, eta=request.eta
+    )
     source = {
         "kind": "workdir" if Path(workdir, "config.json").exists() else "original",
         "path": workdir,
         "step": step,
         "weights": weights,
-        "network_sha256": digest(model, get_diffusion(config)),
+        "network_sha256": digest(model, sampler.process),
         "config": dataclasses.asdict(config),
     }
-    samples = _describe_samples(out / "samples.npz", request, config, sampler)
+    samples = _describe_samples(out / "samples.npz", request, config, process)
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=True)
     if measuring.needs_likelihood:
-        measuring.measure_likelihoods(model, strategy=strategy, jit_compile=xla)
+        measuring.measure_likelihoods(sampler)
+    drawing = dataclasses.replace(
+        sampler, process=process, conditions=_conditions_of_data(measuring)
+    )
     if measuring.needs_samples:
-        _draw_samples(measuring, model, sampler, strategy=strategy, jit_compile=xla)
+        _draw_samples(measuring, drawing)
         measuring.measure_samples(_drawn_samples(samples))
-    pictures = _pictures_of_run(measuring, model, sampler, xla) if request.pictures else []
+    pictures = _pictures_of_run(measuring, drawing) if request.pictures else []
     return _finish(measuring, pictures)
 
 
@@ -126,7 +134,7 @@ def evaluate_images(
 
 
 def _describe_samples(
-    path: Path, request: Request, config: Config, sampler: GaussianDiffusion
+    path: Path, request: Request, config: Config, process: GaussianDiffusion
 ) -> dict[str, Any]:
     """What metrics.json says of the samples that are to be drawn."""
     return {
@@ -135,8 +143,8 @@ def _describe_samples(
         "seed": request.seed,
         "batch_size": request.batch_size,
         "sampler": request.sampler,
-        "sampling_steps": sampler.num_timesteps,
-        **({"eta": sampler.eta} if isinstance(sampler, DDIM) else {}),
+        "sampling_steps": process.num_timesteps,
+        **({"eta": process.eta} if isinstance(process, DDIM) else {}),
         "T": config.num_diffusion_timesteps,
         "variance": config.model_var_type,
         "dtype": "uint8" if request.quantize else "float32",
@@ -150,14 +158,7 @@ def _drawn_samples(samples: dict[str, Any]) -> ImageFiles:
     )
 
 
-def _draw_samples(
-    measuring: Measuring,
-    model: keras.Model,
-    sampler: GaussianDiffusion,
-    *,
-    strategy: tf.distribute.Strategy,
-    jit_compile: bool,
-) -> None:
+def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:
     """Draws samples.npz, unless it is there and intact: then it is of this evaluation."""
     samples, source = (measuring.results.values[key] for key in ("samples", "source"))
     if Path(samples["path"]).exists():
@@ -170,18 +171,12 @@ def _draw_samples(
     with measuring.results.timed("samples"):
         write_samples(
             samples["path"],
-            model,
             sampler,
-            origin={key: source[key] for key in ("step", "weights")},
             num_samples=samples["num_samples"],
             batch_size=samples["batch_size"],
-            sample_shape=measuring.config.image_shape,
-            seed=samples["seed"],
-            jit_compile=jit_compile,
-            strategy=strategy,
+            origin={key: source[key] for key in ("step", "weights")},
             float32=samples["dtype"] == "float32",
             overwrite=measuring.request.overwrite,
-            conditions=_conditions_of_data(measuring),
         )
     measuring.results.save()
 
@@ -193,15 +188,12 @@ def _conditions_of_data(measuring: Measuring) -> Conditions | None:
     return Conditions(measuring.datasets["train"].conditions)
 
 
-def _pictures_of_run(
-    measuring: Measuring, model: keras.Model, sampler: GaussianDiffusion, jit_compile: bool
-) -> list[Picture]:
+def _pictures_of_run(measuring: Measuring, sampler: Sampler) -> list[Picture]:
     """Samples first, in the order of the report."""
     folder, datasets = measuring.results.folder, measuring.datasets
     drawn, of_model = illustrate_model(
-        folder, model, sampler, measuring.config, datasets.get("test", datasets["train"]),
+        folder, measuring.config, sampler, datasets.get("test", datasets["train"]),
         num_chains=NUM_WITH_NEIGHBOURS if measuring.needs_samples else NUM_SHOWN,
-        seed=measuring.request.seed, jit_compile=jit_compile,
     )  # fmt: skip
     if measuring.needs_samples:
         drawn = first_images(_drawn_samples(measuring.results.values["samples"]))

@@ -1,6 +1,7 @@
 """Whole chains of the reverse process: samples, progressive predictions, trajectories, mixtures."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,16 @@ from diffusion_tf.process.checks import (
 from diffusion_tf.process.noise import NoiseFn, StepNoise, noise_source, repeat_noise
 
 DenoiseFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+Memory = tuple[tf.Tensor, ...]
+
+
+class State(NamedTuple):
+    """Of a chain between two steps: x, the x_0 that the last step predicted, its memory."""
+
+    x: tf.Tensor
+    pred_xstart: tf.Tensor
+    memory: Memory
 
 
 class Chains:
@@ -58,19 +69,22 @@ class Chains:
         noise_fn: NoiseFn | None = None,
         seed: int | tf.Tensor | None = None,
         clip_denoised: bool = True,
-    ) -> tf.Tensor:
+        memory: Memory | None = None,
+    ) -> tuple[tf.Tensor, Memory]:
         """Takes the steps first, first - 1, ..., last of the reverse process (Algorithm 2).
 
-        With `seed`, a chain cut into pieces anywhere equals the chain run in one go.
+        With `seed`, a chain cut into pieces anywhere equals the chain run in one go, if each piece
+        is given the memory of the one before.
 
         Args:
             denoise_fn: the network.
             x: x_t at t = `first`, [B, ...].
             first, last: T > first >= last >= 0, numbers or int32 scalars.
             noise_fn, seed, clip_denoised: see `p_sample_loop`.
+            memory: of a chain that goes on; see `p_sample_with_memory`.
 
         Returns:
-            What comes out of step `last`, shaped like x.
+            What comes out of step `last`, shaped like x, and the memory, empty for most samplers.
 
         Raises:
             ValueError: the steps do not fall within T - 1..0 (checked where they are known).
@@ -81,37 +95,68 @@ class Chains:
         last = checked_step(last, "last", self.num_timesteps)
         if isinstance(first, int) and isinstance(last, int) and first < last:
             raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
-        return self._denoise(denoise_fn, x, first, last, step_noise, clip_denoised)[0]
+        start = self._start(x, memory)
+        state = self._denoise(denoise_fn, start, first, last, step_noise, clip_denoised)
+        return state.x, state.memory
+
+    def initial_memory(self, x: tf.Tensor) -> Memory:
+        """What the first step of a chain gets for `memory`: nothing, if one step knows no other."""
+        return ()
+
+    def p_sample_with_memory(
+        self,
+        denoise_fn: DenoiseFn,
+        *,
+        x: tf.Tensor,
+        t: tf.Tensor,
+        memory: Memory,
+        noise_fn: NoiseFn,
+        clip_denoised: bool,
+    ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
+        """One step, and what it leaves for the next one: a method of several steps overrides it.
+
+        Args:
+            denoise_fn, x, t, noise_fn, clip_denoised: see `GaussianDiffusion.p_sample`.
+            memory: of the step before.
+
+        Returns:
+            x_{t-1}, the predicted x_0, and the memory for the next step.
+        """
+        return *self.p_sample(
+            denoise_fn, x=x, t=t, noise_fn=noise_fn, clip_denoised=clip_denoised,
+            return_pred_xstart=True,
+        ), memory  # fmt: skip
 
     def _denoise(
         self,
         denoise_fn: DenoiseFn,
-        x: tf.Tensor,
+        state: State,
         first: int | tf.Tensor,
         last: int | tf.Tensor,
         step_noise: StepNoise,
         clip_denoised: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(x, pred_xstart) after step `last`; x as it is, and zeros, if first < last."""
+    ) -> State:
+        """The state after step `last`; as it is, if first < last."""
 
-        def step(i, x, _):
-            return i - 1, *self.p_sample(
-                denoise_fn,
-                x=x,
-                t=tf.fill([shape_of(x)[0]], i),
-                noise_fn=lambda shape, dtype: step_noise(i, shape=shape, dtype=dtype),
-                clip_denoised=clip_denoised,
-                return_pred_xstart=True,
+        def step(i, state):
+            return i - 1, State(
+                *self.p_sample_with_memory(
+                    denoise_fn,
+                    x=state.x,
+                    t=tf.fill([shape_of(state.x)[0]], i),
+                    memory=state.memory,
+                    noise_fn=lambda shape, dtype: step_noise(i, shape=shape, dtype=dtype),
+                    clip_denoised=clip_denoised,
+                )
             )
 
         # One iteration at a time: more would only draw noise ahead of its use, out of order.
-        _, x, pred_xstart = tf.while_loop(
-            lambda i, *_: i >= last,
-            step,
-            [tf.cast(first, tf.int32), x, tf.zeros_like(x)],
-            parallel_iterations=1,
-        )
-        return x, pred_xstart
+        return tf.while_loop(
+            lambda i, _: i >= last, step, [tf.cast(first, tf.int32), state], parallel_iterations=1
+        )[1]
+
+    def _start(self, x: tf.Tensor, memory: Memory | None = None) -> State:
+        return State(x, tf.zeros_like(x), self.initial_memory(x) if memory is None else memory)
 
     def _denoise_and_record(
         self,
@@ -119,10 +164,10 @@ class Chains:
         x: tf.Tensor,
         stops: Sequence[int],
         step_noise: StepNoise,
-        record: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        record: Callable[[State], tf.Tensor],
         clip_denoised: bool,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Denoises x from T - 1 down to each stop in turn, keeping `record(x, pred_xstart)` there.
+        """Denoises x from T - 1 down to each stop in turn, keeping `record(state)` there.
 
         A stop is the step that x is about to take, -1 for the finished sample. Memory is that of
         the frames that are returned.
@@ -132,20 +177,18 @@ class Chains:
         """
         stop_at = tf.constant(stops, dtype=tf.int32)
 
-        def to_next_stop(k, i, x, frames):
-            x, pred_xstart = self._denoise(
-                denoise_fn, x, i, stop_at[k] + 1, step_noise, clip_denoised
-            )
-            return k + 1, stop_at[k], x, frames.write(k, record(x, pred_xstart))
+        def to_next_stop(k, i, state, frames):
+            state = self._denoise(denoise_fn, state, i, stop_at[k] + 1, step_noise, clip_denoised)
+            return k + 1, stop_at[k], state, frames.write(k, record(state))
 
         frames = tf.TensorArray(x.dtype, size=len(stops), element_shape=x.shape)
-        _, _, x, frames = tf.while_loop(
+        _, _, state, frames = tf.while_loop(
             lambda k, *_: k < len(stops),
             to_next_stop,
-            [0, self.num_timesteps - 1, x, frames],
+            [0, self.num_timesteps - 1, self._start(x), frames],
             parallel_iterations=1,
         )
-        return x, tf.ensure_shape(frames.stack(), [len(stops), *x.shape])
+        return state.x, tf.ensure_shape(frames.stack(), [len(stops), *x.shape])
 
     def p_sample_loop(
         self,
@@ -176,7 +219,7 @@ class Chains:
         step_noise = noise_source(noise_fn, seed)
         x = self._prior_sample(shape, step_noise)
         first = self.num_timesteps - 1
-        return self._denoise(denoise_fn, x, first, 0, step_noise, clip_denoised)[0]
+        return self._denoise(denoise_fn, self._start(x), first, 0, step_noise, clip_denoised).x
 
     def p_sample_loop_progressive(
         self,
@@ -204,7 +247,7 @@ class Chains:
         step_noise = noise_source(noise_fn, seed)
         x = self._prior_sample(shape, step_noise)
         x, predictions = self._denoise_and_record(
-            denoise_fn, x, stops, step_noise, lambda _, pred_xstart: pred_xstart, clip_denoised
+            denoise_fn, x, stops, step_noise, lambda state: state.pred_xstart, clip_denoised
         )
         predictions = tf.reverse(predictions, axis=[0])[:num_recorded]
         return x, swap_first_two_axes(predictions)
@@ -248,7 +291,7 @@ class Chains:
             step_noise = repeat_noise(step_noise, while_step_from=T - repeat_noise_steps)
         x = self._prior_sample(shape, step_noise)
         _, images = self._denoise_and_record(
-            denoise_fn, x, times, step_noise, lambda x, _: x, clip_denoised
+            denoise_fn, x, times, step_noise, lambda state: state.x, clip_denoised
         )
         return tf.constant(times, dtype=tf.int32), images
 
@@ -306,7 +349,7 @@ class Chains:
         weight = tf.reshape(lam, [-1] + [1] * x1.shape.rank)  # [L, 1, 1, ...]
         x_t = (1.0 - weight) * x_t1 + weight * x_t2  # [L, B, ...]
         x_t = tf.reshape(x_t, [-1, *x1.shape[1:]])
-        x_0, _ = self._denoise(denoise_fn, x_t, t, 0, step_noise, clip_denoised)
+        x_0 = self._denoise(denoise_fn, self._start(x_t), t, 0, step_noise, clip_denoised).x
         return tf.reshape(x_0, [*lam.shape, -1, *x1.shape[1:]])
 
 
