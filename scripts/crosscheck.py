@@ -1,9 +1,9 @@
-"""Holds a PyTorch implementation against this one, stage by stage, and says where they part.
+"""Holds a PyTorch implementation against this one, stage by stage, and says where they differ.
 
 python scripts/crosscheck.py --against=diffusers
 python scripts/crosscheck.py --module=my_unet.py:make --ch=64 --ch_mult=1,2
 
-Same weights, same inputs, same noise on both sides. Exits with 1 if a stage parts.
+Same weights, same inputs, same noise on both sides. Exits with 1 if a stage differs.
 """
 
 import dataclasses

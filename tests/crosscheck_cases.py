@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from diffusion_tf import get_config
-from diffusion_tf.crosscheck.report import PARTS
+from diffusion_tf.crosscheck.report import DIFFERS
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -43,10 +43,10 @@ def stages(comparison, verdict):
 
 
 def check_found(comparison, stage, *reasons):
-    """The first stage that parts is this one, for these reasons, and nothing else is found."""
+    """The first stage that differs is this one, for these reasons, and nothing else is found."""
     assert not comparison.agrees
-    assert stages(comparison, PARTS)[0] == stage
+    assert stages(comparison, DIFFERS)[0] == stage
     assert [(found.stage, found.reasons) for found in comparison.findings] == [(stage, reasons)]
-    assert f"The first stage that parts is {stage}" in comparison.summary()
+    assert f"The first stage that differs is {stage}" in comparison.summary()
     assert all(reason in comparison.summary() for reason in reasons)
-    assert "With this put into ours, whatever parts agrees." in comparison.summary()
+    assert "With this put into ours, whatever differed agrees." in comparison.summary()

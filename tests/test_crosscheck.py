@@ -169,7 +169,7 @@ def test_a_mean_clipped_too_late_is_named(name, tmp_path):
     check_found(comparison, "p_mean_variance: pred_xstart", CLIP)
 
 
-def test_denoising_diffusion_pytorch_where_it_parts():
+def test_denoising_diffusion_pytorch_where_it_differs():
     config = get_config("cifar10", **SMALL, num_diffusion_timesteps=100)
     _, comparison = crosscheck(config, against="denoising_diffusion_pytorch")
     assert [(found.stage, found.reasons) for found in comparison.findings] == [

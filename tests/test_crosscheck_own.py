@@ -4,7 +4,17 @@ import re
 import sys
 
 import pytest
-from crosscheck_cases import CONFIG, FLAGS, OWN, ROOT, SMALL, SMALL_VARIANCE, own_module, stages
+from crosscheck_cases import (
+    CONFIG,
+    FLAGS,
+    OWN,
+    ROOT,
+    SMALL,
+    SMALL_FOR_LARGE,
+    SMALL_VARIANCE,
+    own_module,
+    stages,
+)
 from processes import run
 from test_scripts import sentence
 
@@ -17,7 +27,7 @@ from diffusion_tf.convert.tf1 import write
 from diffusion_tf.crosscheck import crosscheck
 from diffusion_tf.crosscheck.comparison import Finding
 from diffusion_tf.crosscheck.networks import random_unet
-from diffusion_tf.crosscheck.report import NOT_COMPARED, PARTS
+from diffusion_tf.crosscheck.report import DIFFERS, NOT_COMPARED
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
@@ -43,6 +53,27 @@ def test_the_example_of_the_docs_agrees(name, number):
             "betas", "alphas_cumprod", "temb", "conv_in", "output", "gradient of the loss by x",
             "q_sample", "last ten steps of sampling",
         }  # fmt: skip
+
+
+SAMPLER = f"""
+import dataclasses, sys
+sys.path += [{str(ROOT / "docs")!r}, {str(ROOT / "tests")!r}]
+from own_module import Both
+from torch_process import Only, Process
+
+class Sampler(Both):
+    def __init__(self, config):
+        super().__init__(config)
+        its = dataclasses.replace(config, beta_schedule="cosine", model_var_type="fixedsmall")
+        self.process = Only(Process(its), "p_sample")
+"""
+
+
+def test_what_a_sampler_with_a_network_does_differently_is_named(tmp_path):
+    _, comparison = crosscheck(CONFIG, own=own_module(tmp_path, SAMPLER, "Sampler"))
+    (finding,) = comparison.findings
+    assert finding.stage == "last ten steps of sampling"
+    assert set(finding.reasons) == {SMALL_FOR_LARGE, "the schedule 'cosine'"}
 
 
 TRAINED = """
@@ -76,7 +107,7 @@ def test_raw_weights_for_averaged_ones_and_the_adam_of_pytorch_are_named(unet, t
         Finding("weights", ("raw weights on one side, averaged ones on the other",)),
         adam,
     ]
-    assert "output" in stages(comparison, PARTS)
+    assert "output" in stages(comparison, DIFFERS)
     with pytest.raises(ValueError, match="keeps its own weights; name the same weights for ours"):
         crosscheck(CONFIG, own=own)
 
@@ -98,7 +129,7 @@ def test_a_folder_of_diffusers_is_read_by_both(unet, tmp_path):
 # --- The script, and mistakes
 
 
-def test_the_script_agrees_and_parts(tmp_path):
+def test_the_script_agrees_and_differs(tmp_path):
     arguments = ["--against=denoising_diffusion_pytorch", *FLAGS]
     result = run("crosscheck", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -109,7 +140,7 @@ def test_the_script_agrees_and_parts(tmp_path):
     arguments.append('--options={"beta_schedule": "cosine"}')
     result = run("crosscheck", *arguments, cwd=tmp_path)
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
-    assert "The first stage that parts is betas, by" in result.stdout
+    assert "The first stage that differs is betas, by" in result.stdout
     assert "betas: the schedule 'cosine'" in result.stdout
 
 

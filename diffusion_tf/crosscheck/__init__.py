@@ -1,4 +1,4 @@
-"""Another implementation beside this one, stage by stage: where they part, by how much, and why."""
+"""Another implementation beside this one, stage by stage: where they differ and why."""
 
 import contextlib
 import dataclasses

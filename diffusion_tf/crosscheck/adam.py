@@ -1,4 +1,7 @@
-"""Adam beside PyTorch's: the sum of a few updates, with the epsilon where each puts it."""
+"""Adam beside PyTorch's: how far a few updates move the weights, with what is done differently."""
+
+import itertools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -7,37 +10,71 @@ from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
 from diffusion_tf.optimizers import TF1Adam
 
 
-def adam_update(gradients: np.ndarray, lr: float, choices: Choices) -> np.ndarray:
-    """How far some weights have moved after a few steps.
+def make_gradients(number: int, random: np.random.Generator) -> np.ndarray:
+    """Three gradients of so many weights, rising and falling in every order, float32 [3, number].
+
+    A fall to a hundredth is one that the second moment falls with.
+    """
+    orders = np.array(list(itertools.product([1, 0.25, 0.01], repeat=3)))
+    heights = orders[random.permutation(number) % len(orders)].T
+    signs = random.choice([-1, 1], heights.shape)
+    return np.float32(signs * heights * np.logspace(-9, 0, number))
+
+
+def adam_update(
+    gradients: np.ndarray, lr: float, choices: Choices, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """How far some weights have moved after each of a few steps.
 
     Args:
         gradients: float32 [steps, weights].
         lr: learning rate.
         choices: with the original's it is the project's own optimizer, else Adam written out.
+        weights: float64 [weights], where they start, at 0 if not given. It matters to a decay only.
 
     Returns:
-        [weights].
+        [steps, weights], from the start.
     """
-    if choices.adam_epsilon != ORIGINAL.adam_epsilon or choices.adam_epsilon_corrected:
-        return _adam(gradients, lr, choices.adam_epsilon, choices.adam_epsilon_corrected)
-    weights = keras.Variable(np.zeros_like(gradients[0]))
+    if any(getattr(choices, field) != getattr(ORIGINAL, field) for field in ADAM_FIELDS):
+        start = np.zeros(gradients.shape[1]) if weights is None else weights
+        return np.array(list(_adam(start, gradients, lr, choices))) - start
+    moved = keras.Variable(np.zeros_like(gradients[0]))
     optimizer = TF1Adam(learning_rate=lr, epsilon=ORIGINAL.adam_epsilon)
+    after = []
     for gradient in gradients:
-        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weights])
-    return weights.numpy()
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [moved])
+        after.append(moved.numpy())
+    return np.float64(after)
 
 
-def _adam(gradients: np.ndarray, lr: float, epsilon: float, corrected: bool) -> np.ndarray:
-    """Kingma & Ba 2015, algorithm 1.
+ADAM_FIELDS = [field for field in vars(ORIGINAL) if field.startswith("adam_")]
 
-    `corrected` adds epsilon to the root of the corrected second moment, as the algorithm does, and
-    otherwise to that of the moment itself, as the end of section 2 proposes and TensorFlow does.
+
+def _adam(
+    weights: np.ndarray, gradients: np.ndarray, lr: float, choices: Choices
+) -> Iterator[np.ndarray]:
+    """Kingma & Ba 2015, algorithm 1: the weights after each step.
+
+    `adam_epsilon_corrected` adds epsilon to the root of the corrected second moment, as the
+    algorithm does, and otherwise to that of the moment itself, as the end of section 2 proposes and
+    TensorFlow does. `adam_largest` is Reddi et al. 2018, `adam_decay` Loshchilov & Hutter 2019.
     """
-    beta_1, beta_2 = 0.9, 0.999
-    weights, m, v = np.zeros((3, gradients.shape[1]))
+    m, v, largest = np.zeros((3, len(weights)))
     for t, gradient in enumerate(np.float64(gradients), start=1):
-        m += (1 - beta_1) * (gradient - m)
-        v += (1 - beta_2) * (gradient**2 - v)
-        root = (1 - beta_2**t) ** 0.5
-        weights -= lr * root / (1 - beta_1**t) * m / (v**0.5 + epsilon * (root if corrected else 1))
-    return weights
+        gradient = gradient + choices.adam_penalty * weights
+        m = m + (1 - choices.adam_beta_1) * (gradient - m)
+        v = v + (1 - choices.adam_beta_2) * (gradient**2 - v)
+        largest = np.maximum(largest, v)
+        first, second = _bias_corrections(t, choices)
+        root = (largest if choices.adam_largest else v) ** 0.5
+        epsilon = choices.adam_epsilon * (second if choices.adam_epsilon_corrected else 1)
+        weights = weights * (1 - lr * choices.adam_decay)
+        weights = weights - lr * second / first * m / (root + epsilon)
+        yield weights
+
+
+def _bias_corrections(t: int, choices: Choices) -> tuple[float, float]:
+    """Of the first moment, and of the root of the second one, at step t >= 1."""
+    if not choices.adam_bias_corrected:
+        return 1.0, 1.0
+    return 1 - choices.adam_beta_1**t, (1 - choices.adam_beta_2**t) ** 0.5

@@ -34,8 +34,14 @@ class Choices:
     model_var_type: str | None = None
     beta_schedule: str | None = None
     rescale_betas: bool = False
+    adam_beta_1: float = 0.9
+    adam_beta_2: float = 0.999
     adam_epsilon: float = 1e-8
     adam_epsilon_corrected: bool = False
+    adam_bias_corrected: bool = True
+    adam_largest: bool = False
+    adam_decay: float = 0.0
+    adam_penalty: float = 0.0
 
 
 ORIGINAL = Choices()
@@ -67,12 +73,42 @@ IN_PROCESS: Known = {
     "the posterior's variance, fixedsmall, instead of beta": {"model_var_type": "fixedsmall"},
     "the variance beta, fixedlarge, instead of the posterior's": {"model_var_type": "fixedlarge"},
 }
+DECAYS = (0.1, 0.05, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)  # AdamW's own is 0.01
 IN_OPTIMIZER: Known = {
     "Adam's epsilon added after the bias correction, as PyTorch does": {
         "adam_epsilon_corrected": True
     },
-    "Adam's epsilon 1e-7 instead of 1e-8": {"adam_epsilon": 1e-7},
+    **{
+        f"Adam's epsilon {epsilon:.0e} instead of 1e-8".replace("e-0", "e-"): {
+            "adam_epsilon": epsilon
+        }
+        for epsilon in (1e-7, 1e-6, 1e-5, 1e-4, 1e-10)
+    },
+    **{
+        f"weights decayed by {decay:g} times the learning rate in each step, as AdamW does": {
+            "adam_decay": decay
+        }
+        for decay in DECAYS
+    },
+    **{
+        f"{decay:g} times the weights added to their gradient (L2), as PyTorch's Adam does": {
+            "adam_penalty": decay
+        }
+        for decay in DECAYS
+    },
+    "the largest second moment so far instead of the present one, AMSGrad": {"adam_largest": True},
+    "Adam without bias correction": {"adam_bias_corrected": False},
+    **{
+        f"Adam's beta_1 {beta:g} instead of 0.9": {"adam_beta_1": beta} for beta in (0.0, 0.5, 0.95)
+    },
+    **{
+        f"Adam's beta_2 {beta:g} instead of 0.999": {"adam_beta_2": beta}
+        for beta in (0.9, 0.95, 0.99, 0.9999)
+    },
 }
+# The choices that change what the network, and what the process computes.
+NETWORK_FIELDS = {field for row in (*IN_WEIGHTS.values(), *IN_NETWORK.values()) for field in row}
+PROCESS_FIELDS = {field for row in (*IN_SCHEDULE.values(), *IN_PROCESS.values()) for field in row}
 
 
 def _embedding(unet: UNet, t: tf.Tensor, choices: Choices) -> tf.Tensor:

@@ -1,9 +1,11 @@
-"""Holds the two sides against each other, and finds out why they part by trying what is known."""
+"""Holds the two sides against each other, and finds out why they differ by trying what is known."""
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from diffusion_tf.crosscheck.choices import (
     IN_NETWORK,
@@ -16,8 +18,16 @@ from diffusion_tf.crosscheck.choices import (
     Known,
 )
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.ours import GROUPS, Ours
-from diffusion_tf.crosscheck.report import NOT_COMPARED, PARTS, Row, Value, compare
+from diffusion_tf.crosscheck.ours import FIRST_STEP, GROUPS, LAST_STEP, Ours
+from diffusion_tf.crosscheck.report import (
+    AGREES,
+    DIFFERS,
+    NOT_COMPARED,
+    Row,
+    Value,
+    compare,
+    differences,
+)
 from diffusion_tf.crosscheck.theirs import Theirs
 
 # Largest relative difference: what rounding in float32 comes to in the network of the paper's
@@ -44,22 +54,28 @@ LOG_VARIANCES = (
 # Numbers that count as no smaller than this. A logarithm's difference is the relative one of the
 # variance, also where it is next to 0. A small KL is what is left of 1 - 1; float32 leaves 10^-7
 # then, and 10^-6 bits/dim are no difference.
-FLOORS = {**dict.fromkeys(LOG_VARIANCES, 1.0), "bpd term": 1e-2}
-# What is tried when a stage of a group parts.
+BOUND_FLOOR = 1e-2
+FLOORS = dict.fromkeys(LOG_VARIANCES, 1.0)
+# What is tried when a stage of a group differs: whatever can show there, as the other side may not
+# have the stages where it would show first.
 CANDIDATES: dict[str, Known] = {
     "weights": IN_WEIGHTS,
     "schedule": IN_SCHEDULE,
     "coefficients": IN_SCHEDULE,
-    "network": IN_NETWORK,
+    "network": {**IN_NETWORK, **IN_WEIGHTS},
     "gradient": IN_NETWORK,
     "forward process": IN_SCHEDULE,
-    "reverse process": IN_PROCESS,
-    "sampling": IN_PROCESS,
-    "loss": IN_NETWORK,
-    "bpd": IN_PROCESS,
+    "reverse process": {**IN_PROCESS, **IN_SCHEDULE},
+    "sampling": {**IN_PROCESS, **IN_SCHEDULE},
+    "loss": IN_SCHEDULE,
+    "bpd": {**IN_PROCESS, **IN_SCHEDULE},
     "optimizer": IN_OPTIMIZER,
 }
-# A group is not explained where one that it builds on parts for no known reason.
+COARSEST = 1e-2  # of what is ever called equal
+# How many are put into ours for one stage at most; the network shows them stage by stage.
+AT_ONCE = {"network": 2, "gradient": 2}
+AT_MOST = 3
+# A group is not explained where one that it builds on differs for no known reason.
 BUILDS_ON = {
     "coefficients": {"schedule"},
     "network": {"weights"},
@@ -77,7 +93,7 @@ CLIPPED = math.log(1e-20)
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A stage where the sides part, and what makes them agree again; nothing if that is unknown."""
+    """A stage where the sides differ, and what makes them agree; nothing if that is unknown."""
 
     stage: str
     reasons: tuple[str, ...]
@@ -92,9 +108,9 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing parts, and anything was compared at all."""
+        """Whether nothing differs, and anything was compared at all."""
         verdicts = {row.verdict for row in self.rows}
-        return PARTS not in verdicts and verdicts != {NOT_COMPARED}
+        return DIFFERS not in verdicts and verdicts != {NOT_COMPARED}
 
     def summary(self) -> str:
         """The verdict in words, a line for each finding."""
@@ -103,13 +119,13 @@ class Comparison:
             return f"All {len(compared)} stages compared agree.\n"
         if not compared:
             return "Nothing could be compared.\n"
-        first = next(row for row in self.rows if row.verdict == PARTS)
-        lines = [f"The first stage that parts is {first.stage}, by {first.max_abs:.1e}."]
+        first = next(row for row in self.rows if row.verdict == DIFFERS)
+        lines = [f"The first stage that differs is {first.stage}, by {first.max_abs:.1e}."]
         for finding in self.findings:
             known = " and ".join(finding.reasons) or "no known reason makes it agree"
             lines.append(f"  {finding.stage}: {known}")
         if all(finding.reasons for finding in self.findings):
-            lines.append("With this put into ours, whatever parts agrees.")
+            lines.append("With this put into ours, whatever differed agrees.")
         else:
             lines.append("What builds on a difference without a reason was not looked into.")
         return "\n".join(lines) + "\n"
@@ -127,7 +143,7 @@ class Comparer:
     def run(self) -> Comparison:
         """Compares group by group.
 
-        Where a group parts for no known reason, what builds on it is compared but not explained.
+        Where a group differs for no known reason, what builds on it is compared but not explained.
         """
         rows: list[Row] = []
         findings: list[Finding] = []
@@ -143,7 +159,7 @@ class Comparer:
             group_rows = [self._row(group, stage, expected, found) for stage in expected]
             rows += group_rows
             explainable = not unknown & BUILDS_ON.get(group, set())
-            if explainable and any(row.verdict == PARTS for row in group_rows):
+            if explainable and any(row.verdict == DIFFERS for row in group_rows):
                 choices, of_group = self._explain(group, choices, found)
                 findings += of_group
                 if of_group and not of_group[-1].reasons:
@@ -151,9 +167,16 @@ class Comparer:
         return Comparison(rows, findings)
 
     def _row(
-        self, group: str, stage: str, expected: Mapping[str, Value], found: Mapping[str, Value]
+        self,
+        group: str,
+        stage: str,
+        expected: Mapping[str, Value],
+        found: Mapping[str, Value],
+        at_least: float = 0.0,
     ) -> Row:
+        """Compares a stage; the tolerance is the usual one, or `at_least`."""
         ours, theirs = expected[stage], found.get(stage)
+        group = "bpd" if group == "loss" and self._ours.loss_is_bound else group
         usual = STAGE_TOLERANCES.get(stage, TOLERANCES[group])
         coarse = getattr(self._its.process, "coarse", {})
         tolerance, note = coarse.get(stage, (usual, ""))
@@ -162,7 +185,8 @@ class Comparer:
         if self._clips and theirs is not None and stage in (*LOG_VARIANCES, "bpd term"):
             ours, theirs = ours[1:], theirs[1:]
             note = "; ".join(filter(None, ("t >= 1; at 0 it has no variance", note)))
-        floor = FLOORS.get(stage, 0.0)
+        floor = BOUND_FLOOR if group == "bpd" else FLOORS.get(stage, 0.0)
+        tolerance = max(tolerance, at_least)
         return compare(stage, ours, theirs, tolerance=tolerance, floor=floor, note=note)
 
     def _explain(
@@ -170,41 +194,98 @@ class Comparer:
     ) -> tuple[Choices, list[Finding]]:
         """Puts known differences into ours, stage by stage, until the group agrees."""
         findings: list[Finding] = []
-        parting = self._parting(group, choices, found)
-        while parting:
+        differing = self._differing(group, choices, found)
+        while differing:
             best = min(
-                self._explanations(group, choices, found, parting),
+                self._explanations(group, choices, found, differing),
                 key=lambda explanation: len(explanation[2]),
                 default=None,
             )
-            findings.append(Finding(parting[0], best[0] if best else ()))
+            findings.append(Finding(differing[0], best[0] if best else ()))
             if best is None:
                 break
-            _, choices, parting = best
+            _, choices, differing = best
         return choices, findings
 
     def _explanations(
         self, group: str, choices: Choices, found: Mapping[str, Value], before: list[str]
     ) -> Iterator[tuple[tuple[str, ...], Choices, list[str]]]:
-        """Known differences that make the first stage agree and none part, with what parts then.
+        """Known differences that make the first stage agree and no other differ, and what is left.
 
-        Two at a time are tried only where none does it alone.
+        More at a time are tried only where fewer do not do it.
         """
-        candidates = CANDIDATES[group]
-        for number in (1, 2):
+        candidates, tried = self._candidates(group), {self._ours.effect(choices)}
+        for number in range(1, AT_ONCE.get(group, AT_MOST) + 1):
             any_found = False
             for reasons in itertools.combinations(candidates, number):
                 changes = {k: v for reason in reasons for k, v in candidates[reason].items()}
+                if len(changes) < sum(len(candidates[reason]) for reason in reasons):
+                    continue  # two values for one choice
                 varied = dataclasses.replace(choices, **changes)
-                parting = self._parting(group, varied, found)
-                if before[0] not in parting and set(parting) <= set(before):
+                effect = self._ours.effect(varied)
+                if effect in tried:
+                    continue
+                tried.add(effect)
+                differing = self._differing(group, varied, found)
+                if before[0] not in differing and set(differing) <= set(before):
                     any_found = True
-                    yield reasons, varied, parting
+                    yield reasons, varied, differing
             if any_found:
                 return
 
-    def _parting(self, group: str, choices: Choices, found: Mapping[str, Value]) -> list[str]:
-        """The stages of a group that part, with these choices in ours."""
+    def _candidates(self, group: str) -> Known:
+        """What is tried in a group."""
+        return CANDIDATES["bpd" if group == "loss" and self._ours.loss_is_bound else group]
+
+    def _begins_alike(self, choices: Choices, found: Mapping[str, Value]) -> bool:
+        """Whether the first step of the sampling agrees, without which the last one does not."""
+        ours = {LAST_STEP: self._ours.first_step(choices)}
+        row = self._row("sampling", LAST_STEP, ours, {LAST_STEP: found[FIRST_STEP]})
+        return row.verdict == AGREES
+
+    def _differing(self, group: str, choices: Choices, found: Mapping[str, Value]) -> list[str]:
+        """The stages of a group that differ, with these choices in ours."""
+        if group == "sampling" and not self._begins_alike(choices, found):
+            return [LAST_STEP]
         expected = self._ours.values(group, choices)
-        rows = [self._row(group, stage, expected, found) for stage in expected]
-        return [row.stage for row in rows if row.verdict == PARTS]
+        least: dict[str, float] = {}
+        if self._is_unsuited(group, choices):
+            found, least = told(expected, self._ours.rounded(group, choices), found)
+        rows = [self._row(group, stage, expected, found, least.get(stage, 0)) for stage in expected]
+        return [row.stage for row in rows if row.verdict == DIFFERS]
+
+    def _is_unsuited(self, group: str, choices: Choices) -> bool:
+        """Whether the inputs, which suit the config's schedule, need not suit that of the choices.
+
+        x_0 can then follow from x_t with digits missing that the usual tolerance asks for.
+        """
+        guessed = self._candidates(group) == CANDIDATES["bpd"] and group != "sampling"
+        return guessed and self._ours.effect(choices)[0] != self._ours.effect(ORIGINAL)[0]
+
+
+def told(
+    ours: Mapping[str, Value], rounded: Mapping[str, Value], theirs: Mapping[str, Value]
+) -> tuple[dict[str, Value], dict[str, float]]:
+    """What float32 tells of the other side.
+
+    Args:
+        ours, rounded: our stages, and the same rounded differently.
+        theirs: their stages.
+
+    Returns:
+        theirs, with ours in place of the examples [B] of which float32 tells less than `COARSEST`,
+        unless it is all of them; and the smallest difference of each stage that float32 tells.
+    """
+    theirs, least = dict(theirs), {}
+    for stage, value in ours.items():
+        if stage not in theirs:
+            continue
+        floor = 0.0 if stage.startswith("p_mean_variance") else BOUND_FLOOR
+        lost = np.zeros(len(value), bool)
+        if value.ndim == 1:
+            lost = 4 * np.abs(rounded[stage] - value) > COARSEST * np.maximum(np.abs(value), floor)
+            lost &= not lost.all()
+            theirs[stage] = np.where(lost, value, theirs[stage])
+        off = np.where(lost.reshape(-1, *[1] * (value.ndim - 1)), value, rounded[stage])
+        least[stage] = min(4 * differences(stage, value, off, floor)[1], COARSEST)
+    return theirs, least

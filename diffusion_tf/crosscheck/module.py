@@ -38,7 +38,7 @@ class Adapter(Protocol):
         """Gives the network our weights, such as `convert.diffusers.state_dict_of(unet)`."""
 
     def optimizer(self, parameters: list[torch.Tensor], lr: float) -> torch.optim.Optimizer:
-        """The Adam that it is trained with."""
+        """The Adam that it is trained with; here of parameters in float64."""
 
 
 def make_counterpart(

@@ -1,5 +1,6 @@
 """Our side of a cross-check: the inputs that both sides get, and what comes out of every stage."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,20 @@ import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert.maps import NameMap, variables_of, weights_of
-from diffusion_tf.crosscheck.adam import adam_update
-from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
+from diffusion_tf.crosscheck.adam import adam_update, make_gradients
+from diffusion_tf.crosscheck.bound import bound_of
+from diffusion_tf.crosscheck.choices import (
+    NETWORK_FIELDS,
+    ORIGINAL,
+    PROCESS_FIELDS,
+    Choices,
+    VariedDiffusion,
+    unet_stages,
+)
+from diffusion_tf.crosscheck.guesses import good_outputs, timesteps
 from diffusion_tf.crosscheck.report import Value
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.process.chains import DenoiseFn
 from diffusion_tf.random_numbers import host_seed
 
 COEFFICIENTS = (
@@ -22,18 +33,24 @@ COEFFICIENTS = (
     "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
 )  # fmt: skip
 SAMPLING_STEPS = 10
+LAST_STEP = "last ten steps of sampling"
+FIRST_STEP = "first of the last ten steps"  # no stage of its own; it sorts out what cannot be
 BATCH_SIZE = 4
+# The decoder has its own rule for the values at the ends; one in five is there or next to it.
+PIXELS = (*range(256), *[0, 1, 254, 255] * 16)
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What both sides get; images are float32 [B, S, S, C].
 
-    `x_start` is made of 8-bit pixels in [-1, 1]; `t` int64 [B] holds both ends of the chain, and
-    `x_t` is x_start diffused that far. The sampling takes the timesteps `steps` from `x_first` on,
-    with the noise `step_noise` [len(steps), B, S, S, C]. The optimizer gets the learning
-    rate `lr` and the `gradients` [steps, weights], which are of every magnitude. `target` is what
-    the network should predict.
+    `x_start` is made of 8-bit pixels in [-1, 1], many of them at the ends; `t` int64 [B] holds both
+    ends of the chain, and `x_t` is x_start diffused that far. `outputs` are what a good network
+    says about them, which is `off` [B] the truth on average. The sampling takes the timesteps
+    `steps` from `x_first` on, with the noise `step_noise` [len(steps), B, S, S, C]. The optimizer
+    gets the learning rate `lr`, the float64 `weights` and the `gradients` [steps, weights], which
+    are of every magnitude and rise and fall. A loss that `loss_is_bound` is that of the good
+    network, as of another one's decoder float32 tells nothing.
     """
 
     x_start: np.ndarray
@@ -43,26 +60,31 @@ class Inputs:
     steps: tuple[int, ...]
     x_first: np.ndarray
     step_noise: np.ndarray
+    weights: np.ndarray
     gradients: np.ndarray
     lr: float
-    target: np.ndarray
+    outputs: np.ndarray
+    off: np.ndarray
+    loss_is_bound: bool
 
     def guess(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """What a good network would say, the same on both sides to the bit.
-
-        It is close to the target, so that the x_0 that follows is clipped late in the chain and not
-        early on, and the decoder's Gaussian at t = 0 is not far off the pixels, where all that
-        float32 has is rounding.
+        """What a good network says, the same on both sides to the bit; see `guesses`.
 
         Args:
-            x: [B', S, S, C].
+            x: [B', S, S, C], of those in `x_t`; another x gives another output.
             t: [B'], of those in `t`.
 
         Returns:
             float32 [B', S, S, C].
         """
-        examples = [int(np.argmax(self.t == step)) for step in t]
-        return np.float32(self.target[examples] + 0.1 * np.sin(3.0 * x))
+        examples = [self._example(*pair) for pair in zip(x, t, strict=True)]
+        off = self.off[examples].reshape(-1, 1, 1, 1)
+        return np.float32(self.outputs[examples] + off * np.sin(3.0 * (x - self.x_t[examples])))
+
+    def _example(self, x: np.ndarray, t: int) -> int:
+        """The example with this t that x is closest to; the first if none has it."""
+        distances = np.abs(self.x_t - x).sum(axis=(1, 2, 3))
+        return int(np.argmin(np.where(self.t == t, distances, np.inf)))
 
 
 def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarray]) -> Inputs:
@@ -74,18 +96,21 @@ def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarr
     """
     random = np.random.default_rng(host_seed(config.seed))
     shape = (BATCH_SIZE, *config.image_shape)
-    T = config.num_diffusion_timesteps
-    x_start = np.float32(random.integers(0, 256, shape) / 127.5 - 1)
+    x_start = np.float32(random.choice(PIXELS, shape) / 127.5 - 1)
     noise = random.standard_normal(shape, dtype=np.float32)
-    t = np.array([0, T // 10, T // 2, T - 1])
     diffusion = VariedDiffusion(config)
+    t = timesteps(diffusion)
     x_t = diffusion.q_sample(x_start, t, noise=noise).numpy()
-    steps = tuple(reversed(range(min(SAMPLING_STEPS, T))))
+    steps = tuple(reversed(range(min(SAMPLING_STEPS, config.num_diffusion_timesteps))))
     x_first = diffusion.q_sample(x_start, np.full_like(t, steps[0]), noise=noise).numpy()
     step_noise = np.stack([draw_step_noise(step, shape) for step in steps])
-    gradients = np.float32(random.choice([-1, 1], (3, 64)) * np.logspace(-9, 0, 64))
-    target = noise if config.model_mean_type == "eps" else x_start
-    return Inputs(x_start, noise, t, x_t, steps, x_first, step_noise, gradients, config.lr, target)
+    outputs, off = good_outputs(diffusion, x_start, x_t, t, random)
+    weights = random.standard_normal(64)
+    gradients = make_gradients(len(weights), random)
+    return Inputs(
+        x_start, noise, t, x_t, steps, x_first, step_noise, weights, gradients, config.lr,
+        outputs, off, config.loss_type == "kl",
+    )  # fmt: skip
 
 
 def wave(x: Any, t: Any, sin: Callable[[Any], Any]) -> Any:
@@ -124,15 +149,28 @@ class Ours:
         self._unet = unet
         self._other_unet = other_unet
         self._names = names
-        self._original = tf.function(lambda x, t: unet([x, t]))
+        self._networks = {_of_network(ORIGINAL): tf.function(lambda x, t: unet([x, t]))}
+        self._first_outputs: dict[tuple, tf.Tensor] = {}
+        self._processes: dict[tuple, VariedDiffusion] = {}
+
+    @property
+    def loss_is_bound(self) -> bool:
+        """Whether the loss is the variational bound."""
+        return self._inputs.loss_is_bound
 
     def values(self, group: str, choices: Choices = ORIGINAL) -> dict[str, Value]:
         """The stages of one of `GROUPS`, in order."""
-        values = GROUPS[group](self, VariedDiffusion(self._config, choices), choices)
+        values = GROUPS[group](self, self._process_of(choices), choices)
         return {
             stage: value if isinstance(value, dict) else np.asarray(value)
             for stage, value in values.items()
         }
+
+    def _process_of(self, choices: Choices) -> VariedDiffusion:
+        key = tuple(getattr(choices, field) for field in sorted(PROCESS_FIELDS))
+        if key not in self._processes:
+            self._processes[key] = VariedDiffusion(self._config, choices)
+        return self._processes[key]
 
     def _schedule(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
         return {"betas": diffusion.betas}
@@ -191,18 +229,71 @@ class Ours:
 
     def _sampling(self, diffusion: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         x, denoise_fn = self._inputs.x_first, self._denoise_fn(choices)
-        for t, noise in zip(self._inputs.steps, self._inputs.step_noise, strict=True):
-            x = diffusion.p_sample(
-                denoise_fn,
-                x=x,
-                t=tf.fill([BATCH_SIZE], t),
-                noise_fn=lambda shape, dtype, noise=noise: tf.constant(noise),
-            )
-        return {"last ten steps of sampling": x}
+        for i in range(len(self._inputs.steps)):
+            x = self._step(diffusion, denoise_fn, x, i)
+        return {LAST_STEP: x}
+
+    def _step(
+        self, diffusion: VariedDiffusion, denoise_fn: DenoiseFn, x: np.ndarray, i: int
+    ) -> tf.Tensor:
+        """The i-th of the steps of sampling."""
+        return diffusion.p_sample(
+            denoise_fn,
+            x=x,
+            t=tf.fill([BATCH_SIZE], self._inputs.steps[i]),
+            noise_fn=lambda shape, dtype: tf.constant(self._inputs.step_noise[i]),
+        )
+
+    def rounded(self, group: str, choices: Choices) -> dict[str, Value]:
+        """The stages of a group without network, rounded differently.
+
+        x_t and the noise are off by a last digit, and the bound is in float64.
+        """
+        i = self._inputs
+        up = np.float32(1 + np.finfo(np.float32).eps)
+        off = dataclasses.replace(i, x_t=i.x_t * up, noise=i.noise * up)
+        other = Ours(self._config, off)
+        if group == "reverse process":
+            return other.values(group, choices)
+        stage, clip = ("bpd term", True) if group == "bpd" else ("loss", False)
+        return {stage: other._bound(choices, clip)}
+
+    def _bound(self, choices: Choices, clip: bool) -> np.ndarray:
+        i, diffusion = self._inputs, self._process_of(choices)
+        true_mean, _, true_log_variance = diffusion.q_posterior_mean_variance(i.x_start, i.x_t, i.t)
+        p = diffusion.p_mean_variance(self._guess, x=i.x_t, t=i.t, clip_denoised=clip)
+        return bound_of(
+            i.x_start, i.t, true_mean, true_log_variance, p.mean, p.log_variance[:, 0, 0, 0]
+        )
+
+    def effect(self, choices: Choices) -> tuple:
+        """What choices come to; those with the same effect compute the same."""
+        diffusion = self._process_of(choices)
+        as_it_is = dataclasses.replace(
+            choices,
+            beta_schedule=None,
+            rescale_betas=False,
+            model_var_type=diffusion.model_var_type,
+            other_weights=choices.other_weights and self._other_unet is not None,
+        )
+        return diffusion.betas.tobytes(), as_it_is
+
+    def first_step(self, choices: Choices) -> np.ndarray:
+        """What the first step of the sampling gives; the network runs once for all processes."""
+
+        def denoise_fn(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            key = _of_network(choices)
+            if key not in self._first_outputs:
+                self._first_outputs[key] = self._denoise_fn(choices)(x, t)
+            return self._first_outputs[key]
+
+        diffusion = self._process_of(choices)
+        return self._step(diffusion, denoise_fn, self._inputs.x_first, 0).numpy()
 
     def _loss(self, diffusion: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         i = self._inputs
-        return {"loss": diffusion.p_losses(self._denoise_fn(choices), i.x_start, i.t, i.noise)}
+        denoise_fn = self._guess if i.loss_is_bound else self._denoise_fn(choices)
+        return {"loss": diffusion.p_losses(denoise_fn, i.x_start, i.t, i.noise)}
 
     def _bpd(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
         i = self._inputs
@@ -211,19 +302,27 @@ class Ours:
 
     def _optimizer(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         i = self._inputs
-        return {"three steps of Adam": adam_update(i.gradients, i.lr, choices)}
+        moved = adam_update(i.gradients, i.lr, choices, i.weights)
+        return {"three steps of Adam": np.diff(moved, axis=0, prepend=0).ravel()}
 
     def _guess(self, x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._inputs.guess(x.numpy(), t.numpy()))
 
-    def _denoise_fn(self, choices: Choices) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """The network, or `wave` if there is none; compiled once for the original's choices."""
+    def _denoise_fn(self, choices: Choices) -> DenoiseFn:
+        """The network, or `wave` if there is none; compiled once for each network."""
         if self._unet is None:
             return tf_wave
-        if choices == ORIGINAL:
-            return self._original
-        unet = self._unet_of(choices)
-        return tf.function(lambda x, t: unet_stages(unet, x, t, choices)["output"])
+        key, unet = _of_network(choices), self._unet_of(choices)
+        if key not in self._networks:
+            self._networks[key] = tf.function(
+                lambda x, t: unet_stages(unet, x, t, choices)["output"]
+            )
+        return self._networks[key]
+
+
+def _of_network(choices: Choices) -> tuple:
+    """Those of the choices that change what the network computes."""
+    return tuple(getattr(choices, field) for field in sorted(NETWORK_FIELDS))
 
 
 def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

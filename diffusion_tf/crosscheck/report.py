@@ -9,7 +9,7 @@ import numpy as np
 # An array, or several that belong together (a gradient: one for each weight).
 Value = np.ndarray | Mapping[str, np.ndarray]
 
-AGREES, PARTS, NOT_COMPARED = "agrees", "PARTS", "not compared"
+AGREES, DIFFERS, NOT_COMPARED = "agrees", "DIFFERS", "not compared"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def compare(
     if theirs is None:
         return Row(stage, NOT_COMPARED, note=note)
     max_abs, max_rel = differences(stage, ours, theirs, floor)
-    verdict = AGREES if max_rel <= tolerance else PARTS  # PARTS for NaN, too
+    verdict = AGREES if max_rel <= tolerance else DIFFERS  # for NaN, too
     return Row(stage, verdict, max_abs, max_rel, tolerance, note)
 
 

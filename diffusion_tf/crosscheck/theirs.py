@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
+from diffusion_tf.crosscheck.bound import bound_of
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.needs import guarded
-from diffusion_tf.crosscheck.ours import COEFFICIENTS, Inputs, wave
+from diffusion_tf.crosscheck.ours import COEFFICIENTS, FIRST_STEP, LAST_STEP, Inputs, wave
 from diffusion_tf.crosscheck.report import Value
-from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 
 if TYPE_CHECKING:
     import torch
@@ -226,17 +225,19 @@ class Theirs:
     def _sampling(self) -> dict[str, Any]:
         import torch
 
-        x = self._x_first
+        x, after = self._x_first, []
         for t in self._inputs.steps:
             with seeded(t):
                 t_batch = torch.full((len(x),), t)
                 x = self._call("p_sample", "sample", self._model(), x, t_batch)
             if x is None:
                 return {}
-        return {"last ten steps of sampling": x}
+            after.append(x)
+        return {LAST_STEP: x, FIRST_STEP: after[0]}
 
     def _loss(self) -> dict[str, Any]:
-        arguments = (self._model(), self._x_start, self._t)
+        model = self._guess if self._inputs.loss_is_bound else self._model()
+        arguments = (model, self._x_start, self._t)
         return {"loss": self._call("training_losses", "loss", *arguments, noise=self._noise)}
 
     def _bpd(self) -> dict[str, Any]:
@@ -249,13 +250,16 @@ class Theirs:
 
         if self._its.optimizer is None:
             return {}
-        gradients = torch.from_numpy(self._inputs.gradients)
-        weights = torch.nn.Parameter(torch.zeros_like(gradients[0]))
+        inputs = self._inputs
+        # In float64, as float32 has few digits for a small step from a large weight.
+        weights = torch.nn.Parameter(torch.tensor(inputs.weights))
         optimizer = self._its.optimizer([weights], self._lr)
-        for gradient in gradients:
-            weights.grad = gradient.clone()
+        reached = [inputs.weights]
+        for gradient in np.float64(inputs.gradients):
+            weights.grad = torch.tensor(gradient)
             optimizer.step()
-        return {"three steps of Adam": weights}
+            reached.append(weights.detach().numpy().copy())
+        return {"three steps of Adam": np.diff(reached, axis=0).ravel()}
 
     def _bpd_of_its_moments(self) -> np.ndarray | None:
         """The bound by our formula, from its means and variances, if it has them.
@@ -269,20 +273,8 @@ class Theirs:
         ]  # fmt: skip
         if any(moment is None for moment in needed):
             return None
-        true_mean, true_log_variance, mean, log_variance = (
-            np.float64(to_numpy(moment)) for moment in needed
-        )
-        true_log_variance, log_variance = (
-            v[:, None, None, None] for v in (true_log_variance, log_variance)
-        )
-        kl = normal_kl(true_mean, true_log_variance, mean, log_variance)
-        nll = -discretized_gaussian_log_likelihood(
-            tf.constant(self._inputs.x_start, tf.float64),
-            means=tf.constant(mean),
-            log_scales=tf.constant(np.broadcast_to(0.5 * log_variance, mean.shape)),
-        )
-        terms = np.where(self._inputs.t == 0, meanflat(nll), meanflat(kl))
-        return terms / np.log(2.0)
+        moments_of_both = (to_numpy(moment) for moment in needed)
+        return bound_of(self._inputs.x_start, self._inputs.t, *moments_of_both)
 
 
 def _of_examples(log_variance: torch.Tensor | None) -> torch.Tensor | None:
