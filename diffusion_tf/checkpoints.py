@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 
 from diffusion_tf.config import Config
@@ -13,6 +12,7 @@ from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.convert.contents import check_weights
 from diffusion_tf.convert.tf1 import newest_number, read_weights
 from diffusion_tf.finite import as_float32
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.models import get_model
 from diffusion_tf.original_runs import read_folder
 

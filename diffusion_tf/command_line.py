@@ -175,6 +175,8 @@ def run(main: Callable[[], None]) -> None:
     --debug shows the traceback instead.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about its own start
+    # Whatever other backend this machine prefers; nothing else here uses Keras.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     # Faster convolutions on every x86 CPU; by itself TensorFlow has them on some of them only.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.arrays import checked_vectors, read_npy, read_npz
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.models.conditioning import (
     as_condition,
     check_condition,

@@ -11,11 +11,11 @@ any rank, in [-1, 1].
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 from diffusion_tf.numbers import whole_array
 from diffusion_tf.process.chains import Chains, DenoiseFn, swap_first_two_axes
@@ -118,7 +118,7 @@ class GaussianDiffusion(Chains):
         self.sqrt_alphas_cumprod = np.sqrt(self.alphas_cumprod)
         self.sqrt_one_minus_alphas_cumprod = np.sqrt(1.0 - self.alphas_cumprod)
         self.log_one_minus_alphas_cumprod = np.log(1.0 - self.alphas_cumprod)
-        recip_alphas_cumprod = _reciprocal(self.alphas_cumprod)
+        recip_alphas_cumprod = reciprocal(self.alphas_cumprod)
         self.sqrt_recip_alphas_cumprod = np.sqrt(recip_alphas_cumprod)
         self.sqrt_recipm1_alphas_cumprod = np.sqrt(np.maximum(recip_alphas_cumprod - 1.0, 0.0))
 
@@ -274,7 +274,7 @@ class GaussianDiffusion(Chains):
         self, x_t: tf.Tensor, t: tf.Tensor, xprev: tf.Tensor
     ) -> tf.Tensor:
         """Eq. 7 solved for x_0: (xprev - coef2 x_t) / coef1."""
-        recip_coef1 = _reciprocal(self.posterior_mean_coef1)
+        recip_coef1 = reciprocal(self.posterior_mean_coef1)
         return (
             self._extract(recip_coef1, t, x_t.shape) * xprev
             - self._extract(self.posterior_mean_coef2 * recip_coef1, t, x_t.shape) * x_t
@@ -492,7 +492,7 @@ def get_diffusion(config: Config) -> GaussianDiffusion:
     )
 
 
-def _reciprocal(x: np.ndarray) -> np.ndarray:
+def reciprocal(x: np.ndarray) -> np.ndarray:
     """1 / x, and 0 where float32 could not hold its square root.
 
     Such entries stand where x_t carries no trace of x_0 (a beta of 1, as `jsd` ends with); the

@@ -2,8 +2,9 @@
 
 import math
 
-import keras
 import tensorflow as tf
+
+from diffusion_tf.keras_backend import keras
 
 
 def get_timestep_embedding(timesteps: tf.Tensor, embedding_dim: int) -> tf.Tensor:

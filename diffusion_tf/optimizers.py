@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.keras_backend import keras
 
 
 @keras.saving.register_keras_serializable("diffusion_tf")

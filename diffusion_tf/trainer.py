@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.devices import num_workers
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.models import get_model
 from diffusion_tf.models.conditioning import no_condition
 from diffusion_tf.optimizers import get_optimizer

@@ -15,8 +15,8 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # stands before it in this list.
 FLOORS = [
     [
-        "keras_backend", "numbers", "files", "array_files", "config.fields", "config.presets", "config",
-        "original_runs", "schedules", "losses", "random_numbers", "nn", "finite", "image_reading",
+        "keras_backend", "numbers", "files", "array_files", "config.fields", "config.presets",
+        "config", "original_runs", "schedules", "losses", "random_numbers", "nn", "finite", "image_reading",
         "images", "scatter", "devices", "optimizers", "interruption", "tfrecords", "progress",
     ],
     [
@@ -101,6 +101,17 @@ def test_no_print_no_pickle_no_bare_except(path):
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             assert node.value.value is False
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None), node.lineno
+
+
+@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_keras_comes_from_where_its_backend_is_chosen(path):
+    if path.stem == "keras_backend":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert "keras" not in [alias.name.split(".")[0] for alias in node.names], node.lineno
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] != "keras", node.lineno
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

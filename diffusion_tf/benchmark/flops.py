@@ -1,9 +1,9 @@
 """Floating-point operations of a network, counted from shapes."""
 
-import keras
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.keras_backend import keras
 
 BACKWARD = 2  # the gradients of inputs and of weights cost what the values cost, each
 

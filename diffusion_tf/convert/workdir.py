@@ -4,7 +4,6 @@ import dataclasses
 import os
 from typing import NamedTuple
 
-import keras
 import tensorflow as tf
 
 from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, restore_run
@@ -13,6 +12,7 @@ from diffusion_tf.convert.architecture import check_known_elsewhere
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import assign, variables_of, weights_of
 from diffusion_tf.finite import as_float32
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.optimizers import get_optimizer

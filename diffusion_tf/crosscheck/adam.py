@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator
 
-import keras
 import numpy as np
 
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.optimizers import TF1Adam
 
 
@@ -38,7 +38,7 @@ def adam_update(
     if any(getattr(choices, field) != getattr(ORIGINAL, field) for field in ADAM_FIELDS):
         start = np.zeros(gradients.shape[1]) if weights is None else weights
         return np.array(list(_adam(start, gradients, lr, choices))) - start
-    moved = keras.Variable(np.zeros_like(gradients[0]))
+    moved = keras.Variable(np.zeros_like(gradients[0]), dtype="float32")
     optimizer = TF1Adam(learning_rate=lr, epsilon=ORIGINAL.adam_epsilon)
     after = []
     for gradient in gradients:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
-from keras import layers
 
 from diffusion_tf.config import Config
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, PMeanVariance
+from diffusion_tf.keras_backend import layers
 from diffusion_tf.models.blocks import AttnBlock, Downsample
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.checkpoints import load_config, newest_step
 from diffusion_tf.interruption import StopSignals
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.run_log import events_dir
 
 SECONDS_BETWEEN_LOOKS = 2.0

@@ -14,7 +14,6 @@ import tarfile
 import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -22,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from diffusion_tf.files import replacing
 from diffusion_tf.images import to_pixels
+from diffusion_tf.keras_backend import keras
 
 URL = "http://download.tensorflow.org/models/frozen_inception_v1_2015_12_05_v4.tar.gz"
 GRAPH_NAME = "inceptionv1_for_inception_score_tpu.pb"  # what the original takes out of the tarball

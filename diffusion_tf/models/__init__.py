@@ -1,8 +1,7 @@
 """Networks, and the one place that builds the network of a config."""
 
-import keras
-
 from diffusion_tf.config import Config
+from diffusion_tf.keras_backend import keras
 from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
 

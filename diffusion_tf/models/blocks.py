@@ -5,11 +5,10 @@ Sub-layers carry the original's scope names: kernel is W there, bias is b.
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
 
+from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.models.products import Conv2D, Dense, add_bias, conv2d_transpose, matmul
 from diffusion_tf.nn import default_init, get_timestep_embedding
@@ -129,7 +128,8 @@ class ResnetBlock(layers.Layer):
         """Dropout of an array of that shape; its random numbers are drawn now."""
         if not training or not self.dropout_rate:
             return tf.identity
-        kept = keras.random.uniform(shape, seed=self.dropout.seed_generator) >= self.dropout_rate
+        numbers = keras.random.uniform(shape, dtype="float32", seed=self.dropout.seed_generator)
+        kept = numbers >= self.dropout_rate
         return lambda h: tf.where(kept, h * (1 / (1 - self.dropout_rate)), 0)
 
 
@@ -203,7 +203,9 @@ class Downsample(layers.Layer):
             self.conv = conv3x3(input_shape[-1], "conv", stride=2, dtype=dtype)
             self.conv.build(input_shape)
         else:
-            self.pool = layers.AveragePooling2D(2, padding="same", name="pool", dtype=dtype)
+            self.pool = layers.AveragePooling2D(
+                2, padding="same", data_format="channels_last", name="pool", dtype=dtype
+            )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """See the class."""
@@ -223,7 +225,9 @@ class Upsample(layers.Layer):
     def build(self, input_shape: Shape) -> None:
         """Creates the layers for x of shape [B, H, W, C]."""
         batch, height, width, channels = input_shape
-        self.repeat = layers.UpSampling2D(2, name="repeat", dtype=self.dtype_policy)
+        self.repeat = layers.UpSampling2D(
+            2, data_format="channels_last", name="repeat", dtype=self.dtype_policy
+        )
         if self.with_conv:
             self.conv = conv3x3(channels, "conv", dtype=self.dtype_policy)
             self.conv.build((batch, height * 2, width * 2, channels))

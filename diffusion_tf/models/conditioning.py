@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras import layers
 
+from diffusion_tf.keras_backend import layers
 from diffusion_tf.models.blocks import Shape, dense
 from diffusion_tf.numbers import INT32_MAX, outside, whole_array
 

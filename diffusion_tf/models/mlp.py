@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
-from keras import layers
 
+from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.blocks import Shape, TimeEmbedding, dense
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 from diffusion_tf.numbers import INT32_MAX, check_rate, whole
@@ -64,7 +63,8 @@ class MLP(keras.Model):
         num_timesteps: T, for an embedding that is learned for each step; None: sinusoids of t.
         num_classes, cond_dim: see `UNet`.
         name: first part of every variable's path.
-        **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
+        dtype: a dtype policy such as `mixed_bfloat16`; that which Keras is set to has no influence.
+        **kwargs: of `keras.Model`.
 
     Raises:
         ValueError: a width that does not fit, no block, a dropout rate outside [0, 1); when
@@ -83,9 +83,10 @@ class MLP(keras.Model):
         num_classes: int = 0,
         cond_dim: int = 0,
         name: str = "model",
+        dtype: str | keras.DTypePolicy = "float32",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, dtype=dtype, **kwargs)
         ch, num_res_blocks = (  # what is too small is said below
             whole(value, name_, -INT32_MAX)
             for value, name_ in ((ch, "ch"), (num_res_blocks, "num_res_blocks"))

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
-from keras import layers
 
+from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.products import Conv2D, add_bias
 from diffusion_tf.models.recomputation import recomputed_gradient
 

@@ -7,11 +7,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
-from keras import layers
 
 from diffusion_tf.devices import computes_in_bfloat16
+from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.recomputation import recomputed
 
 
@@ -52,7 +51,10 @@ class _KeepsWeights(keras.layers.Layer):
 
 
 class Conv2D(_KeepsWeights, layers.Conv2D):
-    """Keras's convolution without an activation, widened."""
+    """Keras's convolution without an activation, widened; channels last unless told otherwise."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"data_format": "channels_last", **kwargs})
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The convolution without the bias."""

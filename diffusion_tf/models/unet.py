@@ -6,10 +6,9 @@ Layers carry the original's scope names: `model/down_0/block_0/conv1/kernel` her
 
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
-from keras import layers
 
+from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.blocks import (
     NUM_GROUPS,
     AttnBlock,
@@ -65,7 +64,8 @@ class UNet(keras.Model):
         num_classes: y are labels, int [B], each in 0..num_classes-1 or -1 for none.
         cond_dim: y are vectors, float [B, cond_dim], or NaN for none.
         name: first part of every variable's path, `model` as in the original.
-        **kwargs: of `keras.Model`; `dtype` takes a dtype policy such as `mixed_bfloat16`.
+        dtype: a dtype policy such as `mixed_bfloat16`; that which Keras is set to has no influence.
+        **kwargs: of `keras.Model`.
 
     Attributes:
         image_size: S, once the network is built. None lets it take every size that it can halve:
@@ -93,9 +93,10 @@ class UNet(keras.Model):
         num_classes: int = 0,
         cond_dim: int = 0,
         name: str = "model",
+        dtype: str | keras.DTypePolicy = "float32",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, dtype=dtype, **kwargs)
         ch, num_res_blocks, block_size = (  # what is too small is said below, in context
             whole(value, name_, -INT32_MAX)
             for value, name_ in (
