@@ -16,8 +16,9 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 FLOORS = [
     [
         "keras_backend", "numbers", "files", "array_files", "config.fields", "config.presets",
-        "config", "original_runs", "schedules", "losses", "random_numbers", "nn", "finite", "image_reading",
-        "images", "scatter", "devices", "optimizers", "interruption", "tfrecords", "progress",
+        "config", "original_runs", "schedules", "losses", "random_numbers", "nn", "finite",
+        "image_reading", "images", "scatter", "devices", "optimizers", "interruption", "tfrecords",
+        "progress",
     ],
     [
         "process", "process.checks", "process.noise", "process.chains",
