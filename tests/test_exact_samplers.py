@@ -118,9 +118,8 @@ def check(schedule, T, steps, sampler, mean_type, var_type, eta):
 
 @pytest.mark.parametrize("sampler, var_type, eta", SAMPLERS)
 @pytest.mark.parametrize("mean_type", MODEL_MEAN_TYPES)
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_fifty_steps(schedule, mean_type, sampler, var_type, eta):
-    check(schedule, 1000, 50, sampler, mean_type, var_type, eta)
+def test_fifty_steps(mean_type, sampler, var_type, eta):
+    check("linear", 1000, 50, sampler, mean_type, var_type, eta)
 
 
 @pytest.mark.parametrize("var_type", MODEL_VAR_TYPES)
@@ -132,7 +131,7 @@ def test_all_steps(var_type):
 @pytest.mark.parametrize("sampler, var_type, eta", SAMPLERS)
 @pytest.mark.parametrize("mean_type", MODEL_MEAN_TYPES)
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-@pytest.mark.parametrize("T, steps", [(1000, 1000), (4000, 50), (4000, 4000)])
+@pytest.mark.parametrize("T, steps", [(1000, 50), (1000, 1000), (4000, 50), (4000, 4000)])
 def test_long_chains(T, steps, schedule, mean_type, sampler, var_type, eta):
     check(schedule, T, steps, sampler, mean_type, var_type, eta)
 
@@ -238,9 +237,9 @@ def test_a_global_seed_leaves_the_noises_of_a_chain_independent(jit_compile):
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("t", [0, 300, 999])
+@pytest.mark.parametrize("t", [0, 30, 99])
 def test_interpolation(lam, t):
-    training = training_process("linear", 1000, "xstart", "fixedsmall")
+    training = training_process("linear", 100, "xstart", "fixedsmall")
     x1, x2 = np.array([0.5, -0.6]), np.array([-0.9, 0.7])
     tf.random.set_seed(1)
     ends = [np.tile(x, [NUMBER, 1]).astype(np.float32) for x in (x1, x2)]
@@ -286,13 +285,13 @@ def test_trajectories_and_progressive_predictions_are_the_chain_at_their_times()
 
 @pytest.mark.parametrize("mean_type", MODEL_MEAN_TYPES)
 @pytest.mark.parametrize("var_type", MODEL_VAR_TYPES)
-@pytest.mark.parametrize("steps", [100, 20])
+@pytest.mark.parametrize("steps", [40, 10])
 def test_the_bound_term_by_term(mean_type, var_type, steps):
     """Of one pixel value, averaged over 20,000 noises; the exact one is never above it."""
-    training = training_process("linear", 100, mean_type, var_type)
+    training = training_process("linear", 40, mean_type, var_type)
     process = sampling_process(training, "ancestral", steps, None)
     data, pixel = Gaussian([0.3], 0.04), np.float32(170 / 127.5 - 1)
-    timesteps = getattr(process, "timesteps", np.arange(100))
+    timesteps = getattr(process, "timesteps", np.arange(40))
     variance = var_type
     if var_type == "learned":
         variance = learned_variance_of_bound(training, process, data, timesteps)
