@@ -1,9 +1,10 @@
-"""Devices: the tf.distribute strategy, and whether to compile with XLA."""
+"""Devices: the tf.distribute strategy, whether to compile with XLA, and how to multiply float32."""
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -155,6 +156,27 @@ def use_xla(jit_compile: str, image_size: int) -> bool:
         accelerators = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
         return bool(accelerators) or image_size <= SMALL_IMAGE
     return jit_compile == "on"
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Lets GPUs since Ampere multiply float32 in TF32, with 10 bits after the point, or forbids it.
+
+    As a block or as the decorator of a function: `@tf32(False)` stands over whatever measures,
+    compares or draws, so that float32 is float32 there. TensorFlow's own choice is to allow it.
+    What was chosen before holds again afterwards.
+    """
+    before = tf32_is_allowed()
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def tf32_is_allowed() -> bool:
+    """Whether GPUs may multiply float32 in TF32 now."""
+    return tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 @functools.cache

@@ -113,9 +113,8 @@ def _describes(kwargs: Mapping[str, Any], config: Config) -> bool:
         described = config_from_kwargs(kwargs)
     except ValueError:
         return False
-    return not described.differences(
-        dataclasses.replace(config, seed=described.seed, dtype=described.dtype)
-    )
+    unsaid = {name: getattr(described, name) for name in ("seed", "dtype", "tf32")}
+    return not described.differences(dataclasses.replace(config, **unsaid))
 
 
 def read_config(path: str) -> Config:

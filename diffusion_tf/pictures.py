@@ -11,6 +11,7 @@ from diffusion_tf import images, scatter
 from diffusion_tf.conditions import Conditions, get_conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
+from diffusion_tf.devices import tf32
 from diffusion_tf.finite import check_finite
 from diffusion_tf.numbers import INT32_MAX, is_whole, whole
 from diffusion_tf.point_pictures import write_point_pictures
@@ -29,6 +30,7 @@ MAX_CONDITIONS = 20  # rows of guidance.png
 GUIDANCE_STEPS = 250  # at most: more would take longer than the rest of the pictures
 
 
+@tf32(False)
 def write_pictures(workdir: str, config: Config, sampler: Sampler, dataset: Dataset) -> list[str]:
     """Writes the pictures of a finished run.
 
@@ -203,6 +205,7 @@ def draw_trajectory(sampler: Sampler, number: int) -> tuple[np.ndarray, np.ndarr
     return times, images.to_pixels(frames)
 
 
+@tf32(False)
 def draw_interpolations(
     sampler: Sampler,
     x1: np.ndarray,

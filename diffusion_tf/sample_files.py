@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from diffusion_tf.array_files import Damaged
+from diffusion_tf.devices import tf32
 from diffusion_tf.finite import check_finite
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.sample_parts import Parts, beside, kind_of
@@ -20,6 +21,7 @@ _OUR_IMAGE = re.compile(r"\d{6,}\.png")
 MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
 
 
+@tf32(False)
 def write_samples(
     out: str,
     sampler: Sampler,

@@ -9,7 +9,7 @@ from absl import logging
 
 from diffusion_tf.checkpoints import Checkpoints, claim_workdir
 from diffusion_tf.datasets import Dataset
-from diffusion_tf.devices import is_chief, num_workers
+from diffusion_tf.devices import is_chief, num_workers, tf32
 from diffusion_tf.finite import NotFiniteError
 from diffusion_tf.interruption import Interrupted, StopSignals
 from diffusion_tf.pictures import conditions_to_show, grid_drawer
@@ -50,6 +50,7 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
     with (
         RunLog(workdir, config, first_step=first_step, silent=not chief) as log,
         StopSignals() as signals,
+        tf32(config.tf32),
     ):
         _Loop(trainer, dataset, checkpoints, log, signals, first_step).run()
 

@@ -62,7 +62,7 @@ def cifar10_metrics(T=1000):
         "bpd": bpd,
         "rate_distortion": {"test": curve},
         "versions": {"diffusion_tf": "0.1.0", "tensorflow": "2.21.0"},
-        "device": {"kind": "GPU", "number": 8, "name": "an accelerator"},
+        "device": {"kind": "GPU", "number": 8, "name": "an accelerator", "tf32": False},
         "created": "2026-01-02T03:04:05+00:00",
         "seconds": {"samples": 3725.0},
     }  # fmt: skip

@@ -23,7 +23,7 @@ PAPER = {
     "beta_start": 0.0001, "beta_end": 0.02, "model_mean_type": "eps", "loss_type": "mse",
     "num_res_blocks": 2, "attn_resolutions": (16,), "resamp_with_conv": True, "block_size": 1,
     "optimizer": "adam", "warmup": 5000, "grad_clip": 1.0, "ema_decay": 0.9999, "seed": 0,
-    "dtype": "float32", "accumulation_steps": 1, "warm_start": "", "unreadable": "refuse",
+    "dtype": "float32", "tf32": True, "accumulation_steps": 1, "warm_start": "", "unreadable": "refuse",
     "max_images": 0, "data_dim": 0, "model": "unet", "time_embedding": "sinusoidal",
     "antithetic": False, "num_classes": 0, "cond_dim": 0, "cond_drop_prob": 0.0,
     "log_steps": 100, "steps_per_call": 100, "checkpoint_steps": 10000,

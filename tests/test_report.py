@@ -200,7 +200,8 @@ def test_the_circumstances(document):
         ["sampler", "ancestral"], ["seed", "3"], ["seed, test", "7"],
         ["SHA-256 of the graph", "0123456789abcdef" * 4], ["rounded to 8 bits", "no"],
         ["preprocessing", "TF1 bilinear to 299, (x - 128) / 128"], ["tensorflow", "2.21.0"],
-        ["device", "8 x GPU, an accelerator"], ["samples", "1:02:05"],
+        ["device", "8 x GPU, an accelerator"], ["TF32 instead of float32", "no"],
+        ["samples", "1:02:05"],
         ["test", "10,000", "10,000", f"{10_000:064x}"[:16]], ["Inception score of all", "9.510"],
     ):  # fmt: skip
         assert expected in document.rows

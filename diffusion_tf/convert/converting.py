@@ -19,6 +19,7 @@ from diffusion_tf.convert.contents import (
     known_config,
     same_bits,
 )
+from diffusion_tf.devices import tf32
 from diffusion_tf.files import replacing, replacing_folder, write_json
 from diffusion_tf.original_runs import kwargs_from_config
 
@@ -30,6 +31,7 @@ _WRITTEN = {
 }
 
 
+@tf32(False)
 def convert(
     source: str,
     target: str,

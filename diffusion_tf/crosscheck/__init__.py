@@ -15,11 +15,13 @@ from diffusion_tf.crosscheck.counterpart import Counterpart
 from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.ours import Ours, make_inputs
 from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
+from diffusion_tf.devices import tf32
 from diffusion_tf.models.unet import UNet
 
 AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
 
 
+@tf32(False)
 def crosscheck(
     config: Config,
     *,

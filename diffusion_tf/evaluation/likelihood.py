@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from diffusion_tf import images
 from diffusion_tf.datasets import Dataset
-from diffusion_tf.devices import distribute
+from diffusion_tf.devices import distribute, tf32
 from diffusion_tf.evaluation.partial_sums import PartialSums
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.numbers import whole
@@ -78,6 +78,7 @@ def rate_distortion(likelihood: Likelihood) -> dict[str, list[float]]:
     }
 
 
+@tf32(False)
 def measure_likelihood(
     sampler: Sampler,
     dataset: Dataset,

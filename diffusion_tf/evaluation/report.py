@@ -257,6 +257,7 @@ def _circumstances(metrics: Mapping[str, Any]) -> Markup:
             [
                 *metrics["versions"].items(),
                 ("device", f"{device['number']} x {device['kind']}, {device['name']}"),
+                ("TF32 instead of float32", _yes_no(device.get("tf32"))),
                 ("created", metrics["created"]),
             ],
         ),

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from diffusion_tf.datasets import SPLITS
+from diffusion_tf.devices import tf32_is_allowed
 from diffusion_tf.files import read_json_object, replacing
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
@@ -127,12 +128,14 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, Any]:
-    """Kind, number and name of the devices that TensorFlow uses."""
+    """Kind, number and name of the devices that TensorFlow uses, and whether TF32 is allowed."""
     gpus = tf.config.list_physical_devices("GPU")
+    tf32 = tf32_is_allowed()
     if not gpus:
-        return {"kind": "CPU", "number": 1, "name": platform.processor() or platform.machine()}
+        name = platform.processor() or platform.machine()
+        return {"kind": "CPU", "number": 1, "name": name, "tf32": tf32}
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "unknown")
-    return {"kind": "GPU", "number": len(gpus), "name": name}
+    return {"kind": "GPU", "number": len(gpus), "name": name, "tf32": tf32}
 
 
 def _differences(section: str, there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:

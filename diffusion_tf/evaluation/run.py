@@ -11,7 +11,7 @@ from diffusion_tf.array_files import Damaged, check_seal
 from diffusion_tf.checkpoints import load_model
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
-from diffusion_tf.devices import use_xla
+from diffusion_tf.devices import tf32, use_xla
 from diffusion_tf.evaluation.comparison import compare
 from diffusion_tf.evaluation.illustrations import (
     NUM_SHOWN,
@@ -31,6 +31,7 @@ from diffusion_tf.sampler import Sampler, digest
 from diffusion_tf.samplers import get_sampling_process
 
 
+@tf32(False)
 def evaluate_run(
     out: str | Path,
     workdir: str,
@@ -95,6 +96,7 @@ def evaluate_run(
     return _finish(measuring, pictures)
 
 
+@tf32(False)
 def evaluate_images(
     out: str | Path, path: str | Path, config: Config, request: Request
 ) -> dict[str, Any]:
