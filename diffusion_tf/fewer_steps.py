@@ -189,7 +189,8 @@ class DPMSolver(RespacedDiffusion):
 
     @staticmethod
     def _spread(T: int, S: int) -> np.ndarray:
-        return np.rint(np.linspace(0, T - 1, S + 1))[1:]
+        # With all T, the distance is less than 1, and rounding would take a step twice.
+        return np.rint(np.linspace(0, T - 1, S + 1))[1:] if S < T else np.arange(T)
 
     def initial_memory(self, x: tf.Tensor) -> Memory:
         """No x_0 yet, and that it is none."""

@@ -201,7 +201,7 @@ def draw_trajectory(sampler: Sampler, number: int) -> tuple[np.ndarray, np.ndarr
     T = sampler.process.num_timesteps
     keep = np.unique(np.rint(T * np.linspace(0, 1, NUM_FRAMES) ** 1.5).astype(int) - 1)
     times, frames = sampler.trajectory(number, keep.tolist())
-    check_finite(frames.swapaxes(0, 1), "samples (their trajectory)")
+    check_finite(frames.swapaxes(0, 1), "samples")
     return times, images.to_pixels(frames)
 
 
@@ -254,9 +254,3 @@ def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -
         row_labels=[f"t={t}" for t in timesteps] * num_pairs,
         column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
     )
-
-
-def _pixels(samples: np.ndarray, what: str) -> np.ndarray:
-    """uint8 of what was drawn, [N, ...]; raises a NotFiniteError that says what it was."""
-    check_finite(samples, what)
-    return images.to_pixels(samples)

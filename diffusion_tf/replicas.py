@@ -17,10 +17,12 @@ def compiled(
 ) -> Callable[..., Any]:
     """A function of a network and of tensors, compiled into one of the tensors alone.
 
-    It computes with what the weights are when it is called. Weights that lie on several devices are
-    read outside of what XLA compiles and handed in as tensors: inside, the variables of all devices
-    but the first would be sought on the first. Those of one device stay variables, which XLA reads
-    without a copy, and which need not be named one by one in every call.
+    It computes with what the weights are when it is called. For XLA, weights that lie on several
+    devices are read outside of what it compiles and handed in as tensors: inside, the variables of
+    all devices but the first would be sought on the first. Those of one device stay variables,
+    which XLA reads without a copy, and which need not be named one by one in every call. So do all
+    without XLA: TensorFlow simplifies graphs of variables and of tensors to other orders of
+    operations, and samples would differ in their last bits between one device and several.
 
     Args:
         function: `function(network, *tensors)`; the network is called as the model is.
@@ -33,8 +35,8 @@ def compiled(
         `devices.distribute`.
     """
 
-    run_replica = _of_values if _on_several_devices(model) else _of_variables
-    run_replica = run_replica(function, model, jit_compile)
+    hand_in = jit_compile and _on_several_devices(model)
+    run_replica = (_of_values if hand_in else _of_variables)(function, model, jit_compile)
     if strategy is None or strategy.num_replicas_in_sync == 1:
         return run_replica
 

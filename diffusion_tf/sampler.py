@@ -78,7 +78,7 @@ class Sampler:
             "seed": self.seed,
             "sample_shape": list(self.sample_shape),
             "jit_compile": self.jit_compile,
-            "clip_denoised": self.clip_denoised,
+            **({} if self.clip_denoised else {"clip_denoised": False}),
             **(self.conditions.describe() if self.conditions else {}),
         }
 

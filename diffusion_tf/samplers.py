@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diffusion_tf.numbers import whole
+
 if TYPE_CHECKING:
     from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 
@@ -68,11 +70,16 @@ def get_sampling_process(
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
         if name not in SAMPLERS[sampler].options:
-            having = ", ".join(n for n, entry in SAMPLERS.items() if name in entry.options)
+            having = [repr(n) for n, entry in SAMPLERS.items() if name in entry.options]
             raise ValueError(
-                f"{name} is {value!r}, which sampler {sampler!r} does not have, only {having}."
+                f"{name} is {value!r}, which sampler {sampler!r} does not have, only"
+                f" {', '.join(having)}."
+                if having
+                else f"{name} is {value!r}, an option that no sampler has."
             )
-    steps = diffusion.num_timesteps if sampling_steps is None else sampling_steps
+    steps = diffusion.num_timesteps
+    if sampling_steps is not None:
+        steps = whole(sampling_steps, "sampling_steps", 1, steps)
     if sampler == "ancestral" and steps == diffusion.num_timesteps:
         return diffusion
     module, cls = SAMPLERS[sampler].cls.split(":")

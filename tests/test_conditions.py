@@ -10,7 +10,9 @@ from test_conditioning import MLP, UNET, inputs_of, randomized
 from diffusion_tf.conditions import Conditions, denoise_fn, get_conditions
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models.conditioning import no_condition
-from diffusion_tf.sampling import get_sampler, sample
+from diffusion_tf.sampler import Sampler
+from diffusion_tf.samplers import SAMPLERS, get_sampling_process
+from diffusion_tf.sampling import sample
 
 LABELS = dataclasses.replace(MLP, num_classes=4)
 VECTORS = dataclasses.replace(MLP, cond_dim=3)
@@ -82,7 +84,7 @@ def test_a_learned_variance_is_not_guided():
     np.testing.assert_allclose(guided[:, :2], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_follows_conditions_across_shards(sampler):
     """What has learned that x_0 = y returns y: a network whose eps is what leads there."""
     config = dataclasses.replace(LABELS, model_mean_type="xstart", num_diffusion_timesteps=6)
@@ -95,10 +97,13 @@ def test_every_sampler_follows_conditions_across_shards(sampler):
             value = tf.where(y < 0, 0.0, tf.cast(y, tf.float32) / 10.0)
             return tf.ones_like(x) * value[:, None]
 
-    drawn = sample(
-        Told(), get_sampler(config, sampler, 3), num_samples=7, batch_size=3, sample_shape=(2,),
-        seed=0, jit_compile=False, conditions=Conditions(np.array([1, 2], np.int32), 2.0),
-    )  # fmt: skip
+    drawn = Sampler(
+        model=Told(),
+        process=get_sampling_process(get_diffusion(config), sampler, 3),
+        sample_shape=(2,),
+        conditions=Conditions(np.array([1, 2], np.int32), 2.0),
+    )
+    drawn = sample(drawn, num_samples=7, batch_size=3)
     expected = 2.0 * np.array([1, 2, 1, 2, 1, 2, 1])[:, None] / 10 * np.ones(2)
     np.testing.assert_allclose(np.concatenate(list(drawn)), expected, rtol=1e-5)
 

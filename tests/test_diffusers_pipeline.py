@@ -11,12 +11,14 @@ import tensorflow as tf
 from test_convert_pytorch import assert_close, images, import_torch, torch_output
 from test_unet import build, randomise
 
+from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert import detect, diffusers, diffusers_pipeline, load_unet
 from diffusion_tf.convert.contents import Contents, config_of
 from diffusion_tf.convert.maps import variables_of, weights_of
+from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
-from diffusion_tf.sampling import denoise_fn, get_sampler
+from diffusion_tf.samplers import get_sampling_process
 from diffusion_tf.schedules import BETA_SCHEDULES
 
 pytest.importorskip("safetensors")
@@ -61,7 +63,8 @@ def images_of_both(folder, unet, config, steps, batch=8):
         noise = noise.transpose(0, 2, 3, 1) if noise.ndim == 4 else np.zeros(shape)
         return tf.constant(noise, dtype)
 
-    sampler, x = get_sampler(config, "ancestral", steps), noise_fn(None, tf.float32)
+    sampler = get_sampling_process(get_diffusion(config), "ancestral", steps)
+    x = noise_fn(None, tf.float32)
     step = tf.function(
         lambda x, t, noise: sampler.p_sample(
             denoise_fn(unet), x=x, t=tf.fill([batch], t), noise_fn=lambda shape, dtype: noise
@@ -98,7 +101,7 @@ def test_fewer_steps_are_spaced_alike(steps):
     values = diffusers_pipeline.scheduler_config(get_config("cifar10"))
     scheduler = package.DDPMScheduler.from_config(values)
     scheduler.set_timesteps(steps)
-    ours = get_sampler(get_config("cifar10"), "ancestral", steps)
+    ours = get_sampling_process(get_diffusion(get_config("cifar10")), "ancestral", steps)
     timesteps = getattr(ours, "timesteps", np.arange(1000))
     np.testing.assert_array_equal(timesteps[::-1], scheduler.timesteps)
 

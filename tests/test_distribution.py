@@ -92,14 +92,13 @@ def test_a_drawn_grid_sees_the_weights_of_all_devices():
     """Mirrored weights can be sampled from without leaving the strategy's devices."""
     from diffusion_tf.config import get_config
     from diffusion_tf.pictures import grid_drawer
+    from diffusion_tf.sampler import Sampler
     from diffusion_tf.trainer import Trainer
 
     config = get_config("digits", ch_mult=(1,), num_diffusion_timesteps=4, batch_size=8)
     grids = []
     for number in (1, 2):
         trainer = Trainer(config, replicas(number), jit_compile=False)
-        draw = grid_drawer(
-            trainer.ema_model, trainer.diffusion, sample_shape=(8, 8, 1), seed=0, jit_compile=True
-        )
+        draw = grid_drawer(Sampler.of_run(config, trainer.ema_model, seed=0, jit_compile=True))
         grids.append(draw())
     np.testing.assert_array_equal(*grids)

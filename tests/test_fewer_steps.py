@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from diffusion_tf.config import get_config
 from diffusion_tf.fewer_steps import DDIM, RespacedDiffusion
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.sampling import get_sampler
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.samplers import get_sampling_process
 from diffusion_tf.schedules import get_beta_schedule
 
 SHAPE = (2, 8, 8, 3)
@@ -109,15 +109,19 @@ def test_timesteps_that_do_not_rise_or_are_not_there_are_refused(timesteps):
 @pytest.mark.parametrize("model_var_type", ["fixedlarge", "fixedsmall"])
 def test_the_sampler_is_what_was_asked_for(model_var_type):
     config = get_config("digits", model_var_type=model_var_type, num_diffusion_timesteps=20)
-    assert type(get_sampler(config)) is GaussianDiffusion
-    assert get_sampler(config, "ancestral", 5).timesteps.tolist() == [0, 5, 10, 14, 19]
-    assert get_sampler(config, "respaced").timesteps.tolist() == list(range(20))
-    assert type(get_sampler(config, "respaced", 5)) is RespacedDiffusion
-    assert [get_sampler(config, "ddim", 5, eta).eta for eta in (None, 0, 0.5, 1)] == [0, 0, 0.5, 1]
+
+    def get(*arguments, **options):
+        return get_sampling_process(get_diffusion(config), *arguments, **options)
+
+    assert type(get()) is GaussianDiffusion
+    assert get("ancestral", 5).timesteps.tolist() == [0, 5, 10, 14, 19]
+    assert get("respaced").timesteps.tolist() == list(range(20))
+    assert type(get("respaced", 5)) is RespacedDiffusion
+    assert [get("ddim", 5, eta=eta).eta for eta in (None, 0, 0.5, 1)] == [0, 0, 0.5, 1]
     with pytest.raises(ValueError, match=r"eta is 0\.5, which sampler 'respaced' does not have"):
-        get_sampler(config, "respaced", 5, eta=0.5)
+        get("respaced", 5, eta=0.5)
     with pytest.raises(ValueError, match="Unknown sampler 'plms'"):
-        get_sampler(config, "plms")
+        get("plms")
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])

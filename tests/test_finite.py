@@ -21,6 +21,7 @@ from diffusion_tf.datasets import InMemory, get_dataset
 from diffusion_tf.finite import NotFiniteError, as_float32, check_finite
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.point_pictures import write_point_pictures
+from diffusion_tf.sampler import Sampler
 from diffusion_tf.trainer import Trainer
 
 GOLDEN = str(Path(golden_arrays.FOLDER) / "ckpt")
@@ -207,10 +208,11 @@ class Overflowing:
 
 
 DIFFUSION = get_diffusion(get_config("digits", num_diffusion_timesteps=4))
-FLAGS = {
-    "origin": {"step": 5}, "num_samples": 8, "batch_size": 4, "sample_shape": (8, 8, 1), "seed": 0,
-    "jit_compile": False,
-}  # fmt: skip
+FLAGS = {"origin": {"step": 5}, "num_samples": 8, "batch_size": 4}
+
+
+def sampler_of(network, sample_shape=(8, 8, 1), **choices):
+    return Sampler(model=network, process=DIFFUSION, sample_shape=sample_shape, **choices)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +234,12 @@ def test_samples_that_are_not_finite_are_counted_and_not_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").write_text("precious")
-    network = Overflowing(1, 3, value=value)
+    flags = dict(flags)
+    sampler = sampler_of(
+        Overflowing(1, 3, value=value), sample_shape=flags.pop("sample_shape", (8, 8, 1))
+    )
     with pytest.raises(NotFiniteError, match=rf"^2 of 4 {what}"):
-        sample_files.write_samples(out, network, DIFFUSION, **{**FLAGS, **flags})
+        sample_files.write_samples(out, sampler, **FLAGS, **flags)
     assert os.listdir() == ["other"]
 
 
@@ -244,33 +249,30 @@ def test_outputs_that_overflow_are_not_clipped_to_a_picture(tmp_path, contents, 
     weights = dict(contents.weights["ema"])
     weights["conv_out/kernel"] = np.full_like(weights["conv_out/kernel"], 3e38)
     unet = build_from_config(CONFIG, weights)
-    flags = {**FLAGS, "sample_shape": (8, 8, 3), "jit_compile": jit_compile}
+    sampler = sampler_of(unet, (8, 8, 3), jit_compile=jit_compile)
     with pytest.raises(NotFiniteError, match="4 of 4 samples of shard 0"):
-        sample_files.write_samples(str(tmp_path / "s.npz"), unet, DIFFUSION, **flags)
+        sample_files.write_samples(str(tmp_path / "s.npz"), sampler, **FLAGS)
     assert not os.listdir(tmp_path)
 
 
 def test_what_was_there_is_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sample_files.write_samples("s.npz", Overflowing(), DIFFUSION, **FLAGS)
+    sample_files.write_samples("s.npz", sampler_of(Overflowing()), **FLAGS)
     before = Path("s.npz").read_bytes()
     with pytest.raises(NotFiniteError):
-        sample_files.write_samples("s.npz", Overflowing(2), DIFFUSION, overwrite=True, **FLAGS)
+        sample_files.write_samples("s.npz", sampler_of(Overflowing(2)), overwrite=True, **FLAGS)
     assert os.listdir() == ["s.npz"] and Path("s.npz").read_bytes() == before
 
 
 def test_pictures_of_what_is_not_finite_are_not_drawn(tmp_path):
-    how = {"seed": 0, "jit_compile": False}
-    bad, shape = Overflowing(0, 2), (4, 8, 8, 1)
+    bad = sampler_of(Overflowing(0, 2))
     with pytest.raises(NotFiniteError, match="2 of 4 samples are"):
-        pictures.write_trajectory(str(tmp_path / "t.png"), bad, DIFFUSION, shape=shape, **how)
+        pictures.write_trajectory(str(tmp_path / "t.png"), bad, 4)
     with pytest.raises(NotFiniteError, match="2 of 16 samples of the grid"):
-        pictures.grid_drawer(bad, DIFFUSION, sample_shape=shape[1:], **how)()
+        pictures.grid_drawer(bad)()
     ends = np.zeros((2, 8, 8, 1), np.uint8)
     with pytest.raises(NotFiniteError, match="2 of 6 mixtures at t=1 are"):
-        pictures.draw_interpolations(
-            bad, DIFFUSION, ends, ends, timesteps=[1], num_lambdas=3, **how
-        )
+        pictures.draw_interpolations(bad, ends, ends, timesteps=[1], num_lambdas=3)
     assert not os.listdir(tmp_path)
 
 
@@ -278,16 +280,14 @@ def test_pictures_of_points_that_are_not_finite_are_not_drawn(tmp_path):
     config = get_config("s_curve", num_diffusion_timesteps=4)
     points = InMemory(np.random.default_rng(0).uniform(-1, 1, (9, 2)).astype(np.float32))
     with pytest.raises(NotFiniteError, match="1 of 9 samples are not finite"):
-        write_point_pictures(str(tmp_path), config, Overflowing(4), points, jit_compile=False)
+        write_point_pictures(str(tmp_path), config, Sampler.of_run(config, Overflowing(4)), points)
     assert not os.listdir(tmp_path)
 
 
 def test_a_grid_that_is_not_finite_is_left_out_and_the_training_goes_on(
     tmp_path, monkeypatch, caplog
 ):
-    draw = pictures.grid_drawer(
-        Overflowing(5), DIFFUSION, sample_shape=(8, 8, 1), seed=0, jit_compile=False
-    )
+    draw = pictures.grid_drawer(sampler_of(Overflowing(5)))
     monkeypatch.setattr(training, "grid_drawer", lambda *_, **__: draw)
     config = get_config(
         "digits", ch=32, ch_mult=(1,), attn_resolutions=(), batch_size=4, steps=2, grid_steps=1,

@@ -9,6 +9,7 @@ import tensorflow as tf
 from replicas import replicas
 
 from diffusion_tf import images
+from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import InMemory, get_dataset
 from diffusion_tf.evaluation.likelihood import Likelihood, measure_likelihood, rate_distortion
@@ -16,7 +17,7 @@ from diffusion_tf.evaluation.partial_sums import PartialSums
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.interruption import Interrupted
 from diffusion_tf.random_numbers import stream
-from diffusion_tf.sampling import denoise_fn
+from diffusion_tf.sampler import Sampler
 from diffusion_tf.trainer import Trainer
 
 CONFIG = get_config(
@@ -48,11 +49,11 @@ def trained():
 def measure(tmp_path):
     """Measures the first 11 digits."""
 
-    def measure(*, model=None, dataset=None, batch_size=4, seed=0, origin=None, **kwargs):
+    def measure(*, model=None, dataset=None, batch_size=4, origin=None, **choices):
+        sampler = Sampler.of_run(CONFIG, model or Network(), process=DIFFUSION, **choices)
         return measure_likelihood(
-            model or Network(), DIFFUSION, dataset or DIGITS.first(11), batch_size=batch_size,
-            seed=seed, partial_path=tmp_path / "sums.npz", origin=origin,
-            **{"jit_compile": False, **kwargs},
+            sampler, dataset or DIGITS.first(11), batch_size=batch_size,
+            partial_path=tmp_path / "sums.npz", origin=origin,
         )  # fmt: skip
 
     return measure

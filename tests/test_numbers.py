@@ -1,10 +1,12 @@
 """Numbers that people and files give: what does not fit is one sentence, and never wraps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from diffusion_tf.conditions import Conditions, denoise_fn, denoise_fn_for, get_conditions
+from diffusion_tf.conditions import Conditions, denoise_fn, get_conditions
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.datasets import InMemory
 from diffusion_tf.evaluation.request import Request
@@ -15,7 +17,9 @@ from diffusion_tf.models import MLP, UNet
 from diffusion_tf.numbers import whole_array
 from diffusion_tf.process.noise import noise_source
 from diffusion_tf.random_numbers import host_seed, stream
-from diffusion_tf.sampling import get_sampler, sample, split
+from diffusion_tf.sampler import Sampler
+from diffusion_tf.samplers import get_sampling_process
+from diffusion_tf.sampling import split
 from diffusion_tf.schedules import get_beta_schedule
 
 NAN, INF = float("nan"), float("inf")
@@ -169,9 +173,11 @@ REFUSED = {
     "steps bool": (lambda: RespacedDiffusion(D, True), "sampling_steps is True"),
     "steps halves": (lambda: RespacedDiffusion(D, [1, 2.5]), "timesteps must rise within 0..9"),
     "steps wrap": (lambda: RespacedDiffusion(D, [2**32]), "timesteps must rise within 0..9"),
-    "steps text": (lambda: get_sampler(DIGITS, "ddim", "5"), "sampling_steps is '5'"),
+    "steps text": (lambda: get_sampling_process(D, "ddim", "5"), "sampling_steps is '5'"),
+    "steps as float": (lambda: get_sampling_process(D, "ancestral", 10.0), "sampling_steps is 10."),
+    "steps as list": (lambda: get_sampling_process(D, "ddim", [1, 5]), "sampling_steps is .1, 5"),
     "eta NaN": (lambda: DDIM(D, 5, eta=NAN), "eta is nan; it must lie in"),
-    "eta text": (lambda: get_sampler(DIGITS, "ddim", 5, "a"), "eta is a; it must lie in"),
+    "eta text": (lambda: get_sampling_process(D, "ddim", 5, eta="a"), "eta is a; it must lie in"),
     "samples float": (lambda: split(2.0, 1), "num_samples is 2.0; it must be a whole number"),
     "samples bool": (lambda: split(True, 1), "num_samples is True"),
     "samples too many": (lambda: split(2**40, 1), "num_samples is 1099511627776; .* at most"),
@@ -248,13 +254,12 @@ def test_what_would_come_out_wrong_is_one_sentence(call, message):
 def test_conditions_that_a_network_has_not_are_refused_before_anything_is_drawn(models):
     conditions = Conditions(np.array([4]))
     with pytest.raises(ValueError, match="y has the label 4; labels lie in 0..3"):
-        denoise_fn_for(models["conditional"], conditions, 2)
-    drawn = sample(
-        models["conditional"], D, num_samples=2, batch_size=2, sample_shape=(8, 8, 1), seed=0,
-        jit_compile=True, conditions=conditions,
-    )  # fmt: skip
+        Sampler(
+            model=models["conditional"], process=D, sample_shape=(8, 8, 1), conditions=conditions
+        )
+    good = Sampler(model=models["conditional"], process=D, sample_shape=(8, 8, 1))
     with pytest.raises(ValueError, match="y has the label 4; labels lie in 0..3"):
-        next(drawn)
+        dataclasses.replace(good, conditions=conditions)
 
 
 def test_numbers_of_numpy_are_numbers():
@@ -265,7 +270,7 @@ def test_numbers_of_numpy_are_numbers():
     )
     np.testing.assert_array_equal(same, expected)
     assert RespacedDiffusion(D, np.int64(5)).num_timesteps == 5
-    assert get_sampler(DIGITS, "ddim", np.uint8(5), np.float32(0.5)).eta == 0.5
+    assert get_sampling_process(D, "ddim", np.uint8(5), eta=np.float32(0.5)).eta == 0.5
     times, _ = D.p_sample_loop_trajectory(network, **SHAPE, keep=np.array([3, -1]), seed=0)
     assert times.numpy().tolist() == [3, -1]
     assert unet(ch=np.int64(32), ch_mult=np.array([1, 2])).ch_mult == (1, 2)

@@ -1,5 +1,6 @@
 """The files that samples go into: whole, the same whatever happened on the way, or as they were."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_tf import images, sample_files, sample_parts, sampling
+from diffusion_tf import images, sample_files, sample_parts
 from diffusion_tf.config import get_config
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.interruption import Interrupted
+from diffusion_tf.random_numbers import fold_in, stream
+from diffusion_tf.sampler import Sampler
 
 
 class Network:
@@ -32,14 +35,8 @@ class Network:
 
 MODEL = Network(0.5)
 DIFFUSION = get_diffusion(get_config("digits", num_diffusion_timesteps=4))
-FLAGS = {
-    "origin": {"step": 5, "weights": "ema"},
-    "num_samples": 7,
-    "batch_size": 2,
-    "sample_shape": (8, 8, 1),
-    "seed": 0,
-    "jit_compile": False,
-}
+SAMPLER = Sampler(model=MODEL, process=DIFFUSION, sample_shape=(8, 8, 1))
+FLAGS = {"origin": {"step": 5, "weights": "ema"}, "num_samples": 7, "batch_size": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +45,12 @@ def drawn(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     drawn = []
 
-    def sample_shards(_model, _diffusion, shards, *, batch_size, sample_shape, seed, **_):
+    def sample_shards(sampler, shards, _num_shards, batch_size):
         for start in range(0, len(shards), 2):
             drawn.extend(shards[start : start + 2])
             yield {
-                shard: np.random.default_rng([seed, shard]).uniform(
-                    -1.2, 1.2, (batch_size, *sample_shape)
+                shard: np.random.default_rng([sampler.seed, shard]).uniform(
+                    -1.2, 1.2, (batch_size, *sampler.sample_shape)
                 ).astype(np.float32)
                 for shard in shards[start : start + 2]
             }  # fmt: skip
@@ -63,7 +60,10 @@ def drawn(monkeypatch, tmp_path):
 
 
 def write(out, **flags):
-    sample_files.write_samples(out, MODEL, DIFFUSION, **{**FLAGS, **flags})
+    """Writes samples; some of the flags are those of the sampler."""
+    names = {field.name for field in dataclasses.fields(Sampler)} & set(flags)
+    sampler = dataclasses.replace(SAMPLER, **{name: flags.pop(name) for name in names})
+    sample_files.write_samples(out, sampler, **{**FLAGS, **flags})
 
 
 def interrupt(monkeypatch, out, after, **flags):
@@ -382,10 +382,10 @@ def test_parts_of_another_command_are_refused_by_name_of_what_differs(
 def test_another_network_or_process_of_the_same_name_is_noticed(monkeypatch):
     interrupt(monkeypatch, "s.npz", after=3)
     with pytest.raises(ValueError, match="network_sha256 .* there"):
-        sample_files.write_samples("s.npz", Network(0.25), DIFFUSION, **FLAGS)
+        write("s.npz", model=Network(0.25))
     longer = get_diffusion(get_config("digits", num_diffusion_timesteps=5))
     with pytest.raises(ValueError, match="sampling_steps 4 there, 5 here"):
-        sample_files.write_samples("s.npz", MODEL, longer, **FLAGS)
+        write("s.npz", process=longer)
 
 
 def test_the_same_command_with_overwrite_goes_on_too(monkeypatch, drawn):
@@ -528,7 +528,7 @@ def test_the_way_to_the_first_shard_goes_beside_it(monkeypatch, out, name):
         assert arrays["times"].tolist() == [3, 1, -1]
         frames = arrays["images"]
     assert (frames.dtype, frames.shape) == (np.uint8, (3, 2, 8, 8, 1))
-    seed = sampling.shard_seed(0, 0)
+    seed = fold_in(stream(0, "sample"), 0)
     first = DIFFUSION.prior_sample(shape=(2, 8, 8, 1), seed=seed).numpy()
     last = DIFFUSION.p_sample_loop(lambda x, t: 0.5 * x, shape=(2, 8, 8, 1), seed=seed).numpy()
     np.testing.assert_array_equal(frames[0], images.to_pixels(first))

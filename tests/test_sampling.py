@@ -6,8 +6,13 @@ import tensorflow as tf
 from replicas import replicas
 
 from diffusion_tf import sampling
+from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import get_config
+from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
+from diffusion_tf.random_numbers import fold_in, stream
+from diffusion_tf.sampler import Sampler
+from diffusion_tf.samplers import get_sampling_process
 
 CONFIG = get_config("digits", ch=32, ch_mult=(2,), attn_resolutions=(), num_diffusion_timesteps=4)
 
@@ -25,18 +30,10 @@ def build(strategy):
     return model
 
 
-def draw(model, num_samples, batch_size, seed=0, jit_compile=False, strategy=None, **sampler):
-    batches = sampling.sample(
-        model,
-        sampling.get_sampler(CONFIG, **sampler),
-        num_samples=num_samples,
-        batch_size=batch_size,
-        sample_shape=CONFIG.image_shape,
-        seed=seed,
-        jit_compile=jit_compile,
-        strategy=strategy,
-    )
-    return list(batches)
+def draw(model, num_samples, batch_size, process=None, **choices):
+    process = process or get_diffusion(CONFIG)
+    sampler = Sampler.of_run(CONFIG, model, process=process, **choices)
+    return list(sampling.sample(sampler, num_samples, batch_size))
 
 
 @pytest.mark.parametrize("num_samples, sizes", [(5, [2, 2, 1]), (4, [2, 2]), (1, [1])])
@@ -45,17 +42,16 @@ def test_exactly_as_many_as_asked_for(model, num_samples, sizes):
 
 
 def test_samples_follow_from_the_seed(model):
-    first, second, other = (np.concatenate(draw(model, 3, 2, seed)) for seed in (0, 0, 1))
+    first, second, other = (np.concatenate(draw(model, 3, 2, seed=seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).max() > 0.1
     assert np.abs(first[0] - first[2]).max() > 0.1  # shards differ
 
 
 def test_pieces_are_one_chain(model):
-    diffusion = sampling.get_sampler(CONFIG)
-    seed = sampling.fold_in(sampling.stream(7, "sample"), 0)
-    whole = diffusion.p_sample_loop(
-        sampling.denoise_fn(model), shape=[2, *CONFIG.image_shape], seed=seed
+    seed = fold_in(stream(7, "sample"), 0)
+    whole = get_diffusion(CONFIG).p_sample_loop(
+        denoise_fn(model), shape=[2, *CONFIG.image_shape], seed=seed
     )
     np.testing.assert_allclose(draw(model, 2, 2, seed=7)[0], whole, atol=1e-5)
 
@@ -66,15 +62,16 @@ def test_xla_draws_the_same_samples(model):
 
 
 def test_ddim_takes_fewer_steps(model):
-    assert sampling.get_sampler(CONFIG, "ddim", 2).num_timesteps == 2
-    assert draw(model, 2, 2, sampler="ddim", sampling_steps=2)[0].shape == (2, 8, 8, 1)
+    process = get_sampling_process(get_diffusion(CONFIG), "ddim", 2)
+    assert process.num_timesteps == 2
+    assert draw(model, 2, 2, process)[0].shape == (2, 8, 8, 1)
 
 
 def test_an_unknown_sampler_lists_the_known_ones():
     with pytest.raises(
         ValueError, match="Unknown sampler 'euler'; choose one of ancestral, respaced, ddim"
     ):
-        sampling.get_sampler(CONFIG, "euler")
+        get_sampling_process(get_diffusion(CONFIG), "euler")
 
 
 @pytest.mark.parametrize("name", ["num_samples", "batch_size"])
@@ -99,11 +96,10 @@ def test_several_devices_draw_the_very_same_samples(model, devices):
 
 
 def test_a_shard_does_not_depend_on_those_that_are_drawn_with_it(model):
+    sampler = Sampler.of_run(CONFIG, model)
+
     def shards(numbers):
-        rounds = sampling.sample_shards(
-            model, sampling.get_sampler(CONFIG), numbers, num_shards=4, batch_size=2,
-            sample_shape=CONFIG.image_shape, seed=0, jit_compile=False,
-        )  # fmt: skip
+        rounds = sampling.sample_shards(sampler, numbers, num_shards=4, batch_size=2)
         return {number: samples for drawn in rounds for number, samples in drawn.items()}
 
     every, some = shards([0, 1, 2, 3]), shards([3, 1])

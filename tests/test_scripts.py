@@ -14,6 +14,9 @@ from test_original_runs import CIFAR
 
 from diffusion_tf import sample_files, sampling
 from diffusion_tf.checkpoints import load_model
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.sampler import Sampler
+from diffusion_tf.samplers import get_sampling_process
 
 
 def sentence(result):
@@ -129,13 +132,28 @@ def sample_here(home, out, strategy):
     """What the script does with `MANY`, in this process."""
     with strategy.scope():
         config, model, step = load_model(str(home / "run"))
+    process = get_sampling_process(get_diffusion(config), sampling_steps=4)
     sample_files.write_samples(
-        str(home / out), model, sampling.get_sampler(config, sampling_steps=4),
+        str(home / out), Sampler.of_run(config, model, process=process, seed=0, strategy=strategy),
         origin={"step": step, "weights": "ema", "sampler": "ancestral"},
-        num_samples=121, batch_size=2, sample_shape=config.image_shape, seed=0,
-        jit_compile=False, strategy=strategy,
+        num_samples=121, batch_size=2,
     )  # fmt: skip
     return (home / out).read_bytes()
+
+
+def test_the_script_draws_with_a_solver_that_remembers_its_steps(home):
+    flags = ["--workdir=run", "--num_samples=3", "--batch_size=2", "--float32", "--jit_compile=off"]
+    result = run(
+        "sample", *flags, "--sampler=dpmpp_2m", "--sampling_steps=6", "--out=solver.npz", cwd=home
+    )
+    assert result.returncode == 0, result.stderr
+    config, model, _ = load_model(str(home / "run"))
+    process = get_sampling_process(get_diffusion(config), "dpmpp_2m", 6)
+    drawn = sampling.sample(Sampler.of_run(config, model, process=process, seed=0), 3, 2)
+    with np.load(home / "solver.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["arr_0"], np.concatenate(list(drawn)))
+    refused = sentence(run("sample", *flags, "--sampler=dpmpp_2m", "--eta=0.5", cwd=home))
+    assert "eta is 0.5, which sampler 'dpmpp_2m' does not have, only 'ddim'." in refused
 
 
 @pytest.mark.slow
