@@ -13,7 +13,7 @@ _HOME = {  # where the names that people use most live; imported when first aske
     "get_dataset": "datasets",
     "get_diffusion": "gaussian_diffusion",
     "get_model": "models",
-    "load_model": "checkpoints",
+    "load_model": "convert.loading",
     "load_unet": "convert",
 }
 __all__ = sorted(_HOME)

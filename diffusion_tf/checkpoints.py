@@ -1,4 +1,4 @@
-"""Workdirs: their config, their checkpoints, and the models that come out of them."""
+"""Workdirs: their config, their checkpoints, and the networks in them."""
 
 import glob
 import os
@@ -8,13 +8,18 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from diffusion_tf.config import Config
-from diffusion_tf.convert.architecture import build_from_config
-from diffusion_tf.convert.contents import check_weights
-from diffusion_tf.convert.tf1 import newest_number, read_weights
 from diffusion_tf.finite import as_float32
 from diffusion_tf.keras_backend import keras
 from diffusion_tf.models import get_model
 from diffusion_tf.original_runs import read_folder
+
+WEIGHTS = ("ema", "raw")
+
+
+def check_weights(weights: str) -> None:
+    """Raises a ValueError if `weights` is none of `WEIGHTS`."""
+    if weights not in WEIGHTS:
+        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
 
 
 def config_path(workdir: str) -> str:
@@ -27,7 +32,7 @@ def load_config(workdir: str) -> Config:
 
     Raises:
         FileNotFoundError: the workdir holds no run.
-        ValueError: its `config.json` or `kwargs.json` is none.
+        ValueError: its `config.json` or `kwargs.json` is not a config.
     """
     return read_folder(workdir)
 
@@ -138,39 +143,32 @@ class Checkpoints:
         return int(self._step.read_value())
 
 
-def newest_step(workdir: str) -> int:
-    """The step of the newest checkpoint of a run, 0 if there is none."""
-    if _is_original(workdir):
-        return newest_number(workdir)
+def newest_number(workdir: str) -> int:
+    """The number in the name of the newest checkpoint, its step; 0 if there is none."""
     path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
     return int(path.rsplit("-", 1)[1]) if path else 0
 
 
-def load_model(
-    workdir: str, *, weights: str = "ema", step: int | None = None
-) -> tuple[Config, keras.Model, int]:
-    """Loads a checkpoint of a workdir, or of a run directory of the original.
+def load_network(
+    workdir: str, config: Config, *, weights: str = "ema", step: int | None = None
+) -> tuple[keras.Model, int]:
+    """The network of a checkpoint, with its weights.
 
     Args:
-        workdir: of a run, with `config.json` and `checkpoints/`; or, of the original, with
-            `kwargs.json` and `model.ckpt-*`.
+        workdir: of a run, with `checkpoints/`.
+        config: of the run.
         weights: `ema` the averaged ones, `raw` those that the optimizer moves.
         step: of the checkpoint; the newest if not given.
 
     Returns:
-        The run's config, its network, and the step of the checkpoint.
+        The network and the step of the checkpoint.
 
     Raises:
-        FileNotFoundError: no run or no checkpoint there.
-        ValueError: unknown weights, weights that are not there or not finite, or a checkpoint that
-            cannot be read.
+        FileNotFoundError: no such checkpoint there.
+        ValueError: unknown weights, weights that are not finite, or a checkpoint that cannot be
+            read.
     """
     check_weights(weights)
-    config = load_config(workdir)
-    if _is_original(workdir):
-        path = workdir if step is None else os.path.join(workdir, f"model.ckpt-{step}")
-        values, reached = read_weights(path, weights)
-        return config, build_from_config(config, values), reached or 0
     path = _newest(workdir) if step is None else _of_step(workdir, step)
     model = get_model(config)
     reached = tf.Variable(0, dtype=tf.int64)
@@ -179,7 +177,7 @@ def load_model(
     _restore(tf.train.Checkpoint(step=reached, **{part: variables}), path, whole=False)
     for name, variable in variables.items():
         as_float32(variable.numpy(), f"{name} ({weights}) in {path}")
-    return config, model, int(reached.read_value())
+    return model, int(reached.read_value())
 
 
 def restore_run(
@@ -211,11 +209,6 @@ def _whole(
         optimizer=_by_path(optimizer.variables),
         step=step,
     )
-
-
-def _is_original(workdir: str) -> bool:
-    """Whether a run is one of the original's, which has no config.json."""
-    return not os.path.exists(config_path(workdir))
 
 
 def _checkpoint_dir(workdir: str) -> str:

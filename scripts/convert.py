@@ -9,20 +9,25 @@ What is written is read back and compared bit for bit before it takes its place.
 from absl import flags
 
 from diffusion_tf import command_line
-from diffusion_tf.config import get_config
-from diffusion_tf.original_runs import read_config
+from diffusion_tf.convert import FORMATS
 
 SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "what to convert; its format is found out: a workdir, the original's folder or model.ckpt-N, a"
-    " state dict of pytorch_diffusion, a folder of diffusers",
+    "what to convert; its format, one of those of --format, is found out",
 )
 TARGET = flags.DEFINE_string(
-    "target", None, "where to: a file for pytorch_diffusion, otherwise a folder"
+    "target",
+    None,
+    "where to: a folder; a file for "
+    + ", ".join(name for name, format in FORMATS.items() if format.files is None),
 )
 FORMAT = flags.DEFINE_enum(
-    "format", "keras", ["keras", "tf1", "pytorch_diffusion", "diffusers"], "format of the target"
+    "format",
+    "keras",
+    list(FORMATS),
+    "format of the target; "
+    + "; ".join(f"{name}: {format.what} ({format.written})" for name, format in FORMATS.items()),
 )
 WEIGHTS = command_line.define_shared_flag("weights")
 CONFIG = flags.DEFINE_string(
@@ -39,10 +44,7 @@ def main() -> None:
     for flag in (SOURCE, TARGET):
         if not flag.value:
             raise ValueError(f"--{flag.name} is missing; name a file or folder.")
-    config = None
-    if CONFIG.value:
-        is_path = command_line.is_path(CONFIG.value)
-        config = read_config(CONFIG.value) if is_path else get_config(CONFIG.value)
+    config = command_line.load_config(CONFIG.value) if CONFIG.value else None
 
     from diffusion_tf.convert import convert  # after the flags: TensorFlow takes its time
 

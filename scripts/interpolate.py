@@ -29,8 +29,8 @@ def main() -> None:
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
 
     from diffusion_tf import pictures, sample_files  # after the flags: TensorFlow is slow
-    from diffusion_tf.checkpoints import load_model
     from diffusion_tf.conditions import get_conditions
+    from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_images
     from diffusion_tf.devices import use_xla
     from diffusion_tf.sampler import Sampler

@@ -49,8 +49,8 @@ def main() -> None:
     """Loads, draws, writes."""
     command_line.check_one_machine(STRATEGY.value)
     from diffusion_tf import sample_files, sampling  # after the flags: TensorFlow takes its time
-    from diffusion_tf.checkpoints import load_model
     from diffusion_tf.conditions import get_conditions
+    from diffusion_tf.convert.loading import load_model
     from diffusion_tf.devices import get_strategy, use_xla
     from diffusion_tf.gaussian_diffusion import get_diffusion
     from diffusion_tf.sampler import Sampler

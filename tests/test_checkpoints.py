@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, load_model
+from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config
 from diffusion_tf.config import get_config
+from diffusion_tf.convert.loading import load_model
 from diffusion_tf.trainer import Trainer
 
 CONFIG = get_config("digits", ch=32, ch_mult=(2,), attn_resolutions=())

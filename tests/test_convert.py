@@ -19,7 +19,7 @@ from test_scripts import sentence
 from test_unet import build, randomise
 
 from diffusion_tf.config import Config, get_config
-from diffusion_tf.convert import FORMATS, convert, converting, detect, formats, load_unet, tf1
+from diffusion_tf.convert import FORMATS, convert, detect, formats, load_unet, tf1
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.contents import Contents, config_of, same_bits
 from diffusion_tf.convert.maps import weights_of
@@ -229,7 +229,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     import_torch().save({"down.0.w": _Code(tmp_path / "ran")}, trap)
     (tmp_path / "c.ckpt").write_bytes(trap.getvalue())
     for name in ("a.pt", "b.bin", "c.ckpt"):
-        with pytest.raises(ValueError, match=f"{name} (is no file of tensors|holds no state dict)"):
+        with pytest.raises(ValueError, match=f"{name} (is not a file of|holds no state dict)"):
             load_unet(str(tmp_path / name))
         assert not (tmp_path / "ran").exists()
 
@@ -245,7 +245,7 @@ def test_a_truncated_state_dict_is_named(home, tmp_path, name):
         import_torch()
     write_state_dict(str(tmp_path / name), read_state_dict(str(home / "port.safetensors")))
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=f"{name} is no file of tensors alone"):
+    with pytest.raises(ValueError, match=f"{name} is not a file of tensors alone"):
         load_unet(str(tmp_path / name))
 
 
@@ -271,7 +271,7 @@ def test_what_is_none_of_the_formats_is_named(tmp_path, home):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(ValueError, match=r"is none of the formats known here: .*\(keras\), a chec"):
         load_unet(str(tmp_path))
-    with pytest.raises(ValueError, match=r"notes.txt is no file of tensors alone"):
+    with pytest.raises(ValueError, match=r"notes.txt is not a file of tensors alone"):
         load_unet(str(tmp_path / "notes.txt"))
     with pytest.raises(FileNotFoundError, match="nothing does not exist; name a folder or file"):
         load_unet(str(tmp_path / "nothing"))
@@ -331,14 +331,16 @@ def test_nothing_stays_of_a_conversion_that_fails(home, tmp_path, monkeypatch):
                 config=get_config("digits"))  # fmt: skip
     real = tf1.write
 
-    def damaging(folder, contents):
+    def damaging(target, contents, config):
         values = {**contents.weights["raw"]}
         values["conv_in/bias"] = values["conv_in/bias"] + np.float32(1e-6)
         return real(
-            folder, dataclasses.replace(contents, weights={**contents.weights, "raw": values})
+            target,
+            dataclasses.replace(contents, weights={**contents.weights, "raw": values}),
+            config,
         )
 
-    monkeypatch.setattr(converting.tf1, "write", damaging)
+    monkeypatch.setattr(tf1, "write", damaging)
     with pytest.raises(OSError, match="What was written differs from"):
         convert(str(home / "run"), str(tmp_path / "tf1"), format="tf1")
     assert not list(tmp_path.iterdir())

@@ -13,10 +13,10 @@ from test_original_runs import CELEBAHQ, CIFAR
 from test_unet import build, randomise
 
 from diffusion_tf import original_runs
-from diffusion_tf.checkpoints import load_model, newest_step
 from diffusion_tf.config import PRESETS, Config
 from diffusion_tf.convert import convert, load_unet, tf1
 from diffusion_tf.convert.contents import Contents, same_bits
+from diffusion_tf.convert.loading import load_model, newest_step
 from diffusion_tf.convert.maps import weights_of
 
 GOLDEN = Path(golden_arrays.FOLDER) / "ckpt"
@@ -222,10 +222,10 @@ def test_a_truncated_checkpoint_is_named(copy, ending, size):
 def test_what_the_original_does_not_write_is_named(tmp_path):
     values = tensors(GOLDEN)
     write_tensors(tmp_path, {**values, "generator/w": np.zeros(3, np.float32)})
-    with pytest.raises(ValueError, match="is no checkpoint of the original; it holds generator/w"):
+    with pytest.raises(ValueError, match="not a checkpoint of the original; it holds generator/w"):
         load_unet(str(tmp_path))
     write_tensors(tmp_path, {"global_step": np.int64(5)})
-    with pytest.raises(ValueError, match="is no checkpoint of the original; it holds no model/"):
+    with pytest.raises(ValueError, match="is not a checkpoint of the original; it holds no model/"):
         load_unet(str(tmp_path))
 
 

@@ -11,11 +11,11 @@ import tensorflow as tf
 from processes import run
 
 from diffusion_tf import pictures, sample_files, training
-from diffusion_tf.checkpoints import load_model
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert import convert, diffusers_pipeline, load_unet, pytorch_diffusion, tf1
 from diffusion_tf.convert import workdir as workdirs
 from diffusion_tf.convert.architecture import build_from_config
+from diffusion_tf.convert.loading import load_model
 from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
 from diffusion_tf.datasets import InMemory, get_dataset
 from diffusion_tf.finite import NotFiniteError, as_float32, check_finite

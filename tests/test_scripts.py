@@ -13,7 +13,7 @@ from replicas import replicas
 from test_original_runs import CIFAR
 
 from diffusion_tf import sample_files, sampling
-from diffusion_tf.checkpoints import load_model
+from diffusion_tf.convert.loading import load_model
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.sampler import Sampler
 from diffusion_tf.samplers import get_sampling_process

@@ -1,7 +1,7 @@
 """Weights in and out: the original's checkpoints, PyTorch's state dicts, diffusers' folders.
 
 `load_unet(path)` is the network in any of them, `convert(source, target, format=...)` takes one
-into another. Both are imported when asked for: `checkpoints` stands between the modules here.
+into another. What needs TensorFlow is imported when first asked for.
 """
 
 import importlib
@@ -9,8 +9,10 @@ from typing import Any
 
 _HOME = {
     "FORMATS": "formats",
+    "Format": "formats",
     "convert": "converting",
     "detect": "formats",
+    "load_model": "loading",
     "load_unet": "formats",
 }
 __all__ = sorted(_HOME)

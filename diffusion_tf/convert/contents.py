@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import Weights
-
-WEIGHTS = ("ema", "raw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class Contents:
         """One set of weights.
 
         Raises:
-            ValueError: `weights` is none of `WEIGHTS`, or there are none such.
+            ValueError: unknown weights, or weights that the checkpoint does not hold.
         """
         check_weights(weights)
         if weights not in self.weights:
@@ -56,12 +55,6 @@ class Contents:
         """The run's config, if all of it is known."""
         known = set(self.fields) == {f.name for f in dataclasses.fields(Config)}
         return Config.from_dict(self.fields) if known else None
-
-
-def check_weights(weights: str) -> None:
-    """Raises a ValueError if `weights` is none of `WEIGHTS`."""
-    if weights not in WEIGHTS:
-        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
 
 
 def no_such_weights(path: str, weights: str) -> ValueError:
@@ -106,9 +99,21 @@ def config_of(contents: Contents, base: Config | None = None) -> Config:
     """`known_config`, where one is needed.
 
     Raises:
-        ValueError: there is none, and as for `known_config`.
+        ValueError: it cannot be known, and as for `known_config`.
     """
-    config = known_config(contents, base)
+    return needed_config(contents, known_config(contents, base))
+
+
+def needed_config(contents: Contents, config: Config | None) -> Config:
+    """A config, where one is needed.
+
+    Args:
+        contents: of the checkpoint that it is needed for.
+        config: None if it is not known.
+
+    Raises:
+        ValueError: it is not known.
+    """
     if config is None:
         fitting = [n for n, preset in PRESETS.items() if contents.architecture.is_of(preset())]
         hint = f"; the network fits {', '.join(fitting)}" if fitting else ""

@@ -9,26 +9,12 @@ from dataclasses import replace
 import numpy as np
 from absl import logging
 
+from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import Config
-from diffusion_tf.convert import diffusers_pipeline, formats, pytorch_diffusion, tf1, workdir
-from diffusion_tf.convert.architecture import build_from_config, build_from_weights
-from diffusion_tf.convert.contents import (
-    Contents,
-    check_weights,
-    config_of,
-    known_config,
-    same_bits,
-)
+from diffusion_tf.convert.contents import Contents, known_config, same_bits
+from diffusion_tf.convert.formats import FORMATS, Format, detect
 from diffusion_tf.devices import tf32
-from diffusion_tf.files import replacing, replacing_folder, write_json
-from diffusion_tf.original_runs import kwargs_from_config
-
-# What a folder of each format may hold to be replaced: what is written there, and nothing else.
-_WRITTEN = {
-    "keras": r"config\.json|checkpoints",
-    "tf1": r"checkpoint|kwargs\.json|model\.ckpt-\d+\.(index|data-\d+-of-\d+)",
-    "diffusers": r"model_index\.json|unet|scheduler",
-}
+from diffusion_tf.files import replacing, replacing_folder
 
 
 @tf32(False)
@@ -45,12 +31,12 @@ def convert(
 
     Args:
         source: a checkpoint of any format; see `formats.detect`.
-        target: a file for `pytorch_diffusion` (`*.safetensors`, or any other name for what
-            `torch.save` writes), otherwise a folder.
+        target: a folder, or a file where `Format.files` is None (for a state dict `*.safetensors`,
+            or any other name for what `torch.save` writes).
         format: of the target, one of `formats.FORMATS`.
-        weights: `ema` or `raw`: those to write where the target holds one set. `keras` and `tf1`
-            take both, the step and the optimizer's state, as far as they are there; in `keras`
-            these weights also stand for a set that is not.
+        weights: `ema` or `raw`: those to write where the target holds one set. Where it holds a
+            run, both sets, the step and the optimizer's state are written as far as they are
+            there; where it must hold both sets, these weights also stand for a missing one.
         config: of the run, where the source does not say it and the target needs it.
         overwrite: replace a target that exists.
 
@@ -62,34 +48,29 @@ def convert(
         OSError: it cannot be written, or a package that reads or writes it is not installed.
     """
     check_weights(weights)
-    if format not in formats.FORMATS:
-        raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(formats.FORMATS)}.")
+    if format not in FORMATS:
+        raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(FORMATS)}.")
     _check_target(source, target, format, overwrite)
-    source_format = formats.detect(source)
-    contents = formats.read(source, source_format)
+    source_format, target_format = detect(source), FORMATS[format]
+    contents = FORMATS[source_format].read(source)
     logging.info("%s", describe(source_format, contents))
-    expected = _expected(contents, format, weights)
-    with _replacing(target, format) as temporary:
-        _write(temporary, format, expected, config)
-        _verify(formats.read(temporary, format), expected)
-    logging.info("Wrote %s, and read it back bit for bit.", target)
+    expected = _expected(contents, target_format, weights)
+    with _replacing(target, target_format) as temporary:
+        target_format.write(temporary, expected, known_config(expected, config))
+        _verify(target_format.read(temporary), expected)
+    logging.info(
+        "Wrote %s, and read it back bit for bit. It holds %s.", target, _in_words(expected)
+    )
 
 
 def describe(format: str, contents: Contents) -> str:
     """What a checkpoint holds, in words."""
     architecture = contents.architecture
     values = next(iter(contents.weights.values()))
-    sets = {"ema": "averaged", "raw": "raw"}
-    held = " and ".join(sets[name] for name in contents.weights)
-    if len(contents.weights) == 2 and contents.weights["ema"] is contents.weights["raw"]:
-        held = "one set of"
-    step = "step unknown" if contents.step is None else f"step {contents.step}"
-    slots = f", optimizer's state {' and '.join(contents.slots)}" if contents.slots else ""
     size = contents.fields.get("image_size")
     images = f"{size}x{size} pixels with " if size else ""
     return (
-        f"Found {formats.FORMATS[format]} ({format}) in {contents.path}: {step}, {held}"
-        f" weights{slots}.\n"
+        f"Found {FORMATS[format].what} ({format}) in {contents.path}: {_in_words(contents)}.\n"
         f"Network: {sum(np.size(value) for value in values.values()):,} parameters in"
         f" {len(values)} tensors; images of {images}{architecture.in_channels} channels, output of"
         f" {architecture.out_channels}, ch {architecture.ch}, ch_mult {architecture.ch_mult},"
@@ -99,35 +80,24 @@ def describe(format: str, contents: Contents) -> str:
     )
 
 
-def _expected(contents: Contents, format: str, weights: str) -> Contents:
+def _in_words(contents: Contents) -> str:
+    sets = {"ema": "averaged", "raw": "raw"}
+    held = " and ".join(sets[name] for name in contents.weights)
+    if len(contents.weights) == 2 and contents.weights["ema"] is contents.weights["raw"]:
+        held = "one set of"
+    step = "no step" if contents.step is None else f"step {contents.step}"
+    slots = f", optimizer's state {' and '.join(contents.slots)}" if contents.slots else ""
+    return f"{step}, {held} weights{slots}"
+
+
+def _expected(contents: Contents, format: Format, weights: str) -> Contents:
     """What the target will hold."""
     chosen = contents.chosen(weights)
-    if format == "keras":  # a workdir holds both sets
+    if format.holds == "one set":
+        return replace(contents, weights={"ema": chosen, "raw": chosen}, slots={}, step=None)
+    if format.holds == "both sets":
         contents = replace(contents, weights={"ema": chosen, "raw": chosen, **contents.weights})
-    if format in ("keras", "tf1"):
-        return replace(contents, step=contents.step or 0)
-    return replace(contents, weights={"ema": chosen, "raw": chosen}, slots={}, step=None)
-
-
-def _write(target: str, format: str, contents: Contents, base: Config | None) -> None:
-    if format == "tf1":
-        tf1.write(target, contents)
-        config = known_config(contents, base)
-        kwargs = kwargs_from_config(config) if config else None
-        if kwargs is None:
-            logging.info("Without kwargs.json: the original has no run of this config.")
-        else:
-            write_json(os.path.join(target, "kwargs.json"), kwargs)
-    elif format == "keras":
-        workdir.write(target, contents, config_of(contents, base))
-    elif format == "diffusers":
-        config = config_of(contents, base)
-        unet = build_from_config(config, contents.weights["ema"])
-        diffusers_pipeline.save_pipeline(target, unet, config)
-    else:
-        config, values = known_config(contents, base), contents.weights["ema"]
-        unet = build_from_config(config, values) if config else build_from_weights(values)
-        pytorch_diffusion.write(target, unet)
+    return replace(contents, step=contents.step or 0)
 
 
 def _verify(found: Contents, expected: Contents) -> None:
@@ -142,22 +112,22 @@ def _verify(found: Contents, expected: Contents) -> None:
 
 
 def _check_target(source: str, target: str, format: str, overwrite: bool) -> None:
-    is_folder = format in _WRITTEN
+    files = FORMATS[format].files
     if not os.path.lexists(target):
         return
     if os.path.islink(target):
         raise ValueError(f"{target} is a link; give what it leads to, or another --target.")
-    if os.path.isdir(target) != is_folder:
+    if os.path.isdir(target) != (files is not None):
         raise ValueError(
-            f"{target} exists, and {format} is written into a {'folder' if is_folder else 'file'};"
+            f"{target} exists, and {format} is written into a {'folder' if files else 'file'};"
             " choose another --target."
         )
     if not overwrite:
         raise ValueError(f"{target} exists; choose another --target, or add --overwrite.")
     if f"{os.path.realpath(source)}/".startswith(f"{os.path.realpath(target)}/"):
         raise ValueError(f"{target} holds the source; choose another --target.")
-    if is_folder:
-        others = [n for n in sorted(os.listdir(target)) if not re.fullmatch(_WRITTEN[format], n)]
+    if files is not None:
+        others = [n for n in sorted(os.listdir(target)) if not re.fullmatch(files, n)]
         if others:
             raise ValueError(
                 f"{target} holds {others[0]}, which is not written for {format}; choose another"
@@ -166,6 +136,6 @@ def _check_target(source: str, target: str, format: str, overwrite: bool) -> Non
 
 
 @contextlib.contextmanager
-def _replacing(target: str, format: str) -> Iterator[str]:
-    with (replacing_folder if format in _WRITTEN else replacing)(target) as temporary:
+def _replacing(target: str, format: Format) -> Iterator[str]:
+    with (replacing if format.files is None else replacing_folder)(target) as temporary:
         yield str(temporary)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers
-from diffusion_tf.convert.contents import Contents
+from diffusion_tf.convert.architecture import build_from_config
+from diffusion_tf.convert.contents import Contents, needed_config
 from diffusion_tf.convert.maps import weights_of
-from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
+from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
 from diffusion_tf.files import read_json_object, write_json
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
@@ -130,38 +132,64 @@ def save_pipeline(folder: str, unet: UNet, config: Config) -> None:
     write_json(os.path.join(folder, "model_index.json"), pipeline)
 
 
-def is_folder(path: str) -> bool:
-    """Whether a path is a folder of diffusers."""
+def recognizes(path: str) -> bool:
+    """Whether a path is a folder of diffusers, or the file with the weights of one.
+
+    Raises:
+        ValueError, OSError: a file that cannot be read; see `state_files.tensor_names`.
+    """
+    if not os.path.isdir(path):
+        return any(name.startswith("down_blocks.0.") for name in tensor_names(path))
     if os.path.isfile(os.path.join(path, "model_index.json")):
         return True
     config = os.path.join(path, "config.json")
     return os.path.isfile(config) and "_class_name" in read_json_object(config)
 
 
-def load_unet(path: str) -> UNet:
+def write(target: str, contents: Contents, config: Config | None) -> None:
+    """Writes weights and process into a folder; see `save_pipeline`.
+
+    Args:
+        target: a new folder.
+        contents: with the weights as `ema`.
+        config: of the run.
+
+    Raises:
+        ValueError: no config, weights of another network than the config's, or a network or
+            process that diffusers does not have.
+        OSError: safetensors is not installed, or a file cannot be written.
+    """
+    config = needed_config(contents, config)
+    save_pipeline(target, build_from_config(config, contents.weights["ema"]), config)
+
+
+def build_unet(path: str, weights: str = "ema") -> UNet:
     """The network in a pipeline's folder, or in that of a `UNet2DModel`.
 
     Args:
         path: of the folder, or of its file with the weights.
+        weights: `ema` or `raw`, which are the same here.
 
     Raises:
         FileNotFoundError: there is none, or it has no weights.
-        ValueError: damaged files, another network than the one here, or weights that are not its.
+        ValueError: damaged files, another network than the one here, weights that are not its, or
+            unknown `weights`.
         OSError: the package that reads the weights is not installed.
     """
+    check_weights(weights)
     if os.path.isdir(path):
         subfolder = os.path.join(path, "unet")
         folder = subfolder if os.path.isdir(subfolder) else path
-        weights = _first(folder, _WEIGHT_FILES)
+        file = _first(folder, _WEIGHT_FILES)
     else:
-        folder, weights = os.path.dirname(path), path
+        folder, file = os.path.dirname(path), path
     config = _first(folder, ("config.json",))
-    if config is None or weights is None:
+    if config is None or file is None:
         raise FileNotFoundError(
             f"{folder} holds no UNet2DModel: config.json, and {' or '.join(_WEIGHT_FILES)}."
         )
     unet = diffusers.unet_from_config(read_json_object(config))
-    diffusers.load_state_dict(unet, read_state_dict(weights))
+    diffusers.load_state_dict(unet, read_state_dict(file))
     return unet
 
 
@@ -169,10 +197,10 @@ def read(path: str) -> Contents:
     """Everything that a folder holds, including what its scheduler says about the process.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as for `load_unet`; a scheduler that is none of
-            this project's.
+        FileNotFoundError, ValueError, OSError: as for `build_unet`; a scheduler that this
+            project does not have.
     """
-    unet = load_unet(path)
+    unet = build_unet(path)
     fields = {"channels": unet.conv_in.kernel.shape[2]}
     if unet.image_size is not None:
         fields["image_size"] = unet.image_size

@@ -1,26 +1,149 @@
-"""Checkpoints of whatever format: which it is, and what it holds."""
+"""The checkpoint formats by name: the list from which flags, messages and documentation are made.
 
-import dataclasses
+A new format is a module with the four functions of `Code`, and a row here. Modules are named, not
+imported, so that flags can be read without TensorFlow.
+"""
+
+import importlib
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from diffusion_tf.checkpoints import load_model
-from diffusion_tf.convert import diffusers_pipeline, pytorch_diffusion, tf1, workdir
-from diffusion_tf.convert.architecture import build_from_config, build_from_weights
-from diffusion_tf.convert.contents import Contents, check_weights
-from diffusion_tf.convert.state_files import read_state_dict
-from diffusion_tf.models.unet import UNet
-from diffusion_tf.original_runs import read_config
+if TYPE_CHECKING:
+    from diffusion_tf.config import Config
+    from diffusion_tf.convert.contents import Contents
+    from diffusion_tf.models.unet import UNet
 
-FORMATS = {
-    "keras": "a workdir of this project",
-    "tf1": "a checkpoint of the original, model.ckpt-*",
-    "pytorch_diffusion": "a state dict of pesser/pytorch_diffusion",
-    "diffusers": "a folder of diffusers' DDPMPipeline or UNet2DModel",
+
+class Code(Protocol):
+    """What the module of a format defines."""
+
+    def recognizes(self, path: str) -> bool:
+        """Whether a path is of this format.
+
+        Nothing but the path and what is there decides: other formats are asked, too.
+
+        Raises:
+            ValueError: what is there is damaged.
+            OSError: the package that reads it is not installed.
+        """
+
+    def read(self, path: str) -> "Contents":
+        """Everything that a checkpoint holds.
+
+        Raises:
+            FileNotFoundError: no checkpoint there.
+            ValueError: damaged files, tensors that are not finite, or another network than a
+                DDPM U-Net.
+            OSError: the package that reads it is not installed.
+        """
+
+    def build_unet(self, path: str, weights: str) -> "UNet":
+        """The network of a checkpoint, with its weights.
+
+        Where nothing tells the image size, the network takes all sizes.
+
+        Args:
+            path: of the checkpoint.
+            weights: `ema` or `raw`. A format that holds one set takes it for either.
+
+        Raises:
+            FileNotFoundError, ValueError, OSError: as for `read`; unknown weights, or weights that
+                are not there.
+        """
+
+    def write(self, target: str, contents: "Contents", config: "Config | None") -> object:
+        """Writes a checkpoint.
+
+        Args:
+            target: a new folder or file.
+            contents: to write, as far as `Format.holds` says.
+            config: of the run, None if it is not known; see `contents.needed_config`.
+
+        Raises:
+            ValueError: a network or process that the format does not have, or no config where one
+                is needed.
+            OSError: it cannot be written, or the package that writes it is not installed.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A checkpoint format.
+
+    Attributes:
+        module: of its `Code`.
+        what: what it is, in words.
+        written: what a target holds, in words.
+        holds: `one set` of weights and nothing else; or a `run`, with the step, the optimizer's
+            state and the sets of weights that there are; or `both sets`, which is a run that
+            cannot be without either.
+        files: a pattern of the names of what is written into a target's folder, which may be
+            replaced; None if a target is a file.
+    """
+
+    module: str
+    what: str
+    written: str
+    holds: Literal["one set", "run", "both sets"]
+    files: str | None
+
+    @property
+    def code(self) -> Code:
+        """The format's module, imported when first asked for."""
+        return cast(Code, importlib.import_module(self.module))
+
+    def recognizes(self, path: str) -> bool:
+        """Whether a path is of this format; see `Code.recognizes`."""
+        return self.code.recognizes(path)
+
+    def read(self, path: str) -> "Contents":
+        """Everything that a checkpoint holds; see `Code.read`."""
+        return self.code.read(path)
+
+    def build_unet(self, path: str, weights: str = "ema") -> "UNet":
+        """The network of a checkpoint, with its weights; see `Code.build_unet`."""
+        return self.code.build_unet(path, weights)
+
+    def write(self, target: str, contents: "Contents", config: "Config | None" = None) -> None:
+        """Writes a checkpoint; see `Code.write`."""
+        self.code.write(target, contents, config)
+
+
+FORMATS: dict[str, Format] = {
+    "keras": Format(
+        module="diffusion_tf.convert.workdir",
+        what="a workdir of this project",
+        written="averaged and raw weights, optimizer, step",
+        holds="both sets",
+        files=r"config\.json|checkpoints",
+    ),
+    "tf1": Format(
+        module="diffusion_tf.convert.tf1",
+        what="a checkpoint of the original, model.ckpt-*",
+        written="averaged and raw weights, optimizer, step",
+        holds="run",
+        files=r"checkpoint|kwargs\.json|model\.ckpt-\d+\.(index|data-\d+-of-\d+)",
+    ),
+    "pytorch_diffusion": Format(
+        module="diffusion_tf.convert.pytorch_diffusion",
+        what="a state dict of pesser/pytorch_diffusion",
+        written="one set of weights, in a file",
+        holds="one set",
+        files=None,
+    ),
+    "diffusers": Format(
+        module="diffusion_tf.convert.diffusers_pipeline",
+        what="a folder of diffusers' DDPMPipeline or UNet2DModel",
+        written="one set of weights, and the process",
+        holds="one set",
+        files=r"model_index\.json|unet|scheduler",
+    ),
 }
 
 
 def detect(path: str) -> str:
-    """The format of what is at a path, one of `FORMATS`.
+    """The format of what is at a path: the first of `FORMATS` that recognizes it.
 
     Args:
         path: a folder, a file, or the path of one of the original's checkpoints without the endings
@@ -31,26 +154,22 @@ def detect(path: str) -> str:
         ValueError: none of the formats, or a file that cannot be read.
         OSError: the package that reads the file is not installed.
     """
-    if tf1.is_checkpoint(path):
-        return "tf1"
+    errors = []
+    for name, format in FORMATS.items():
+        try:
+            if format.recognizes(path):
+                return name
+        except (ValueError, OSError) as error:  # another format may still recognize it
+            errors.append(error)
+    if errors:
+        raise errors[0]
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist; name a folder or file with weights.")
-    if os.path.isdir(path):
-        for format, module in (("diffusers", diffusers_pipeline), ("keras", workdir)):
-            if module.is_folder(path):
-                return format
-        if os.path.exists(os.path.join(path, "kwargs.json")):
-            return "tf1"
-    else:
-        names = read_state_dict(path)
-        for format, first in (("pytorch_diffusion", "down.0."), ("diffusers", "down_blocks.0.")):
-            if any(name.startswith(first) for name in names):
-                return format
-    listed = ", ".join(f"{what} ({format})" for format, what in FORMATS.items())
+    listed = ", ".join(f"{format.what} ({name})" for name, format in FORMATS.items())
     raise ValueError(f"{path} is none of the formats known here: {listed}.")
 
 
-def load_unet(path: str, *, weights: str = "ema") -> UNet:
+def load_unet(path: str, *, weights: str = "ema") -> "UNet":
     """The network in a checkpoint of any format, with its weights.
 
     Where nothing tells the image size, the network takes all sizes (`UNet.image_size` is None).
@@ -66,22 +185,10 @@ def load_unet(path: str, *, weights: str = "ema") -> UNet:
             that is not the one here.
         OSError: the package that reads the file is not installed.
     """
-    check_weights(weights)
-    format = detect(path)
-    if format == "keras":
-        return load_model(path, weights=weights)[1]
-    if format == "diffusers":
-        return diffusers_pipeline.load_unet(path)
-    if format == "pytorch_diffusion":
-        return build_from_weights(pytorch_diffusion.read(path).chosen(weights))
-    values, _ = tf1.read_weights(path, weights)
-    kwargs = _kwargs_beside(path)
-    if kwargs is None:
-        return build_from_weights(values)
-    return build_from_config(read_config(kwargs), values)
+    return FORMATS[detect(path)].build_unet(path, weights)
 
 
-def read(path: str, format: str | None = None) -> Contents:
+def read(path: str, format: str | None = None) -> "Contents":
     """Everything that a checkpoint holds.
 
     Args:
@@ -91,21 +198,4 @@ def read(path: str, format: str | None = None) -> Contents:
     Raises:
         FileNotFoundError, ValueError, OSError: as for `load_unet`.
     """
-    format = format or detect(path)
-    if format == "tf1":
-        contents, kwargs = tf1.read(path), _kwargs_beside(path)
-        if kwargs is None:
-            return contents
-        return dataclasses.replace(contents, fields=dataclasses.asdict(read_config(kwargs)))
-    modules = {
-        "keras": workdir,
-        "pytorch_diffusion": pytorch_diffusion,
-        "diffusers": diffusers_pipeline,
-    }
-    return modules[format].read(path)
-
-
-def _kwargs_beside(path: str) -> str | None:
-    """The `kwargs.json` of the run that one of the original's checkpoints is of."""
-    kwargs = os.path.join(os.path.dirname(tf1.newest(path)), "kwargs.json")
-    return kwargs if os.path.exists(kwargs) else None
+    return FORMATS[format or detect(path)].read(path)

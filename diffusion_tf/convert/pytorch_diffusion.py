@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diffusion_tf.config import Config
+from diffusion_tf.convert.architecture import build_from_config, build_from_weights
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
-from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
+from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
 
 _BLOCK = (
@@ -63,24 +65,53 @@ def load_state_dict(unet: UNet, state: Mapping[str, np.ndarray]) -> None:
     assign(unet, NAMES.weights(state), NAMES)
 
 
+def recognizes(path: str) -> bool:
+    """Whether a path is a file of the port's state dict.
+
+    Raises:
+        ValueError, OSError: a file that cannot be read; see `state_files.tensor_names`.
+    """
+    return any(name.startswith("down.0.") for name in tensor_names(path))
+
+
 def read(path: str) -> Contents:
     """What a file of the port's state dict holds; see `state_files.read_state_dict`.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: it is no such file.
+        FileNotFoundError, ValueError, OSError: it is not such a file.
     """
     weights = NAMES.weights(read_state_dict(path))
     return Contents(path=path, weights={"ema": weights, "raw": weights})
 
 
-def write(path: str, unet: UNet) -> None:
-    """Writes a network's weights into a file that the port loads.
+def build_unet(path: str, weights: str = "ema") -> UNet:
+    """The network of a file, for all image sizes.
+
+    Args:
+        path: of the file.
+        weights: `ema` or `raw`, which are the same here.
 
     Raises:
-        ValueError: a block size above 1.
+        FileNotFoundError, ValueError, OSError: as for `read`; unknown weights.
+    """
+    return build_from_weights(read(path).chosen(weights))
+
+
+def write(target: str, contents: Contents, config: Config | None = None) -> None:
+    """Writes weights into a file that the port loads.
+
+    Args:
+        target: `*.safetensors`, or any other name for what `torch.save` writes.
+        contents: with the weights as `ema`.
+        config: of the run, if it is known.
+
+    Raises:
+        ValueError: a block size above 1, or weights of another network than the config's.
         OSError: it cannot be written.
     """
-    write_state_dict(path, state_dict_of(unet))
+    values = contents.weights["ema"]
+    unet = build_from_config(config, values) if config else build_from_weights(values)
+    write_state_dict(target, state_dict_of(unet))
 
 
 def _check(unet: UNet) -> None:

@@ -27,8 +27,23 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             is complex or not finite in float32.
         OSError: the package that reads it is not installed.
     """
+    return {name: _float32(value, f"{name} in {path}") for name, value in _load(path).items()}
+
+
+def tensor_names(path: str) -> list[str]:
+    """The names of the tensors of a file; none if the path is not one of a file.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else than tensors by name.
+        OSError: the package that reads it is not installed.
+    """
+    return list(_load(path)) if os.path.isfile(path) else []
+
+
+def _load(path: str) -> dict[str, Any]:
+    """The tensors of a file, of NumPy or torch."""
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path} is no file; name one with a state dict.")
+        raise FileNotFoundError(f"{path} is not a file; name one with a state dict.")
     is_safe = path.endswith(".safetensors")
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     try:
@@ -38,12 +53,13 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             state = package.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a foreign file can make them raise has no common class
         raise ValueError(
-            f"{path} is no file of tensors alone ({_first_sentence(error)}); nothing in it was run."
+            f"{path} is not a file of tensors alone ({_first_sentence(error)}); nothing in it was"
+            " run."
         ) from None
     values = state.values() if isinstance(state, dict) else [None]
     if not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
         raise ValueError(f"{path} holds no state dict, a tensor for each name; save that alone.")
-    return {str(name): _float32(value, f"{name} in {path}") for name, value in state.items()}
+    return {str(name): value for name, value in state.items()}
 
 
 def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:

@@ -5,17 +5,24 @@ The original's `tf.train.Saver` keeps a variable as `model/down_0/block_0/conv1/
 `/RMSProp` and `/RMSProp_1`), and by themselves `global_step` and the powers of Adam's betas.
 """
 
+import dataclasses
 import glob
 import os
 import re
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from diffusion_tf.convert.contents import WEIGHTS, Contents, check_weights, no_such_weights
+from diffusion_tf.checkpoints import WEIGHTS, check_weights
+from diffusion_tf.config import Config
+from diffusion_tf.convert.architecture import build_from_config, build_from_weights
+from diffusion_tf.convert.contents import Contents, no_such_weights
 from diffusion_tf.convert.maps import Weights, listed
-from diffusion_tf.files import replacing
+from diffusion_tf.files import replacing, write_json
 from diffusion_tf.finite import as_float32
+from diffusion_tf.models.unet import UNet
+from diffusion_tf.original_runs import kwargs_from_config, read_config
 
 _EMA = "ExponentialMovingAverage"
 _SLOTS = ("Adam", "Adam_1", "RMSProp", "RMSProp_1")
@@ -59,13 +66,24 @@ def is_checkpoint(path: str) -> bool:
         return False
 
 
+def recognizes(path: str) -> bool:
+    """Whether a path means a checkpoint of the original, or a run of it without a checkpoint yet.
+
+    Where there is a config.json instead of a checkpoint, the run is not the original's.
+    """
+    if is_checkpoint(path):
+        return True
+    kwargs, config = (os.path.join(path, name) for name in ("kwargs.json", "config.json"))
+    return os.path.exists(kwargs) and not os.path.exists(config)
+
+
 def newest_number(path: str) -> int:
     """The number in the name of the newest checkpoint, its step; 0 if there is none."""
     return _number(newest(path)) if is_checkpoint(path) else 0
 
 
 def read(path: str) -> Contents:
-    """Everything that a checkpoint holds.
+    """Everything that a checkpoint holds, and the config that its run's `kwargs.json` says.
 
     Args:
         path: see `newest`.
@@ -73,7 +91,7 @@ def read(path: str) -> Contents:
     Raises:
         FileNotFoundError: no checkpoint there.
         ValueError: it is damaged, or holds what the original's do not, or tensors that are complex
-            or not finite in float32.
+            or not finite in float32; or a `kwargs.json` that the original does not write.
     """
     checkpoint = _Checkpoint(path)
     sets = {kind: checkpoint.read(kind) for kind in checkpoint.names}
@@ -82,6 +100,7 @@ def read(path: str) -> Contents:
         weights={kind: sets[kind] for kind in WEIGHTS if kind in sets},
         slots={slot: sets[slot] for slot in _SLOTS if slot in sets},
         step=checkpoint.step(),
+        fields=dataclasses.asdict(config) if (config := _config_beside(checkpoint.prefix)) else {},
     )
 
 
@@ -99,12 +118,26 @@ def read_weights(path: str, weights: str) -> tuple[Weights, int | None]:
     return checkpoint.read(weights), checkpoint.step()
 
 
-def write(folder: str, contents: Contents) -> str:
+def build_unet(path: str, weights: str = "ema") -> UNet:
+    """The network of a checkpoint; for all image sizes if there is no `kwargs.json` beside it.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: there are no such weights, or as for `read`; a network that is not the run's.
+    """
+    values, _ = read_weights(path, weights)
+    config = _config_beside(newest(path))
+    return build_from_config(config, values) if config else build_from_weights(values)
+
+
+def write(target: str, contents: Contents, config: Config | None = None) -> str:
     """Writes a checkpoint that the original can restore, and the file `checkpoint` naming it.
 
     Args:
-        folder: where to; made if it is not there. A checkpoint of the same step is replaced.
+        target: folder; made if it is not there. A checkpoint of the same step is replaced.
         contents: to write; the step counts as 0 if it is not known.
+        config: of the run, which becomes its `kwargs.json`, if it is known and the original has
+            such a run.
 
     Returns:
         The checkpoint's path, without the endings of its files.
@@ -112,6 +145,16 @@ def write(folder: str, contents: Contents) -> str:
     Raises:
         OSError: it cannot be written.
     """
+    prefix = _write_checkpoint(target, contents)
+    kwargs = kwargs_from_config(config) if config else None
+    if kwargs is None:
+        logging.info("Without kwargs.json: the original has no run of this config.")
+    else:
+        write_json(os.path.join(target, "kwargs.json"), kwargs)
+    return prefix
+
+
+def _write_checkpoint(folder: str, contents: Contents) -> str:
     step = contents.step or 0
     tensors = {"global_step": np.int64(step)}
     for kind, values in {**contents.weights, **contents.slots}.items():
@@ -135,6 +178,12 @@ def write(folder: str, contents: Contents) -> str:
             f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
         )
     return prefix
+
+
+def _config_beside(prefix: str) -> Config | None:
+    """The config of the run that a checkpoint is of, None if there is no `kwargs.json`."""
+    kwargs = os.path.join(os.path.dirname(prefix), "kwargs.json")
+    return read_config(kwargs) if os.path.exists(kwargs) else None
 
 
 class _Checkpoint:
@@ -163,7 +212,7 @@ class _Checkpoint:
                 others.append(name)
         if others or not set(WEIGHTS) & set(self.names):
             held = listed(others) if others else "no model/..."
-            raise ValueError(f"{self.prefix} is no checkpoint of the original; it holds {held}.")
+            raise ValueError(f"{self.prefix} is not a checkpoint of the original; it holds {held}.")
         paths = {path for names in self.names.values() for path in names}
         lacking = [
             _name(path, kind) for kind, names in self.names.items() for path in paths - set(names)

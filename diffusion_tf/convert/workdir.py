@@ -6,11 +6,20 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from diffusion_tf.checkpoints import Checkpoints, claim_workdir, load_config, restore_run
+from diffusion_tf.checkpoints import (
+    Checkpoints,
+    claim_workdir,
+    config_path,
+    load_config,
+    load_network,
+    restore_run,
+)
 from diffusion_tf.config import Config
+from diffusion_tf.convert import tf1
 from diffusion_tf.convert.architecture import check_known_elsewhere
-from diffusion_tf.convert.contents import Contents
+from diffusion_tf.convert.contents import Contents, needed_config
 from diffusion_tf.convert.maps import assign, variables_of, weights_of
+from diffusion_tf.files import read_json_object
 from diffusion_tf.finite import as_float32
 from diffusion_tf.keras_backend import keras
 from diffusion_tf.models import get_model
@@ -33,9 +42,16 @@ class _Run(NamedTuple):
     step: tf.Variable
 
 
-def is_folder(path: str) -> bool:
-    """Whether a path is a workdir."""
-    return os.path.isfile(os.path.join(path, "config.json"))
+def recognizes(path: str) -> bool:
+    """Whether a path is a workdir; one with a checkpoint of the original in it is the original's.
+
+    Raises:
+        ValueError: a `config.json` that is damaged.
+    """
+    config = config_path(path)
+    if not os.path.isfile(config) or tf1.is_checkpoint(path):
+        return False
+    return "_class_name" not in read_json_object(config)  # that would be of diffusers
 
 
 def read(workdir: str) -> Contents:
@@ -70,20 +86,33 @@ def read(workdir: str) -> Contents:
     )
 
 
-def write(workdir: str, contents: Contents, config: Config) -> None:
+def build_unet(path: str, weights: str = "ema") -> UNet:
+    """The network in the newest checkpoint of a workdir.
+
+    Raises:
+        FileNotFoundError: no run or no checkpoint there.
+        ValueError: unknown weights, weights that are not finite, or a checkpoint that cannot be
+            read.
+    """
+    return load_network(path, load_config(path), weights=weights)[0]
+
+
+def write(target: str, contents: Contents, config: Config | None) -> None:
     """Writes a workdir that every script takes, and that train.py goes on with.
 
     Where there is no optimizer's state, training goes on with a new one, its warmup included.
 
     Args:
-        workdir: new.
+        target: a new workdir.
         contents: with both sets of weights.
         config: of the run.
 
     Raises:
-        ValueError: weights or optimizer of another config, or a workdir that holds another run.
+        ValueError: no config, weights or optimizer of another one, or a workdir that holds another
+            run.
         OSError: it cannot be written.
     """
+    config = needed_config(contents, config)
     expected = set(_SLOTS[config.optimizer])
     if contents.slots and set(contents.slots) != expected:
         raise ValueError(
@@ -101,8 +130,8 @@ def write(workdir: str, contents: Contents, config: Config) -> None:
     run.step.assign(contents.step or 0)
     if contents.slots:
         _inner(run.optimizer).iterations.assign(contents.step)
-    claim_workdir(workdir, config)
-    Checkpoints(workdir, **run._asdict(), keep=config.keep_checkpoints).save()
+    claim_workdir(target, config)
+    Checkpoints(target, **run._asdict(), keep=config.keep_checkpoints).save()
 
 
 def _new_run(config: Config) -> _Run:

@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.array_files import Damaged, check_seal
-from diffusion_tf.checkpoints import load_model
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
+from diffusion_tf.convert.loading import load_model
 from diffusion_tf.devices import tf32, use_xla
 from diffusion_tf.evaluation.comparison import compare
 from diffusion_tf.evaluation.illustrations import (

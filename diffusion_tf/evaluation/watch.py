@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf.checkpoints import load_config, newest_step
+from diffusion_tf.checkpoints import load_config
+from diffusion_tf.convert.loading import newest_step
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.keras_backend import keras
 from diffusion_tf.run_log import events_dir

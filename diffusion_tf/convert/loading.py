@@ -1,0 +1,51 @@
+"""The network of a run, whether a workdir of this project or a run directory of the original."""
+
+import os
+
+import keras
+
+from diffusion_tf import checkpoints
+from diffusion_tf.checkpoints import check_weights
+from diffusion_tf.config import Config
+from diffusion_tf.convert import tf1
+from diffusion_tf.convert.architecture import build_from_config
+
+
+def is_original(workdir: str) -> bool:
+    """Whether a run is one of the original's, which has no config.json."""
+    return not os.path.exists(checkpoints.config_path(workdir))
+
+
+def newest_step(workdir: str) -> int:
+    """The step of the newest checkpoint of a run, 0 if there is none."""
+    numbered = tf1 if is_original(workdir) else checkpoints
+    return numbered.newest_number(workdir)
+
+
+def load_model(
+    workdir: str, *, weights: str = "ema", step: int | None = None
+) -> tuple[Config, keras.Model, int]:
+    """Loads a checkpoint of a workdir, or of a run directory of the original.
+
+    Args:
+        workdir: of a run, with `config.json` and `checkpoints/`; or, of the original, with
+            `kwargs.json` and `model.ckpt-*`.
+        weights: `ema` the averaged ones, `raw` those that the optimizer moves.
+        step: of the checkpoint; the newest if not given.
+
+    Returns:
+        The run's config, its network, and the step of the checkpoint.
+
+    Raises:
+        FileNotFoundError: no run or no checkpoint there.
+        ValueError: unknown weights, weights that are not there or not finite, or a checkpoint that
+            cannot be read.
+    """
+    check_weights(weights)
+    config = checkpoints.load_config(workdir)
+    if is_original(workdir):
+        path = workdir if step is None else os.path.join(workdir, f"model.ckpt-{step}")
+        values, reached = tf1.read_weights(path, weights)
+        return config, build_from_config(config, values), reached or 0
+    model, reached = checkpoints.load_network(workdir, config, weights=weights, step=step)
+    return config, model, reached
