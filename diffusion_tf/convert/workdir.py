@@ -54,7 +54,7 @@ def recognizes(path: str) -> bool:
     return "_class_name" not in read_json_object(config)  # that would be of diffusers
 
 
-def read(workdir: str) -> Contents:
+def read(path: str) -> Contents:
     """Everything in the newest checkpoint of a workdir.
 
     Raises:
@@ -62,23 +62,23 @@ def read(workdir: str) -> Contents:
         ValueError: damaged files, tensors that are not finite, or a network that no other format
             knows.
     """
-    config = load_config(workdir)
+    config = load_config(path)
     check_known_elsewhere(config)
     run = _new_run(config)
-    restore_run(workdir, **run._asdict())
+    restore_run(path, **run._asdict())
     slots = {}
     if int(_inner(run.optimizer).iterations) > 0:
         slots = {name: _by_path(run, name, config) for name in _SLOTS[config.optimizer]}
         slots = {
-            name: {path: variable.numpy() for path, variable in variables.items()}
-            for name, variables in slots.items()
+            slot: {name: variable.numpy() for name, variable in variables.items()}
+            for slot, variables in slots.items()
         }
     weights = {"ema": weights_of(run.ema_model), "raw": weights_of(run.model)}
     for kind, values in (weights | slots).items():
-        for path, value in values.items():
-            as_float32(value, f"{path} ({kind}) in {workdir}")
+        for name, value in values.items():
+            as_float32(value, f"{name} ({kind}) in {path}")
     return Contents(
-        path=workdir,
+        path=path,
         weights=weights,
         slots=slots,
         step=int(run.step),
