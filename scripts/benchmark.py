@@ -50,6 +50,8 @@ def main() -> None:
     from diffusion_tf.convert.architecture import check_known_elsewhere
     from diffusion_tf.files import write_json
 
+    config = command_line.load_config(CONFIG.value)
+    check_known_elsewhere(config)
     request = Request(
         work=tuple(WORK_FLAG.value),
         batch_size=command_line.parse_ints("batch_size", BATCH_SIZE.value),
@@ -59,8 +61,6 @@ def main() -> None:
         seconds=SECONDS.value,
         jit_compile=JIT_COMPILE.value,
     )
-    config = command_line.load_config(CONFIG.value)
-    check_known_elsewhere(config)
     results = (measure_scaling if SCALING.value else measure)(config, request)
     write_json(OUT.value, results)
     sys.stdout.write((scaling_table if SCALING.value else table)(results))

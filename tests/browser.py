@@ -54,7 +54,7 @@ class Browser:
 
     def __exit__(self, *_):
         os.close(self._write)  # it ends when its pipe does
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=300)
         os.close(self._read)
 
     def call(self, method, **parameters):
@@ -96,7 +96,7 @@ class Browser:
 
     def _next(self):
         while b"\0" not in self._received:
-            assert select.select([self._read], [], [], 60)[0], "Chromium says nothing"
+            assert select.select([self._read], [], [], 300)[0], "Chromium says nothing"
             part = os.read(self._read, 1 << 20)
             assert part, "Chromium has ended"
             self._received += part

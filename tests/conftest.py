@@ -20,6 +20,18 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
+@pytest.fixture(params=[True, False], ids=["instructions", "copies"])
+def bfloat16_instructions(request, monkeypatch):
+    """Both ways to multiply in bfloat16, whatever the processor has: with instructions, or copies.
+
+    Without instructions TensorFlow emulates what they do.
+    """
+    from diffusion_tf.models import products
+
+    monkeypatch.setattr(products, "computes_in_bfloat16", lambda: request.param)
+    return request.param
+
+
 @pytest.fixture(params=["eager", "graph", "jit"])
 def compiled(request):
     """Wraps a function for each way of running it."""

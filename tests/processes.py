@@ -29,7 +29,7 @@ _FORKSERVER.set_forkserver_preload(
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the scripts do before they import it
 
 
-def run(script, *arguments, cwd, timeout=300):
+def run(script, *arguments, cwd, timeout=1800):
     """Runs a script to its end."""
     with TemporaryDirectory() as folder:
         outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
@@ -108,7 +108,7 @@ def newest_step(workdir):
     return max(steps, default=0)
 
 
-def wait_for_step(workdir, step, process, seconds=120):
+def wait_for_step(workdir, step, process, seconds=900):
     """Waits until a run has saved a step."""
     end = time.monotonic() + seconds
     while newest_step(workdir) < step:

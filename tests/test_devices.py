@@ -62,7 +62,14 @@ def test_several_machines_without_a_cluster_are_refused(monkeypatch):
 def test_xla_is_for_accelerators_and_small_images():
     assert use_xla("on", 256)
     assert not use_xla("off", 8)
-    assert use_xla("auto", 8)
+    assert use_xla("auto", 8) and use_xla("auto", 16)
     assert use_xla("auto", 32) == bool(tf.config.list_logical_devices("GPU"))
     with pytest.raises(ValueError, match="Unknown jit_compile 'yes'; choose one of auto, on, off"):
         use_xla("yes", 8)
+
+
+@pytest.mark.parametrize("kind", ["GPU", "TPU"])
+def test_xla_is_chosen_for_an_accelerator_at_any_size(kind, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda asked: [kind] * (asked == kind))
+    assert use_xla("auto", 8) and use_xla("auto", 256)
+    assert not use_xla("off", 256)

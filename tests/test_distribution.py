@@ -49,11 +49,11 @@ def folders(tmp_path_factory):
         name: tmp_path_factory.mktemp(name) for name in ("single", "mirrored", "multi_worker")
     }
     for name in ("single", "mirrored"):
-        assert train(name, folders[name]).wait(200) == 0
+        assert train(name, folders[name]).wait(1800) == 0
     workers = [
         train("multi_worker", folders["multi_worker"], environment) for environment in cluster(2)
     ]
-    assert [worker.wait(200) for worker in workers] == [0, 0]
+    assert [worker.wait(1800) for worker in workers] == [0, 0]
     return folders
 
 

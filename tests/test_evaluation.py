@@ -372,7 +372,7 @@ def test_watching_a_training(tmp_path):
     watcher = start("evaluate", *watching, cwd=tmp_path, log="watch.log")  # before there is a run
     result = run("train", *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert watcher.wait(timeout=240) == 0, (tmp_path / "watch.log").read_text()
+    assert watcher.wait(timeout=1800) == 0, (tmp_path / "watch.log").read_text()
     folders = sorted(path.name for path in (tmp_path / "e").iterdir())
     assert folders[-1] == "step_00000040"
     metrics = json.loads((tmp_path / "e" / folders[-1] / "metrics.json").read_text())

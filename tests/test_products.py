@@ -81,8 +81,9 @@ def test_copies_are_not_kept_for_the_gradient(case, no_instructions):
     assert [copy.consumers() for copy in copies] == [[forward], [forward]]
 
 
+@pytest.mark.usefixtures("bfloat16_instructions")
 @pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("mixed_bfloat16", 2 * ROUNDING)])
-def test_the_dense_layer_is_that_of_keras(dtype, rtol, no_instructions):
+def test_the_dense_layer_is_that_of_keras(dtype, rtol):
     ours, theirs = Dense(7, dtype=dtype), layers.Dense(7, dtype=dtype)
     x = tf.cast(np.random.RandomState(0).randn(5, 40), ours.compute_dtype)
     ours.build(x.shape), theirs.build(x.shape)
@@ -109,6 +110,4 @@ def test_instructions_are_those_that_linux_lists(text, expected, tmp_path, monke
     if text is not None:
         file.write_text(text)
     monkeypatch.setattr(devices, "CPUINFO", file)
-    devices.computes_in_bfloat16.cache_clear()
-    assert devices.computes_in_bfloat16() == expected
-    devices.computes_in_bfloat16.cache_clear()
+    assert devices.computes_in_bfloat16.__wrapped__() == expected  # not the answer that is kept

@@ -117,13 +117,13 @@ MANY = [
 def stop_sampling(home, number, signal_number):
     """Starts sampling to many.npz, stops it at `number` shards or later; the exit code."""
     process = start("sample", *MANY, "--out=many.npz", cwd=home, log="sample.log")
-    end = time.monotonic() + 120
+    end = time.monotonic() + 900
     while len(list(home.glob("many.npz.parts/[0-9]*.npy"))) < number:
         assert process.poll() is None, (home / "sample.log").read_text()
         assert time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(signal_number)
-    code = process.wait(60)
+    code = process.wait(600)
     assert not (home / "many.npz").exists()
     return code
 

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from diffusion_tf import training
 from diffusion_tf.checkpoints import Checkpoints
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import RandomAccess, get_dataset
@@ -127,7 +128,9 @@ def test_checkpoints_by_steps(tmp_path):
     assert saved_steps(tmp_path / "run") == [4, 8, 9]
 
 
-def test_checkpoints_by_time(tmp_path):
+def test_checkpoints_by_time(tmp_path, monkeypatch):
+    # However slow this machine is, calls are not cut short for the sake of a person's patience.
+    monkeypatch.setattr(training, "CALL_SECONDS", 1e9)
     # Every call of the devices takes longer than that; the first call is one step.
     fields = {"checkpoint_minutes": 1e-9, "steps_per_call": 3, "keep_checkpoints": 9}
     run(tmp_path / "run", steps=9, **fields)

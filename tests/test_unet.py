@@ -298,6 +298,7 @@ def test_dropout_acts_in_training_only():
     assert np.abs(first - other).max() > 1e-2
 
 
+@pytest.mark.usefixtures("bfloat16_instructions")
 def test_mixed_bfloat16_is_near_float32():
     model, mixed = randomise(build()), randomise(build(dtype="mixed_bfloat16"))
     assert all(v.dtype == "float32" for v in mixed.trainable_variables)
