@@ -7,6 +7,7 @@ import dataclasses
 import logging as python_logging
 import os
 import sys
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,33 @@ def define_shared_flag(name: str) -> flags.FlagHolder:
     holder = _SHARED[name](name)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     return holder
+
+
+def define_flags_of(cls: type) -> None:
+    """Defines a flag for every field of a dataclass, with its default.
+
+    Args:
+        cls: its fields have `help` and `choices` in their metadata; those without help are flags
+            that several scripts take.
+    """
+    for field in dataclasses.fields(cls):
+        if field.metadata["help"] is None:
+            define_shared_flag(field.name)
+            continue
+        _define(field)
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+
+
+def _define(field: dataclasses.Field) -> None:
+    help, choices = field.metadata["help"], field.metadata["choices"]
+    if choices:
+        flags.DEFINE_enum(field.name, field.default, choices, help)
+        return
+    kind = next(iter(typing.get_args(field.type)), field.type)  # T of `T | None`
+    if typing.get_origin(field.type) is tuple or typing.get_origin(kind) is tuple:
+        flags.DEFINE_list(field.name, list(field.default or ()), help)
+        return
+    _DEFINE_BY_TYPE[kind](field.name, field.default, help)
 
 
 def define_config_flags() -> None:

@@ -49,7 +49,7 @@ def request_(tmp_path_factory):
 def evaluate(workdir, request_, tmp_path):
     def evaluate(*, out="evaluation", **changes):
         request = dataclasses.replace(request_, **changes)
-        return evaluate_run(tmp_path / out, workdir, request, jit_compile="off")
+        return evaluate_run(tmp_path / out, workdir, request, jit_compile=False)
 
     return evaluate
 
@@ -58,7 +58,7 @@ def evaluate(workdir, request_, tmp_path):
 def whole(workdir, request_, tmp_path_factory):
     """An evaluation that nothing came between, and its folder."""
     out = tmp_path_factory.mktemp("whole") / "evaluation"
-    return evaluate_run(out, workdir, request_, jit_compile="off"), out
+    return evaluate_run(out, workdir, request_, jit_compile=False), out
 
 
 NUMBERS = ("bpd", "fid", "rate_distortion")
@@ -124,7 +124,7 @@ def test_the_same_again_measures_nothing_anew(whole, workdir, request_, monkeypa
     metrics, out = whole
     for name in ("measure_likelihood", "measure_images"):
         monkeypatch.setattr(measuring, name, None)  # whoever calls it fails
-    again = evaluate_run(out, workdir, request_, jit_compile="off")
+    again = evaluate_run(out, workdir, request_, jit_compile=False)
     assert all(again[name] == metrics[name] for name in NUMBERS)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusion_tf.evaluation.schema import FEATURES
 from diffusion_tf.images import from_pixels
 from diffusion_tf.metrics.inception import INPUT_DESCRIPTION, load_inception
-
-FEATURES = ("inception", "pixels")
 
 
 @dataclass(frozen=True)

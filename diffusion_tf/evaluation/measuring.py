@@ -1,21 +1,22 @@
 """The measurements of one evaluation: each is made once, against named images, and written down."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
-
-from absl import logging
 
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset, get_dataset, splits_of
-from diffusion_tf.evaluation.features import get_features
+from diffusion_tf.evaluation.features import Features, get_features
 from diffusion_tf.evaluation.image_files import ImageFiles
-from diffusion_tf.evaluation.likelihood import measure_likelihood, rate_distortion
+from diffusion_tf.evaluation.likelihood import Likelihood, measure_likelihood
+from diffusion_tf.evaluation.metric import METRICS, Need, get_metric
 from diffusion_tf.evaluation.quality import EXTRACT_BATCH, measure_images, real_statistics
-from diffusion_tf.evaluation.request import NEED_FEATURES, NEED_LIKELIHOOD, Request
+from diffusion_tf.evaluation.request import Request
 from diffusion_tf.evaluation.results import Results
-from diffusion_tf.metrics.fid import InceptionScore, Statistics, frechet_distance
+from diffusion_tf.evaluation.schema import Data, FeaturesUsed, Samples, Source, Split
+from diffusion_tf.metrics.fid import InceptionScore, Statistics
 from diffusion_tf.sampler import Sampler
 
 CLIP_DENOISED = True  # as the original's evaluation
@@ -25,12 +26,19 @@ MAX_DEFAULT_SAMPLES = 50_000  # the paper's number
 class Measuring:
     """Measures what a request wants, unless it has been measured before.
 
+    It is what metrics are measured from, see `metric.Inputs`.
+
     Attributes:
         config: of the run, or of the real images that others are compared with.
         request: what to measure.
         datasets: real images by split, every split that there is.
+        samples: all of them, as soon as `measure_samples` is given them.
+        features: what images are compared by, if a metric needs them.
         results: what is written down.
     """
+
+    samples: ImageFiles
+    features: Features
 
     def __init__(
         self,
@@ -38,8 +46,8 @@ class Measuring:
         request: Request,
         config: Config,
         *,
-        source: dict[str, Any],
-        samples: dict[str, Any],
+        source: Source,
+        samples: Samples,
         has_model: bool,
     ):
         """Loads the real images, and finds what has been measured before.
@@ -48,8 +56,8 @@ class Measuring:
             out: folder of the evaluation.
             request: what to measure.
             config: see above.
-            source: what the samples or likelihoods come from, for metrics.json.
-            samples: which samples, for metrics.json; a `num_samples` of 0 is replaced.
+            source: what the samples or likelihoods come from.
+            samples: which samples; a `num_samples` of 0 is replaced.
             has_model: whether likelihoods can be measured.
 
         Raises:
@@ -57,41 +65,25 @@ class Measuring:
                 `Results`.
         """
         self.config, self.request = config, request
-        self._metrics = request.chosen_metrics(config, has_model=has_model)
+        chosen = request.chosen_metrics(config, has_model=has_model)
+        self._metrics = [get_metric(name) for name in chosen]
         self._splits = request.chosen_splits(config)
         self.datasets, data = _real_images(config, request)
-        conditions = {"source": source, "data": data}
-        default = min(data["splits"]["train"]["of"], MAX_DEFAULT_SAMPLES)
-        samples = samples | {"num_samples": samples["num_samples"] or default}
-        if self.needs_samples:
-            self._features = get_features(
-                request.chosen_features(config),
-                inception_path=request.inception_path,
-                inception_sha256=request.inception_sha256,
-            )
-            conditions |= {
-                "samples": samples,
-                "features": {
-                    "name": self._features.name,
-                    "preprocessing": self._features.preprocessing,
-                    "graph_sha256": self._features.graph_sha256,
-                    "quantized": samples["dtype"] == "uint8",
-                },
-            }
-        self.results = Results(out, conditions, overwrite=request.overwrite)
+        self.results = Results(
+            out,
+            source=source,
+            data=data,
+            samples=_with_number(samples, data) if self.needs("samples") else None,
+            features=self._load_features(samples) if self.needs("features") else None,
+            overwrite=request.overwrite,
+        )
 
-    @property
-    def needs_samples(self) -> bool:
-        """Whether samples are measured."""
-        return bool(set(self._metrics) & set(NEED_FEATURES))
-
-    @property
-    def needs_likelihood(self) -> bool:
-        """Whether likelihoods are measured."""
-        return bool(set(self._metrics) & set(NEED_LIKELIHOOD))
+    def needs(self, what: Need) -> bool:
+        """Whether a metric that is wanted needs samples, features, classes or likelihoods."""
+        return any(what in metric.needs for metric in self._metrics)
 
     def measure_likelihoods(self, sampler: Sampler) -> None:
-        """Measures bits/dim, rate and distortion of every split that is wanted.
+        """Measures all metrics of likelihoods, for every split for which one is wanted.
 
         Args:
             sampler: the network, with the process of training.
@@ -99,34 +91,17 @@ class Measuring:
         Raises:
             ValueError, OSError, Interrupted: see `measure_likelihood`.
         """
+        possible = [m for m in map(get_metric, METRICS) if "likelihoods" in m.needs]
+        wanted = [metric for metric in self._metrics if metric in possible]
         for split in self._splits:
-            if not self.results.has("bpd", split):
-                self._measure_likelihood(split, sampler)
-
-    def _measure_likelihood(self, split: str, sampler: Sampler) -> None:
-        described, partial = self.results.values, self.results.partial_path(split)
-        origin = {
-            "network": described["source"]["network_sha256"],
-            "images": described["data"]["splits"][split]["fingerprint"],
-            "seed": self.request.seed,
-        }
-        dataset = self.datasets[split]
-        conditions = Conditions(dataset.conditions) if self.config.conditional else None
-        with self.results.timed(f"bits/dim of {split} images"):
-            likelihood = measure_likelihood(
-                dataclasses.replace(sampler, conditions=conditions, clip_denoised=CLIP_DENOISED),
-                dataset,
-                batch_size=self.request.batch_size,
-                partial_path=partial,
-                origin=origin,
-            )
-        how = {"seed": self.request.seed, "clip_denoised": CLIP_DENOISED}
-        curve = rate_distortion(likelihood)
-        self.results.add(split, bpd=likelihood.to_json() | how, rate_distortion=curve)
-        partial.unlink(missing_ok=True)
+            if all(self.results.has(metric.name, split) for metric in wanted):
+                continue
+            self._likelihoods = {split: self._measure_likelihood(split, sampler)}
+            self.results.add(split, {m.name: m.measure(self, split) for m in possible})
+            self.results.partial_path(split).unlink(missing_ok=True)
 
     def measure_samples(self, samples: ImageFiles) -> None:
-        """Measures FID against every split that is wanted, and the Inception score.
+        """Measures the metrics of samples that are wanted, against every split that is wanted.
 
         Args:
             samples: all of them.
@@ -135,48 +110,73 @@ class Measuring:
             ValueError: samples that cannot be read.
             OSError: see `real_statistics`.
         """
-        splits = [s for s in self._splits if "fid" in self._metrics]
-        missing = [s for s in splits if not self.results.has("fid", s)]
-        if not missing and ("is" not in self._metrics or self.results.has("is")):
-            return
+        self.samples = samples
+        for metric in self._metrics:
+            if "samples" not in metric.needs:
+                continue
+            for split in self._splits if metric.per_split else (None,):
+                if not self.results.has(metric.name, split):
+                    self.results.add(split, {metric.name: metric.measure(self, split)})
+
+    def likelihood(self, split: str) -> tuple[Likelihood, dict[str, Any]]:
+        """The bound of a split, and how it was measured."""
+        how = {"seed": self.request.seed, "clip_denoised": CLIP_DENOISED}
+        return self._likelihoods[split], how
+
+    @functools.cached_property
+    def sample_features(self) -> tuple[Statistics, InceptionScore | None]:
+        """Moments of the samples' features, and their Inception score if there are logits."""
         with self.results.timed("features of the samples"):
-            statistics, score = measure_images(
-                samples.batches(EXTRACT_BATCH), self._features, total=samples.shape[0],
+            return measure_images(
+                self.samples.batches(EXTRACT_BATCH), self.features, total=self.samples.shape[0],
                 what="samples",
             )  # fmt: skip
-        for split in missing:
-            self.results.add(split, fid=self._fid(statistics, split))
-        if "is" in self._metrics:
-            self.results.add(**{"is": _inception_score(score)})
 
-    def _fid(self, samples: Statistics, split: str) -> dict[str, Any]:
+    def real_features(self, split: str) -> Statistics:
+        """Moments of the features of a split's real images."""
         with self.results.timed(f"features of {split} images"):
-            real = real_statistics(
-                self.datasets[split], f"{self.config.dataset}_{split}", self._features,
+            return real_statistics(
+                self.datasets[split], f"{self.config.dataset}_{split}", self.features,
                 cache_dir=self.request.cache_dir,
             )  # fmt: skip
-        for statistics, what in ((samples, "Samples"), (real, f"Real images ({split})")):
-            if statistics.warning:
-                logging.warning("%s: %s", what, statistics.warning)
-        return {
-            "value": frechet_distance(samples, real),
-            "num_samples": samples.num_samples,
-            "num_images": real.num_samples,
-            "dimensions": len(real.mean),
-            "warning": " ".join(filter(None, (samples.warning, real.warning))),
-        }
+
+    def _measure_likelihood(self, split: str, sampler: Sampler) -> Likelihood:
+        described = self.results.evaluation
+        dataset = self.datasets[split]
+        conditions = Conditions(dataset.conditions) if self.config.conditional else None
+        with self.results.timed(f"bits/dim of {split} images"):
+            return measure_likelihood(
+                dataclasses.replace(sampler, conditions=conditions, clip_denoised=CLIP_DENOISED),
+                dataset,
+                batch_size=self.request.batch_size,
+                partial_path=self.results.partial_path(split),
+                origin={
+                    "network": described.source.network_sha256,
+                    "images": described.data.splits[split].fingerprint,
+                    "seed": self.request.seed,
+                },
+            )
+
+    def _load_features(self, samples: Samples) -> FeaturesUsed:
+        self.features = get_features(
+            self.request.chosen_features(self.config),
+            inception_path=self.request.inception_path,
+            inception_sha256=self.request.inception_sha256,
+        )
+        return FeaturesUsed(
+            self.features.name,
+            self.features.preprocessing,
+            self.features.graph_sha256,
+            quantized=samples.dtype == "uint8",
+        )
 
 
-def _inception_score(score: InceptionScore) -> dict[str, Any]:
-    """With the mean over splits where there are enough samples for it."""
-    values = {"value": score.score(), "num_samples": score.num_samples}
-    if score.num_samples >= 2 * score.num_splits:
-        mean, deviation = score.split_scores()
-        values |= {"split_mean": mean, "split_std": deviation, "num_splits": score.num_splits}
-    return values
+def _with_number(samples: Samples, data: Data) -> Samples:
+    default = min(data.splits["train"].of, MAX_DEFAULT_SAMPLES)
+    return dataclasses.replace(samples, num_samples=samples.num_samples or default)
 
 
-def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], dict[str, Any]]:
+def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], Data]:
     """The images of every split that there is, and what metrics.json says of them."""
     whole = dataclasses.replace(config, max_images=0)
     datasets, described = {}, {}
@@ -184,9 +184,5 @@ def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], 
         dataset = get_dataset(whole, request.data_dir, split=split)
         limits = (request.num_images, config.max_images if split == "train" else 0)
         datasets[split] = used = dataset.first(min([len(dataset), *filter(None, limits)]))
-        described[split] = {
-            "num_images": len(used),
-            "of": len(dataset),
-            "fingerprint": used.fingerprint(),
-        }
-    return datasets, {"name": config.dataset, "splits": described}
+        described[split] = Split(len(used), len(dataset), used.fingerprint())
+    return datasets, Data(config.dataset, described)

@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_tf.evaluation import plots
-from diffusion_tf.evaluation.comparison import RATE_DISTORTION, compare
+from diffusion_tf.evaluation.comparison import RATE_DISTORTION, compare_numbers
+from diffusion_tf.evaluation.likelihood_metrics import BoundResult, CurveResult
+from diffusion_tf.evaluation.metric import get_metric, in_report_order
 from diffusion_tf.evaluation.page import Markup, element, facts, figure, join, page, row, table
+from diffusion_tf.evaluation.schema import Evaluation, Row, Samples, Split
 from diffusion_tf.files import replacing
 
-_METRICS = {
-    "fid": "FID",
-    "is": "Inception score",
-    "bpd": "bits/dim",
-    "rate": "rate, bits/dim",
-    "distortion": "distortion, bits/dim",
-    "rmse": "distortion, RMSE 0..255",
-}
 _WEIGHTS = {"ema": "averaged weights (EMA)", "raw": "raw weights"}
 _KINDS = {"workdir": "a run", "original": "a run of the original", "images": "images"}
 _MAX_ROWS = 12  # of the table of rate and distortion
@@ -55,49 +50,50 @@ def write_report(
 
     Raises:
         FileNotFoundError: no such picture.
-        ValueError: a picture that is no PNG.
+        ValueError: metrics are not those of an evaluation, or a picture is not a PNG.
         OSError: the file cannot be written.
     """
-    title = f"Evaluation of {metrics['source']['path']}"
+    evaluation = Evaluation.from_json(metrics)
+    title = f"Evaluation of {evaluation.source.path}"
     body = [
         element("h1", title),
-        element("p", _summary(metrics), class_="soft"),
-        _numbers(metrics),
+        element("p", _summary(evaluation), class_="soft"),
+        _numbers(evaluation),
         *map(_picture, pictures),
-        _bits_per_dim(metrics.get("bpd")),
-        _rate_distortion(metrics.get("rate_distortion"), metrics["data"]["name"] == "cifar10"),
-        _circumstances(metrics),
+        _bits_per_dim(evaluation),
+        _rate_distortion(evaluation),
+        _circumstances(evaluation),
     ]
     text = page(title, body)
     with replacing(path) as temporary:  # a file's name may be no valid Unicode
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _summary(metrics: Mapping[str, Any]) -> str:
+def _summary(evaluation: Evaluation) -> str:
     """What was measured, in a line."""
-    source = metrics["source"]
-    step = source.get("step")
+    source = evaluation.source
     parts = [
-        _WEIGHTS.get(source.get("weights")),
-        None if step is None else f"step {step:,}",
-        f"data set {metrics['data']['name']}",
-        metrics["created"][:10],
+        _WEIGHTS.get(source.weights),
+        None if source.step is None else f"step {source.step:,}",
+        f"data set {evaluation.data.name}",
+        evaluation.created[:10],
     ]
     return " · ".join(filter(None, parts))
 
 
-def _numbers(metrics: Mapping[str, Any]) -> Markup:
+def _numbers(evaluation: Evaluation) -> Markup:
     """A group of rows for each sentence, which stands below them."""
-    comparison = metrics.get("comparison") or compare(metrics)
+    comparison = evaluation.comparison or compare_numbers(evaluation)
     if not comparison:
         return Markup()
-    features = metrics.get("features", {}).get("name", "inception")
-    labels = dict(_METRICS)
-    if features != "inception":
-        labels["fid"] = f"Fréchet distance of {features}"
+    labels = {
+        number: metric.label(number, evaluation)
+        for metric in in_report_order()
+        for number in metric.numbers
+    }
     groups = [
         [*(_number_row(labels, r) for r in group), _sentence_row(sentence)]
-        for sentence, group in itertools.groupby(comparison, key=lambda r: r["sentence"])
+        for sentence, group in itertools.groupby(comparison, key=lambda r: r.sentence)
     ]
     caption = (
         "Measured, and in the paper (Ho, Jain & Abbeel 2020, arXiv 2006.11239), which reports the"
@@ -107,13 +103,13 @@ def _numbers(metrics: Mapping[str, Any]) -> Markup:
     return _section("Numbers beside the paper's", table(caption, header, groups))
 
 
-def _number_row(labels: Mapping[str, str], r: Mapping[str, Any]) -> Markup:
+def _number_row(labels: Mapping[str, str], r: Row) -> Markup:
     paper, verdict = "none", ""
-    if r["paper"] is not None:
-        paper = join([f"{r['paper']:.2f}", element("small", r["source"])])
-        verdict = ("yes", "good") if r["fair"] else ("no", "bad")
+    if r.paper is not None:
+        paper = join([f"{r.paper:.2f}", element("small", r.source)])
+        verdict = ("yes", "good") if r.fair else ("no", "bad")
         verdict = element("span", verdict[0], class_=verdict[1])
-    cells = [labels.get(r["metric"], r["metric"]), r["split"] or "", _number(r["measured"])]
+    cells = [labels.get(r.metric, r.metric), r.split or "", _number(r.measured)]
     return row([*cells, paper, verdict])
 
 
@@ -130,25 +126,26 @@ def _picture(picture: Picture) -> Markup:
     return _section(picture.title, figure(png, alt=picture.title, caption=picture.caption))
 
 
-def _bits_per_dim(bpd: Mapping[str, Mapping[str, Any]] | None) -> Markup:
-    if not bpd:
+def _bits_per_dim(evaluation: Evaluation) -> Markup:
+    bounds: dict[str, BoundResult] = get_metric("bpd").results(evaluation)
+    if not bounds:
         return Markup()
-    rows = [row([split, *_parts(values)]) for split, values in bpd.items()]
+    rows = [row([split, *_parts(bound)]) for split, bound in bounds.items()]
     header = ["split", "total", "prior, L_T", "L_1 to L_T-1", "decoder, L_0", "images"]
     caption = "The variational bound and its parts, in bits/dim (eq. 5); ± is the standard error."
     figures = []
-    if any("terms" in values for values in bpd.values()):
+    if any(bound.terms is not None for bound in bounds.values()):
         figures.append(
             figure(
-                plots.bpd_by_timestep(bpd),
+                plots.bpd_by_timestep(evaluation.measured["bpd"]),
                 alt="Plot of the bound's terms over the timestep",
                 caption="The terms of the bound, without the prior. At t = 1 it is the decoder's.",
             )
         )
-    if any("mse" in values for values in bpd.values()):
+    if any(bound.mse is not None for bound in bounds.values()):
         figures.append(
             figure(
-                plots.mse_by_timestep(bpd),
+                plots.mse_by_timestep(evaluation.measured["bpd"]),
                 alt="Plot of the error of the predicted x_0 over the timestep",
                 caption="Mean square error of the x_0 predicted from x_t, for pixels in [-1, 1].",
             )
@@ -157,30 +154,29 @@ def _bits_per_dim(bpd: Mapping[str, Mapping[str, Any]] | None) -> Markup:
     return _section("Bits per dimension", *contents)
 
 
-def _parts(bpd: Mapping[str, Any]) -> list[str]:
-    total = f"{bpd['total']:.4f}"
-    if "standard_error" in bpd:
-        total += f" ± {bpd['standard_error']:.4f}"
-    middle = bpd["total"] - bpd["prior"] - bpd["decoder"]
-    number = bpd.get("num_images")
-    parts = [f"{part:.4f}" for part in (bpd["prior"], middle, bpd["decoder"])]
-    return [total, *parts, "" if number is None else f"{number:,}"]
+def _parts(bound: BoundResult) -> list[str]:
+    total = f"{bound.total:.4f}"
+    if bound.standard_error is not None:
+        total += f" ± {bound.standard_error:.4f}"
+    middle = bound.total - bound.prior - bound.decoder
+    parts = [f"{part:.4f}" for part in (bound.prior, middle, bound.decoder)]
+    return [total, *parts, _count(bound.num_images) or ""]
 
 
-def _rate_distortion(curves: Mapping[str, Mapping[str, Any]] | None, with_paper: bool) -> Markup:
+def _rate_distortion(evaluation: Evaluation) -> Markup:
+    curves: dict[str, CurveResult] = get_metric("rate_distortion").results(evaluation)
     if not curves:
         return Markup()
+    with_paper = evaluation.data.name == "cifar10"
     plot = figure(
-        plots.rate_distortion(curves, with_paper=with_paper),
+        plots.rate_distortion(evaluation.measured["rate_distortion"], with_paper=with_paper),
         alt="Plots of distortion and rate over the reverse steps, and of one over the other",
         caption="What a receiver knows after so many steps of the reverse process, and how far the"
         " x_0 that it predicts is from the truth (section 4.3, figure 5).",
         wide=True,
     )
     columns = {
-        split: dict(
-            zip(c["reverse_steps"], zip(c["rate"], c["distortion"], strict=True), strict=True)
-        )
+        split: dict(zip(c.reverse_steps, zip(c.rate, c.distortion, strict=True), strict=True))
         for split, c in curves.items()
     }
     if with_paper:
@@ -189,7 +185,7 @@ def _rate_distortion(curves: Mapping[str, Mapping[str, Any]] | None, with_paper:
     for name in columns:
         header += [f"{name}: rate", f"{name}: RMSE"]
     rows = []
-    for step in _some(next(iter(curves.values()))["reverse_steps"]):
+    for step in _some(next(iter(curves.values())).reverse_steps):
         cells = [f"{step:,}"]
         for values in columns.values():
             rate, distortion = values.get(step, (None, None))
@@ -208,87 +204,93 @@ def _some(steps: Sequence[int]) -> Sequence[int]:
     return [steps[len(steps) * i // 10 - 1] for i in range(1, 11)]
 
 
-def _circumstances(metrics: Mapping[str, Any]) -> Markup:
-    source, samples = metrics["source"], metrics.get("samples", {})
-    features, device = metrics.get("features", {}), metrics["device"]
-    score, fids = metrics.get("is", {}), list(metrics.get("fid", {}).values())
+def _circumstances(evaluation: Evaluation) -> Markup:
+    source, device = evaluation.source, evaluation.device
     contents = [
         facts(
             "What was evaluated",
             [
-                ("kind", _KINDS.get(source["kind"], source["kind"])),
-                ("path", source["path"]),
-                ("step", _count(source.get("step"))),
-                ("weights", _WEIGHTS.get(source.get("weights"))),
+                ("kind", _KINDS.get(source.kind, source.kind)),
+                ("path", source.path),
+                ("step", _count(source.step)),
+                ("weights", _WEIGHTS.get(source.weights)),
             ],
         ),
-        facts(
-            "Samples",
-            [
-                ("path", samples.get("path")),
-                ("number N", _count(samples.get("num_samples"))),
-                ("sampler", samples.get("sampler")),
-                ("sampling steps", _count(samples.get("sampling_steps"))),
-                ("eta", samples.get("eta")),
-                ("T of training", _count(samples.get("T"))),
-                ("variance", samples.get("variance")),
-                ("seed", samples.get("seed")),
-                ("dtype", samples.get("dtype")),
-                ("black and white", _pair(samples.get("range"))),
-                ("batch size", samples.get("batch_size")),
-            ],
-        ),
-        facts(
-            "Features",
-            [
-                ("of", features.get("name")),
-                ("dimensions", _count(fids[0].get("dimensions") if fids else None)),
-                ("preprocessing", features.get("preprocessing")),
-                ("rounded to 8 bits", _yes_no(features.get("quantized"))),
-                ("SHA-256 of the graph", features.get("graph_sha256")),
-                ("parts of the Inception score", score.get("num_splits")),
-                ("Inception score of all", score.get("value") and _number(score["value"])),
-            ],
-        ),
-        _splits(metrics["data"].get("splits", {})),
-        facts("Bits per dimension", _likelihood_facts(metrics.get("bpd", {}))),
+        _samples(evaluation.samples),
+        _features(evaluation),
+        _splits(evaluation.data.splits),
+        facts("Bits per dimension", _likelihood_facts(get_metric("bpd").results(evaluation))),
         facts(
             "Software and device",
             [
-                *metrics["versions"].items(),
-                ("device", f"{device['number']} x {device['kind']}, {device['name']}"),
-                ("TF32 instead of float32", _yes_no(device.get("tf32"))),
-                ("created", metrics["created"]),
+                *evaluation.versions.items(),
+                ("device", f"{device.number} x {device.kind}, {device.name}"),
+                ("TF32 instead of float32", _yes_no(device.tf32)),
+                ("created", evaluation.created),
             ],
         ),
-        facts(
-            "Time taken, h:mm:ss", [(k, _time(s)) for k, s in metrics.get("seconds", {}).items()]
-        ),
+        facts("Time taken, h:mm:ss", [(k, _time(s)) for k, s in evaluation.seconds.items()]),
     ]
-    config = _config(source.get("config"))
-    return _section("How it was measured", element("div", *contents, class_="columns"), config)
+    return _section(
+        "How it was measured", element("div", *contents, class_="columns"), _config(source.config)
+    )
 
 
-def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Markup:
+def _samples(samples: Samples | None) -> Markup:
+    samples = samples or Samples()
+    return facts(
+        "Samples",
+        [
+            ("path", samples.path),
+            ("number N", _count(samples.num_samples)),
+            ("sampler", samples.sampler),
+            ("sampling steps", _count(samples.sampling_steps)),
+            ("eta", samples.eta),
+            ("T of training", _count(samples.T)),
+            ("variance", samples.variance),
+            ("seed", samples.seed),
+            ("dtype", samples.dtype),
+            ("black and white", _pair(samples.range)),
+            ("batch size", samples.batch_size),
+        ],
+    )
+
+
+def _features(evaluation: Evaluation) -> Markup:
+    features, score = evaluation.features, get_metric("is").results(evaluation).get(None)
+    distance = next(iter(get_metric("fid").results(evaluation).values()), None)
+    return facts(
+        "Features",
+        [
+            ("of", features and features.name),
+            ("dimensions", distance and _count(distance.dimensions)),
+            ("preprocessing", features and features.preprocessing),
+            ("rounded to 8 bits", features and _yes_no(features.quantized)),
+            ("SHA-256 of the graph", features and features.graph_sha256),
+            ("parts of the Inception score", score and score.num_splits),
+            ("Inception score of all", score and _number(score.value)),
+        ],
+    )
+
+
+def _splits(splits: Mapping[str, Split]) -> Markup:
     if not splits:
         return Markup()
     rows = [
-        row(
-            [name, _count(s["num_images"]), _count(s["of"]), element("code", s["fingerprint"][:16])]
-        )
+        row([name, _count(s.num_images), _count(s.of), element("code", s.fingerprint[:16])])
         for name, s in splits.items()
     ]
     caption = "Real images, and the first digits of the fingerprint of their content."
     return table(caption, ["split", "used", "of", "fingerprint"], [rows])
 
 
-def _likelihood_facts(bpd: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Any]]:
+def _likelihood_facts(bounds: Mapping[str, BoundResult]) -> list[tuple[str, Any]]:
     return [
         (f"{name}, {split}", value)
-        for split, b in bpd.items()
+        for split, bound in bounds.items()
         for name, value in (
-            ("seed", b.get("seed")),
-            ("predictions clipped", _yes_no(b.get("clip_denoised"))),
+            ("seed", bound.seed),
+            ("predictions clipped", _yes_no(bound.clip_denoised)),
         )
     ]
 

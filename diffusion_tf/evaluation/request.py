@@ -1,65 +1,85 @@
-"""What is to be measured, and how: the choices of one evaluation."""
+"""What is to be measured, and how: the choices of one evaluation, and their flags."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any
 
 from diffusion_tf.config import Config
-from diffusion_tf.datasets import splits_of
-from diffusion_tf.evaluation.features import FEATURES
+from diffusion_tf.evaluation.metric import METRICS, get_metric
+from diffusion_tf.evaluation.schema import FEATURES
 from diffusion_tf.numbers import checked_seed, is_real, is_whole, whole
 
-METRICS = ("bpd", "fid", "is", "rate_distortion")
-NEED_FEATURES = ("fid", "is")  # of samples; no model
-NEED_LIKELIHOOD = ("bpd", "rate_distortion")
+
+def _option(default: Any, help: str | None = None, choices: Sequence[str] | None = None) -> Any:
+    """A field with its documentation; without help, the flag is one that several scripts share."""
+    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The choices of one evaluation.
+    """The choices of one evaluation. Fields are command-line flags of the same name.
 
     Attributes:
         metrics: some of `METRICS`; empty for all that the features allow.
-        splits: some of train and test; empty for all that the data set has.
-        num_samples: how many to draw; 0 for as many as there are training images, 50,000 at most.
-        num_images: use only so many real images of each split, the first ones; 0 for all.
-        batch_size: images at once on each device.
-        seed: of all noise, any int64.
+        splits: some of those that the data set has; empty for all.
+        num_samples: 0 for as many as there are training images, 50,000 at most.
         sampler, sampling_steps, eta: see `samplers.get_sampling_process`.
-        quantize: round samples to 8 bits before they are measured. The original does not.
-        features: one of `FEATURES`, or `auto`: pixels for the digits, Inception for all others.
         inception_path, inception_sha256: see `metrics.inception.load_inception`.
         cache_dir: of statistics of real images, see `quality.real_statistics`.
         data_dir: see `datasets.get_dataset`.
-        pictures: draw the pictures of the report.
-        range: the numbers of black and white in images made by anything; if not given, they are
-            judged by the whole set, see `image_files.ImageFiles.range`.
+        range: if not given, judged by the whole set, see `image_files.ImageFiles.range`.
         overwrite: replace an evaluation under other conditions.
+
+    The others say what they are in their `help`.
 
     Raises:
         ValueError: a metric or features that do not exist, or a number that is too small or too
             large.
     """
 
-    metrics: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    num_samples: int = 0
-    num_images: int = 0
-    batch_size: int = 64
-    seed: int = 0
-    sampler: str = "ancestral"
-    sampling_steps: int | None = None
-    eta: float | None = None
-    quantize: bool = False
-    features: str = "auto"
-    inception_path: str | None = None
-    inception_sha256: str | None = None
-    cache_dir: str | None = None
-    data_dir: str | None = None
-    pictures: bool = True
-    range: tuple[float, float] | None = None
-    overwrite: bool = False
+    metrics: tuple[str, ...] = _option(
+        (), f"what to measure, comma-separated: {', '.join(METRICS)} [all that are possible]"
+    )
+    splits: tuple[str, ...] = _option(
+        (), "real images, comma-separated: train, test [all there are]"
+    )
+    num_samples: int = _option(
+        0, "number of samples, exactly [that of the training images, 50000 at most]"
+    )
+    num_images: int = _option(
+        0, "use only so many real images of each split, the first ones; 0: all"
+    )
+    batch_size: int = _option(64, "images at once on each device")
+    seed: int = _option(0, "seed of all noise, from -2**63 to 2**63 - 1")
+    sampler: str = _option("ancestral")
+    sampling_steps: int | None = _option(None)
+    eta: float | None = _option(None)
+    quantize: bool = _option(
+        False, "round samples to 8 bits before they are measured; the original does not"
+    )
+    features: str = _option(
+        "auto",
+        "what FID compares; auto: pixels for digits, the Inception network for all else",
+        ("auto", *FEATURES),
+    )
+    inception_path: str | None = _option(
+        None, "frozen Inception graph, *.pb or its tarball [downloaded once]"
+    )
+    inception_sha256: str | None = _option(
+        None, "refuse another Inception graph than this, in hexadecimal"
+    )
+    cache_dir: str | None = _option(
+        None, "where statistics of real images are kept [~/.cache/diffusion_tf]"
+    )
+    data_dir: str | None = _option(None)
+    pictures: bool = _option(True, "draw pictures for the report")
+    range: tuple[float, float] | None = _option(
+        None,
+        "with --images: the numbers of black and white in an array of floats, such as 0,1 or -1,1"
+        " [-1,1 where the whole set leaves no doubt]",
+    )
+    overwrite: bool = _option(False)
 
     def __post_init__(self):
         for metric in self.metrics:
@@ -80,7 +100,7 @@ class Request:
         if self.eta is not None and not (is_real(self.eta) and 0 <= self.eta <= 1):
             raise ValueError(f"eta is {self.eta!r}; it must lie in [0, 1].")
         checked_seed(self.seed)
-        if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
+        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
             raise ValueError(
                 f"range is {self.range}; it must be two rising numbers, those of black and white."
             )
@@ -95,24 +115,22 @@ class Request:
         """The metrics, in a fixed order.
 
         Raises:
-            ValueError: one that needs a model where there is none, or the Inception score where
-                images are compared by their pixels.
+            ValueError: one that needs a model where there is none, or the classes of Inception
+                where images are compared by their pixels.
         """
-        has_classes = self.chosen_features(config) == "inception"
-        possible = tuple(
-            metric
-            for metric in METRICS
-            if (has_model or metric in NEED_FEATURES) and (has_classes or metric != "is")
-        )
-        for metric in self.metrics:
-            if metric not in possible and metric == "is":
-                raise ValueError("The Inception score needs --features=inception, not pixels.")
-            if metric not in possible:
+        lacking = set() if self.chosen_features(config) == "inception" else {"classes"}
+        lacking |= set() if has_model else {"likelihoods"}
+        possible = tuple(name for name in METRICS if not get_metric(name).needs & lacking)
+        for name in self.metrics:
+            missing = get_metric(name).needs & lacking
+            if "classes" in missing:
+                raise ValueError(f"Metric {name!r} needs --features=inception, not pixels.")
+            if missing:
                 raise ValueError(
-                    f"{metric} needs a model; give --workdir instead of --images, or choose some of"
+                    f"{name} needs a model; give --workdir instead of --images, or choose some of"
                     f" {', '.join(possible)}."
                 )
-        return tuple(m for m in possible if m in (self.metrics or possible))
+        return tuple(name for name in possible if name in (self.metrics or possible))
 
     def chosen_splits(self, config: Config) -> tuple[str, ...]:
         """The splits, in a fixed order.
@@ -120,6 +138,8 @@ class Request:
         Raises:
             ValueError: one that the data set does not have.
         """
+        from diffusion_tf.datasets import splits_of  # not for flags: it imports TensorFlow
+
         possible = splits_of(config.dataset)
         for split in self.splits:
             if split not in possible:

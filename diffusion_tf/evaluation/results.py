@@ -1,6 +1,7 @@
-"""metrics.json: what was measured and all that a reader needs to believe it."""
+"""The results in a folder: metrics.json grows in it, and is not mixed with another's."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import platform
@@ -14,30 +15,46 @@ import tensorflow as tf
 
 from diffusion_tf.datasets import SPLITS
 from diffusion_tf.devices import tf32_is_allowed
+from diffusion_tf.evaluation.metric import METRICS, get_metric
+from diffusion_tf.evaluation.schema import (
+    Data,
+    Device,
+    Evaluation,
+    FeaturesUsed,
+    Samples,
+    Source,
+    plain,
+)
 from diffusion_tf.files import read_json_object, replacing
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
+CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change
 
 
 class Results:
     """The results in a folder. They grow as measurements are finished, and outlive the process.
 
     Attributes:
-        values: all of metrics.json.
+        folder: where they are.
+        evaluation: everything in metrics.json.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        conditions: Mapping[str, Mapping[str, Any]],
         *,
+        source: Source,
+        data: Data,
+        samples: Samples | None = None,
+        features: FeaturesUsed | None = None,
         overwrite: bool = False,
     ):
         """Begins with nothing, or with what is there and was measured under the same conditions.
 
         Args:
             folder: made if it is not there.
-            conditions: sections of metrics.json, in values of JSON. `path` in them may change.
+            source, data, samples, features: the conditions; samples and features None where they
+                are not needed. The path of source and samples may change.
             overwrite: throw away what was measured under other conditions.
 
         Raises:
@@ -46,19 +63,10 @@ class Results:
         """
         self.folder = Path(folder)
         self._path = self.folder / "metrics.json"
-        self.values: dict[str, Any] = {}
-        if self._path.exists():
-            self.values = read_json_object(self._path)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise ValueError(
-                f"{folder} holds something other than an evaluation; choose another --out."
-            )
-        conditions = json.loads(json.dumps(conditions))
-        differences = "; ".join(
-            difference
-            for section, values in conditions.items()
-            for difference in _differences(section, self.values.get(section, values), values)
-        )
+        here = Evaluation(source=source, data=data, samples=samples, features=features, **_now())
+        here = Evaluation.from_json(here.to_json())  # in values of JSON, as in the file
+        there = self._read()
+        differences = "; ".join(_differences(there, here)) if there else ""
         if differences and not overwrite:
             raise ValueError(
                 f"{folder} holds an evaluation under other conditions ({differences}); choose"
@@ -66,36 +74,54 @@ class Results:
             )
         if differences:
             self._throw_away()
-        self.values |= conditions
+        if there and not differences:
+            given = {k: v for k in CONDITIONS if (v := getattr(here, k)) is not None}
+            self.evaluation = dataclasses.replace(there, **given)
+        else:
+            self.evaluation = here
         self.save()  # before anything else: whatever comes into the folder is of these conditions
 
-    def add(self, split: str | None = None, **values: dict[str, Any]) -> None:
+    def _read(self) -> Evaluation | None:
+        """What is there, None if nothing is."""
+        if self._path.exists():
+            evaluation = Evaluation.from_json(read_json_object(self._path), self._path)
+            for name in METRICS:
+                get_metric(name).results(evaluation)  # refuses what is not one
+            return evaluation
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ValueError(
+                f"{self.folder} holds something other than an evaluation; choose another --out."
+            )
+        return None
+
+    def add(self, split: str | None, results: Mapping[str, Any]) -> None:
         """Writes results down.
 
         Args:
             split: of the data that they belong to, None if to none.
-            **values: by their key in metrics.json, in values of JSON.
+            results: by metric, see `Metric.result`.
 
         Raises:
             OSError: metrics.json cannot be written.
         """
-        for key, value in values.items():
-            if split:
-                self.values.setdefault(key, {})[split] = value
+        for name, result in results.items():
+            if split is None:
+                self.evaluation.measured[name] = plain(result)
             else:
-                self.values[key] = value
+                self.evaluation.measured.setdefault(name, {})[split] = plain(result)
         self.save()
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
         """Adds the seconds that a block takes to those that are there for the same."""
-        start, seconds = time.monotonic(), self.values.setdefault("seconds", {})
+        start, seconds = time.monotonic(), self.evaluation.seconds
         yield
         seconds[what] = round(seconds.get(what, 0.0) + time.monotonic() - start, 1)
 
-    def has(self, key: str, split: str | None = None) -> bool:
+    def has(self, metric: str, split: str | None = None) -> bool:
         """Whether something has been measured."""
-        return split in self.values.get(key, {}) if split else key in self.values
+        section = self.evaluation.measured.get(metric)
+        return section is not None and (split is None or split in section)
 
     def partial_path(self, split: str) -> Path:
         """Where unfinished likelihoods of a split are kept."""
@@ -107,17 +133,22 @@ class Results:
         Raises:
             OSError: it cannot be written.
         """
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        self.values |= {"created": now, "versions": versions(), "device": device()}
+        self.evaluation = dataclasses.replace(self.evaluation, **_now())
         with replacing(self._path) as temporary:
-            temporary.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(self.evaluation.to_json(), indent=1)
+            temporary.write_text(f"{text}\n", encoding="utf-8")
 
     def _throw_away(self) -> None:
         """Deletes what an evaluation leaves in its folder, the results last."""
         paths = [self.folder / name for name in ("samples.npz", "report.html", "metrics.json")]
         for path in (*map(self.partial_path, SPLITS), *paths):
             path.unlink(missing_ok=True)
-        self.values = {}
+
+
+def _now() -> dict[str, Any]:
+    """When, with what and on what something is written down."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"created": now, "versions": versions(), "device": device()}
 
 
 def versions() -> dict[str, str]:
@@ -127,21 +158,25 @@ def versions() -> dict[str, str]:
     }
 
 
-def device() -> dict[str, Any]:
+def device() -> Device:
     """Kind, number and name of the devices that TensorFlow uses, and whether TF32 is allowed."""
     gpus = tf.config.list_physical_devices("GPU")
     tf32 = tf32_is_allowed()
     if not gpus:
-        name = platform.processor() or platform.machine()
-        return {"kind": "CPU", "number": 1, "name": name, "tf32": tf32}
+        return Device("CPU", 1, platform.processor() or platform.machine(), tf32)
     name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "unknown")
-    return {"kind": "GPU", "number": len(gpus), "name": name, "tf32": tf32}
+    return Device("GPU", len(gpus), name, tf32)
 
 
-def _differences(section: str, there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
-    for key in here:
-        if key != "path" and there.get(key) != here.get(key):
-            yield f"{section} {key} {_short(there.get(key))} there, {_short(here.get(key))} here"
+def _differences(there: Evaluation, here: Evaluation) -> Iterator[str]:
+    """Conditions that are known of both and differ."""
+    for section in CONDITIONS:
+        if getattr(there, section) is None or getattr(here, section) is None:
+            continue
+        old, new = (plain(getattr(evaluation, section)) for evaluation in (there, here))
+        for key in new:
+            if key != "path" and old.get(key) != new[key]:
+                yield f"{section} {key} {_short(old.get(key))} there, {_short(new[key])} here"
 
 
 def _short(value: Any) -> str:

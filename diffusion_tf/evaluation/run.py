@@ -11,8 +11,8 @@ from diffusion_tf.array_files import Damaged, check_seal
 from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.convert.loading import load_model
-from diffusion_tf.devices import tf32, use_xla
-from diffusion_tf.evaluation.comparison import compare
+from diffusion_tf.devices import tf32
+from diffusion_tf.evaluation.comparison import compare_numbers
 from diffusion_tf.evaluation.illustrations import (
     NUM_SHOWN,
     NUM_WITH_NEIGHBOURS,
@@ -24,6 +24,7 @@ from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open
 from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.request import Request
+from diffusion_tf.evaluation.schema import Samples, Source
 from diffusion_tf.fewer_steps import DDIM
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sample_files import write_samples
@@ -40,7 +41,7 @@ def evaluate_run(
     weights: str = "ema",
     step: int | None = None,
     strategy: tf.distribute.Strategy | None = None,
-    jit_compile: str = "auto",
+    jit_compile: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a run, or goes on where an evaluation was interrupted.
 
@@ -51,7 +52,7 @@ def evaluate_run(
         weights: `ema` or `raw`.
         step: of the checkpoint; the newest if not given.
         strategy: of this machine's devices; one device if not given.
-        jit_compile: see `devices.use_xla`.
+        jit_compile: compile with XLA, see `devices.use_xla`.
 
     Returns:
         What metrics.json holds.
@@ -68,30 +69,29 @@ def evaluate_run(
         raise ValueError(f"{workdir} is a run on vectors; only runs on images can be evaluated.")
     logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
     sampler = Sampler.of_run(
-        config, model, seed=request.seed, strategy=strategy,
-        jit_compile=use_xla(jit_compile, config.image_size),
-    )  # fmt: skip
+        config, model, seed=request.seed, strategy=strategy, jit_compile=jit_compile
+    )
     process = get_sampling_process(
         sampler.process, request.sampler, request.sampling_steps, eta=request.eta
     )
-    source = {
-        "kind": "workdir" if Path(workdir, "config.json").exists() else "original",
-        "path": workdir,
-        "step": step,
-        "weights": weights,
-        "network_sha256": digest(model, sampler.process),
-        "config": dataclasses.asdict(config),
-    }
+    source = Source(
+        kind="workdir" if Path(workdir, "config.json").exists() else "original",
+        path=workdir,
+        step=step,
+        weights=weights,
+        config=dataclasses.asdict(config),
+        network_sha256=digest(model, sampler.process),
+    )
     samples = _describe_samples(out / "samples.npz", request, config, process)
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=True)
-    if measuring.needs_likelihood:
+    if measuring.needs("likelihoods"):
         measuring.measure_likelihoods(sampler)
     drawing = dataclasses.replace(
         sampler, process=process, conditions=_conditions_of_data(measuring)
     )
-    if measuring.needs_samples:
+    if measuring.needs("samples"):
         _draw_samples(measuring, drawing)
-        measuring.measure_samples(_drawn_samples(samples))
+        measuring.measure_samples(_drawn_samples(measuring))
     pictures = _pictures_of_run(measuring, drawing) if request.pictures else []
     return _finish(measuring, pictures)
 
@@ -117,14 +117,14 @@ def evaluate_images(
     """
     images = open_images(path, channels=config.channels, value_range=request.range)
     images.check_shape(config)
-    source = {"kind": "images", "path": str(path), "step": None, "weights": None, "config": None}
-    samples = {
-        "path": str(path),
-        "num_samples": images.shape[0],
-        "dtype": "uint8" if images.dtype == "uint8" else "float32",
-        "range": images.range,  # of the whole set, before any number
-        "fingerprint": images.fingerprint,
-    }
+    source = Source("images", str(path), step=None, weights=None, config=None)
+    samples = Samples(
+        path=str(path),
+        num_samples=images.shape[0],
+        dtype="uint8" if images.dtype == "uint8" else "float32",
+        range=images.range,  # of the whole set, before any number
+        fingerprint=images.fingerprint,
+    )
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=False)
     measuring.measure_samples(images)
     pictures = []
@@ -137,47 +137,46 @@ def evaluate_images(
 
 def _describe_samples(
     path: Path, request: Request, config: Config, process: GaussianDiffusion
-) -> dict[str, Any]:
+) -> Samples:
     """What metrics.json says of the samples that are to be drawn."""
-    return {
-        "path": str(path),
-        "num_samples": request.num_samples,
-        "seed": request.seed,
-        "batch_size": request.batch_size,
-        "sampler": request.sampler,
-        "sampling_steps": process.num_timesteps,
-        **({"eta": process.eta} if isinstance(process, DDIM) else {}),
-        "T": config.num_diffusion_timesteps,
-        "variance": config.model_var_type,
-        "dtype": "uint8" if request.quantize else "float32",
-    }
-
-
-def _drawn_samples(samples: dict[str, Any]) -> ImageFiles:
-    """Those that were drawn here, whose range is known."""
-    return open_images(
-        samples["path"], value_range=PIXELS if samples["dtype"] == "uint8" else FLOATS
+    return Samples(
+        path=str(path),
+        num_samples=request.num_samples,
+        seed=request.seed,
+        batch_size=request.batch_size,
+        sampler=request.sampler,
+        sampling_steps=process.num_timesteps,
+        eta=process.eta if isinstance(process, DDIM) else None,
+        T=config.num_diffusion_timesteps,
+        variance=config.model_var_type,
+        dtype="uint8" if request.quantize else "float32",
     )
+
+
+def _drawn_samples(measuring: Measuring) -> ImageFiles:
+    """Those that were drawn here, whose range is known."""
+    samples = measuring.results.evaluation.samples
+    return open_images(samples.path, value_range=PIXELS if samples.dtype == "uint8" else FLOATS)
 
 
 def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:
     """Draws samples.npz, unless it is there and intact: then it is of this evaluation."""
-    samples, source = (measuring.results.values[key] for key in ("samples", "source"))
-    if Path(samples["path"]).exists():
+    samples, source = measuring.results.evaluation.samples, measuring.results.evaluation.source
+    if Path(samples.path).exists():
         try:
-            check_seal(samples["path"])
+            check_seal(samples.path)
             return
         except Damaged as damage:
             logging.warning("%s The samples are drawn again.", damage)
-            Path(samples["path"]).unlink()
+            Path(samples.path).unlink()
     with measuring.results.timed("samples"):
         write_samples(
-            samples["path"],
+            samples.path,
             sampler,
-            num_samples=samples["num_samples"],
-            batch_size=samples["batch_size"],
-            origin={key: source[key] for key in ("step", "weights")},
-            float32=samples["dtype"] == "float32",
+            num_samples=samples.num_samples,
+            batch_size=samples.batch_size,
+            origin={"step": source.step, "weights": source.weights},
+            float32=samples.dtype == "float32",
             overwrite=measuring.request.overwrite,
         )
     measuring.results.save()
@@ -195,26 +194,23 @@ def _pictures_of_run(measuring: Measuring, sampler: Sampler) -> list[Picture]:
     folder, datasets = measuring.results.folder, measuring.datasets
     drawn, of_model = illustrate_model(
         folder, measuring.config, sampler, datasets.get("test", datasets["train"]),
-        num_chains=NUM_WITH_NEIGHBOURS if measuring.needs_samples else NUM_SHOWN,
+        num_chains=NUM_WITH_NEIGHBOURS if measuring.needs("samples") else NUM_SHOWN,
     )  # fmt: skip
-    if measuring.needs_samples:
-        drawn = first_images(_drawn_samples(measuring.results.values["samples"]))
+    if measuring.needs("samples"):
+        drawn = first_images(_drawn_samples(measuring))
     return [*illustrate_samples(folder, drawn, datasets["train"]), *of_model]
 
 
 def _finish(measuring: Measuring, pictures: list[Picture]) -> dict[str, Any]:
     """Compares with the paper, writes the report, and says the numbers."""
     results = measuring.results
-    comparison = compare(results.values)
-    results.values["comparison"] = comparison
+    results.evaluation.comparison = compare_numbers(results.evaluation)
     results.save()
-    report = results.folder / "report.html"
-    write_report(report, results.values, pictures)
-    for row in comparison:
-        split = f" ({row['split']})" if row["split"] else ""
-        paper = "" if row["paper"] is None else f"; the paper's {row['paper']:g}"
-        logging.info(
-            "%s%s: %.4g%s. %s", row["metric"], split, row["measured"], paper, row["sentence"]
-        )
+    report, metrics = results.folder / "report.html", results.evaluation.to_json()
+    write_report(report, metrics, pictures)
+    for row in results.evaluation.comparison:
+        split = f" ({row.split})" if row.split else ""
+        paper = "" if row.paper is None else f"; the paper's {row.paper:g}"
+        logging.info("%s%s: %.4g%s. %s", row.metric, split, row.measured, paper, row.sentence)
     logging.info("Wrote %s and metrics.json.", report)
-    return results.values
+    return metrics

@@ -10,6 +10,7 @@ from absl import logging
 
 from diffusion_tf.checkpoints import load_config
 from diffusion_tf.convert.loading import newest_step
+from diffusion_tf.evaluation.schema import Evaluation
 from diffusion_tf.interruption import StopSignals
 from diffusion_tf.keras_backend import keras
 from diffusion_tf.run_log import events_dir
@@ -43,9 +44,9 @@ def watch(
         results[step] = evaluate(Path(out, f"step_{step:08d}"), step)
         writer = tf.summary.create_file_writer(events_dir(workdir))
         with writer.as_default():
-            for row in results[step]["comparison"]:
-                name = "_".join(filter(None, (row["metric"], row["split"])))
-                tf.summary.scalar(f"evaluation/{name}", row["measured"], step=step)
+            for row in Evaluation.from_json(results[step]).comparison or ():
+                name = "_".join(filter(None, (row.metric, row.split)))
+                tf.summary.scalar(f"evaluation/{name}", row.measured, step=step)
         writer.close()
         keras.utils.clear_session()  # nothing of this model is of use to the next
     return results
