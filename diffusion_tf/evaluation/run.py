@@ -23,6 +23,7 @@ from diffusion_tf.evaluation.illustrations import (
 from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
 from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.report import Picture, write_report
+from diffusion_tf.evaluation.metric import in_report_order
 from diffusion_tf.evaluation.request import Request
 from diffusion_tf.evaluation.schema import Samples, Source
 from diffusion_tf.fewer_steps import DDIM
@@ -117,7 +118,7 @@ def evaluate_images(
     """
     images = open_images(path, channels=config.channels, value_range=request.range)
     images.check_shape(config)
-    source = Source("images", str(path), step=None, weights=None, config=None)
+    source = Source(kind="images", path=str(path), step=None, weights=None, config=None)
     samples = Samples(
         path=str(path),
         num_samples=images.shape[0],
@@ -208,9 +209,13 @@ def _finish(measuring: Measuring, pictures: list[Picture]) -> dict[str, Any]:
     results.save()
     report, metrics = results.folder / "report.html", results.evaluation.to_json()
     write_report(report, metrics, pictures)
+    better = {k: n.better for m in in_report_order() for k, n in m.numbers.items()}
     for row in results.evaluation.comparison:
         split = f" ({row.split})" if row.split else ""
         paper = "" if row.paper is None else f"; the paper's {row.paper:g}"
-        logging.info("%s%s: %.4g%s. %s", row.metric, split, row.measured, paper, row.sentence)
+        logging.info(
+            "%s%s: %.4g, %s is better%s. %s",
+            row.metric, split, row.measured, better[row.metric], paper, row.sentence,
+        )  # fmt: skip
     logging.info("Wrote %s and metrics.json.", report)
     return metrics

@@ -22,7 +22,7 @@ FEATURES = ("inception", "pixels")  # what images are compared by, see `features
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """What was evaluated.
 
@@ -31,16 +31,16 @@ class Source:
         path: of the run or the images.
         step: of the checkpoint.
         weights: `ema` or `raw`.
-        config: the fields of the run's config.
         network_sha256: of the weights and the process of training.
+        config: the fields of the run's config.
     """
 
     kind: str
     path: str
     step: int | None
     weights: str | None
-    config: dict[str, Any] | None
     network_sha256: str | None = None
+    config: dict[str, Any] | None
 
     def parsed_config(self) -> Config | None:
         """The config of the run, None where it is not recorded.
