@@ -65,7 +65,7 @@ def write_report(
         _circumstances(evaluation),
     ]
     text = page(title, body)
-    with replacing(path) as temporary:  # a file's name may be no valid Unicode
+    with replacing(path) as temporary:  # a file's name may not be valid Unicode
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

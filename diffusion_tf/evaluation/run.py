@@ -22,8 +22,8 @@ from diffusion_tf.evaluation.illustrations import (
 )
 from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
 from diffusion_tf.evaluation.measuring import Measuring
-from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.metric import in_report_order
+from diffusion_tf.evaluation.report import Picture, write_report
 from diffusion_tf.evaluation.request import Request
 from diffusion_tf.evaluation.schema import Samples, Source
 from diffusion_tf.fewer_steps import DDIM
