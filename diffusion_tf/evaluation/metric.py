@@ -83,7 +83,8 @@ class Inputs(Protocol):
     features: "Features"
 
     @property
-    def sample_features(self) -> "tuple[Statistics, InceptionScore | None]": ...
+    def sample_features(self) -> "tuple[Statistics, InceptionScore | None]":
+        """Moments of the features of the samples, and the Inception score where it has logits."""
 
     def real_features(self, split: str) -> "Statistics":
         """Moments of the features of a split's real images."""
