@@ -6,7 +6,7 @@ from typing import Any
 _HOME = {  # where the names that people use most live; imported when first asked for
     "Config": "config",
     "GaussianDiffusion": "gaussian_diffusion",
-    "Trainer": "trainer",
+    "Trainer": "training.trainer",
     "UNet": "models.unet",
     "get_beta_schedule": "schedules",
     "get_config": "config",

@@ -14,9 +14,9 @@ from typing import Any
 from absl import app, flags, logging
 
 from diffusion_tf.config import PRESETS, Config, get_config
-from diffusion_tf.interruption import Interrupted
-from diffusion_tf.original_runs import read_config
-from diffusion_tf.samplers import SAMPLERS
+from diffusion_tf.config.original import read_config
+from diffusion_tf.sampling.registry import SAMPLERS
+from diffusion_tf.utils.interruption import Interrupted
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from diffusion_tf.keras_backend import keras
+from diffusion_tf.utils.keras_backend import keras
 
 
 def get_timestep_embedding(timesteps: tf.Tensor, embedding_dim: int) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffusion_tf.numbers import is_real, is_whole
+from diffusion_tf.utils.numbers import is_real, is_whole
 
 BETA_SCHEDULES = (
     "quad", "linear", "warmup10", "warmup50", "const", "jsd", "cosine", "sigmoid",

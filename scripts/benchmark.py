@@ -48,7 +48,7 @@ def main() -> None:
     from diffusion_tf.benchmark.scaling import measure_scaling, scaling_table
     from diffusion_tf.benchmark.table import table
     from diffusion_tf.convert.architecture import check_known_elsewhere
-    from diffusion_tf.files import write_json
+    from diffusion_tf.utils.files import write_json
 
     config = command_line.load_config(CONFIG.value)
     check_known_elsewhere(config)

@@ -46,7 +46,8 @@ def main() -> None:
             raise ValueError(f"--{flag.name} is missing; name a file or folder.")
     config = command_line.load_config(CONFIG.value) if CONFIG.value else None
 
-    from diffusion_tf.convert import convert  # after the flags: TensorFlow takes its time
+    # After the flags: TensorFlow takes its time.
+    from diffusion_tf.convert import convert
 
     convert(
         SOURCE.value,

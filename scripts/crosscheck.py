@@ -63,7 +63,8 @@ def main() -> None:
 
     # Threads of torch that wait by spinning would take the processors from TensorFlow's.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from diffusion_tf import crosscheck  # after the flags: TensorFlow is slow
+    # After the flags: TensorFlow takes its time.
+    from diffusion_tf import crosscheck
     from diffusion_tf.crosscheck.report import table
 
     if WEIGHTS.value and not CONFIG.present:

@@ -12,8 +12,8 @@ import os
 from absl import flags
 
 from diffusion_tf import command_line
-from diffusion_tf.evaluation.request import Request, parse_range
-from diffusion_tf.original_runs import read_folder
+from diffusion_tf.config.original import read_folder
+from diffusion_tf.evaluation.options import Request, parse_range
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run, also of one of the original's")
 IMAGES = flags.DEFINE_string(
@@ -49,9 +49,9 @@ def main() -> None:
     out = OUT.value or os.path.join(WORKDIR.value, "evaluation")
     command_line.check_one_machine(STRATEGY.value)
 
-    from diffusion_tf.devices import get_strategy, use_xla  # now: TensorFlow takes its time
     from diffusion_tf.evaluation.run import evaluate_images, evaluate_run
     from diffusion_tf.evaluation.watch import watch
+    from diffusion_tf.utils.devices import get_strategy, use_xla  # now: TensorFlow takes its time
 
     values["range"] = parse_range(values["range"])
     request = Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

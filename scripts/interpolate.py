@@ -28,14 +28,15 @@ def main() -> None:
     """Loads, mixes, writes."""
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
 
-    from diffusion_tf import pictures, sample_files  # after the flags: TensorFlow is slow
-    from diffusion_tf.conditions import get_conditions
+    # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_images
-    from diffusion_tf.devices import use_xla
-    from diffusion_tf.sampler import Sampler
+    from diffusion_tf.sampling import files, pictures
+    from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.sampler import Sampler
+    from diffusion_tf.utils.devices import use_xla
 
-    sample_files.check_output(OUT.value, overwrite=OVERWRITE.value)
+    files.check_output(OUT.value, overwrite=OVERWRITE.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")

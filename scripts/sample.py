@@ -48,17 +48,18 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 def main() -> None:
     """Loads, draws, writes."""
     command_line.check_one_machine(STRATEGY.value)
-    from diffusion_tf import sample_files, sampling  # after the flags: TensorFlow takes its time
-    from diffusion_tf.conditions import get_conditions
+    # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
-    from diffusion_tf.devices import get_strategy, use_xla
     from diffusion_tf.gaussian_diffusion import get_diffusion
-    from diffusion_tf.sampler import Sampler
-    from diffusion_tf.samplers import get_sampling_process
+    from diffusion_tf.sampling import files, shards
+    from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.registry import get_sampling_process
+    from diffusion_tf.sampling.sampler import Sampler
+    from diffusion_tf.utils.devices import get_strategy, use_xla
 
     trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
-    sample_files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
-    sampling.split(NUM_SAMPLES.value, BATCH_SIZE.value)
+    files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
+    shards.split(NUM_SAMPLES.value, BATCH_SIZE.value)
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     with strategy.scope():
         config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
@@ -75,7 +76,7 @@ def main() -> None:
         strategy=strategy,
     )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
-    sample_files.write_samples(
+    files.write_samples(
         OUT.value,
         sampler,
         num_samples=NUM_SAMPLES.value,

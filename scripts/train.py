@@ -42,22 +42,20 @@ def main() -> None:
         base = command_line.Config.load(config_path)
     config = command_line.get_config_from_flags(base)
 
-    from diffusion_tf import (  # after the flags: TensorFlow is slow
-        devices,
-        pictures,
-        sampler,
-        training,
-    )
     from diffusion_tf.datasets import get_dataset
+    from diffusion_tf.sampling import pictures, sampler
+    from diffusion_tf.training import loop
+    from diffusion_tf.training.log import load_losses
+    from diffusion_tf.utils import devices
 
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     dataset = get_dataset(config, DATA_DIR.value)
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
-    trainer = training.Trainer(config, strategy, jit_compile=jit_compile)
-    training.train(trainer, dataset, workdir)
+    trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
+    loop.train(trainer, dataset, workdir)
     if PICTURES.value and devices.is_chief(strategy):
         drawing = sampler.Sampler.of_run(config, trainer.ema_model, jit_compile=jit_compile)
-        written = pictures.write_pictures(workdir, config, drawing, dataset)
+        written = pictures.write_pictures(workdir, config, drawing, dataset, load_losses(workdir))
         listed = "\n".join(f"  {path}" for path in written)
         logging.info("Pictures of the trained model:\n%s", listed)
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is first imported
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else this machine prefers
 # Threads of torch that wait by spinning would take the processors from TensorFlow's.

@@ -1,6 +1,5 @@
 import math
 
-import golden_arrays
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +10,7 @@ from diffusion_tf.losses import (
     meanflat,
     normal_kl,
 )
+from helpers import golden_arrays
 
 PIXELS = np.arange(256, dtype=np.float32) / np.float32(127.5) - 1
 

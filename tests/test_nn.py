@@ -1,9 +1,9 @@
-import golden_arrays
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from diffusion_tf.nn import default_init, get_timestep_embedding
+from helpers import golden_arrays
 
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64])

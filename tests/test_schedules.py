@@ -1,8 +1,8 @@
-import golden_arrays
 import numpy as np
 import pytest
 
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
+from helpers import golden_arrays
 
 
 def schedule(name, T, beta_start=1e-4, beta_end=0.02):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from diffusion_tf.config import Config
-from diffusion_tf.keras_backend import keras
+from diffusion_tf.utils.keras_backend import keras
 
 BACKWARD = 2  # the gradients of inputs and of weights cost what the values cost, each
 

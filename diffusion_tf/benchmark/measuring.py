@@ -20,8 +20,8 @@ from diffusion_tf.benchmark.task import (
     variants_of,
 )
 from diffusion_tf.config import Config
-from diffusion_tf.numbers import INT32_MAX
-from diffusion_tf.progress import progress_bar
+from diffusion_tf.utils.numbers import INT32_MAX
+from diffusion_tf.utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Request:
         variants: of PyTorch, of `VARIANTS`; none measures this project alone.
         rounds: turns of every implementation.
         seconds: about as long is a turn, and one step at least.
-        jit_compile: compile this project with XLA, a word that `devices.use_xla` knows.
+        jit_compile: compile this project with XLA, a word that `utils.devices.use_xla` knows.
     """
 
     work: tuple[str, ...] = WORK

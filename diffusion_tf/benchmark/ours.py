@@ -7,16 +7,16 @@ import tensorflow as tf
 
 from diffusion_tf.benchmark.flops import BACKWARD, forward_flops
 from diffusion_tf.benchmark.task import MATRICES, MATRIX_SIZE, Task
-from diffusion_tf.conditions import denoise_fn
 from diffusion_tf.config import Config
 from diffusion_tf.convert.diffusers import unet_config
 from diffusion_tf.convert.diffusers_pipeline import scheduler_config
 from diffusion_tf.datasets import InMemory
-from diffusion_tf.devices import use_xla
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import UNet, get_model
 from diffusion_tf.models.products import matmul
-from diffusion_tf.trainer import Trainer
+from diffusion_tf.sampling.guidance import denoise_fn
+from diffusion_tf.training.trainer import Trainer
+from diffusion_tf.utils.devices import use_xla
 
 
 class Ours:

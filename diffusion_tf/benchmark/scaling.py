@@ -9,7 +9,7 @@ from typing import Any
 from diffusion_tf.benchmark.measuring import Request, circumstances, start_worker, take_turns
 from diffusion_tf.benchmark.task import OURS, Task
 from diffusion_tf.config import Config
-from diffusion_tf.progress import progress_bar
+from diffusion_tf.utils.progress import progress_bar
 
 BASE = (1000, 16)  # timesteps and images at once, to which the others are compared
 OTHERS = ((100, 16), (4000, 16), (1000, 32), (1000, 64))

@@ -23,7 +23,7 @@ class Task:
         batch_size: images at once.
         dtype: of the arithmetic; weights and their averages are float32 when training.
         config: the fields of a `Config`.
-        jit_compile: compile with XLA, a word that `devices.use_xla` knows.
+        jit_compile: compile with XLA, a word that `utils.devices.use_xla` knows.
         unet, scheduler: arguments of diffusers' UNet2DModel and DDPMScheduler.
     """
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffusion_tf.files import read_json_object, replacing
-from diffusion_tf.numbers import (
+from diffusion_tf.utils.files import read_json_object, replacing
+from diffusion_tf.utils.numbers import (
     INT32_MAX,
     INT64_MAX,
     check_rate,

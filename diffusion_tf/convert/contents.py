@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import Weights
+from diffusion_tf.training.checkpoints import check_weights
 
 
 @dataclass(frozen=True, kw_only=True)

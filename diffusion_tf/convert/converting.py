@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 from absl import logging
 
-from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import Config
 from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.formats import FORMATS, Format, detect
-from diffusion_tf.devices import tf32
-from diffusion_tf.files import replacing, replacing_folder
+from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.files import replacing, replacing_folder
 
 
 @tf32(False)

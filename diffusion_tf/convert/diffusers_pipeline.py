@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.convert.contents import Contents, needed_config
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
-from diffusion_tf.files import read_json_object, write_json
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
+from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.utils.files import read_json_object, write_json
 
 _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here

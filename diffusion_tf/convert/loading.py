@@ -2,12 +2,12 @@
 
 import os
 
-from diffusion_tf import checkpoints
-from diffusion_tf.checkpoints import check_weights
 from diffusion_tf.config import Config
 from diffusion_tf.convert import tf1
 from diffusion_tf.convert.architecture import build_from_config
-from diffusion_tf.keras_backend import keras
+from diffusion_tf.training import checkpoints
+from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.utils.keras_backend import keras
 
 
 def is_original(workdir: str) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from diffusion_tf.files import replacing
-from diffusion_tf.finite import as_float32
+from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.finite import as_float32
 
 
 def read_state_dict(path: str) -> dict[str, np.ndarray]:

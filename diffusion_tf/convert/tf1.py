@@ -14,15 +14,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf.checkpoints import WEIGHTS, check_weights
 from diffusion_tf.config import Config
+from diffusion_tf.config.original import kwargs_from_config, read_config
 from diffusion_tf.convert.architecture import build_from_config, build_from_weights
 from diffusion_tf.convert.contents import Contents, no_such_weights
 from diffusion_tf.convert.maps import Weights, listed
-from diffusion_tf.files import replacing, write_json
-from diffusion_tf.finite import as_float32
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.original_runs import kwargs_from_config, read_config
+from diffusion_tf.training.checkpoints import WEIGHTS, check_weights
+from diffusion_tf.utils.files import replacing, write_json
+from diffusion_tf.utils.finite import as_float32
 
 _EMA = "ExponentialMovingAverage"
 _SLOTS = ("Adam", "Adam_1", "RMSProp", "RMSProp_1")

@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from diffusion_tf.checkpoints import (
+from diffusion_tf.config import Config
+from diffusion_tf.convert import tf1
+from diffusion_tf.convert.architecture import check_known_elsewhere
+from diffusion_tf.convert.contents import Contents, needed_config
+from diffusion_tf.convert.maps import assign, variables_of, weights_of
+from diffusion_tf.models import get_model
+from diffusion_tf.models.unet import UNet
+from diffusion_tf.training.checkpoints import (
     Checkpoints,
     claim_workdir,
     config_path,
@@ -14,17 +21,10 @@ from diffusion_tf.checkpoints import (
     load_network,
     restore_run,
 )
-from diffusion_tf.config import Config
-from diffusion_tf.convert import tf1
-from diffusion_tf.convert.architecture import check_known_elsewhere
-from diffusion_tf.convert.contents import Contents, needed_config
-from diffusion_tf.convert.maps import assign, variables_of, weights_of
-from diffusion_tf.files import read_json_object
-from diffusion_tf.finite import as_float32
-from diffusion_tf.keras_backend import keras
-from diffusion_tf.models import get_model
-from diffusion_tf.models.unet import UNet
-from diffusion_tf.optimizers import get_optimizer
+from diffusion_tf.training.optimizers import get_optimizer
+from diffusion_tf.utils.files import read_json_object
+from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.keras_backend import keras
 
 # The original's names of the optimizers' states, and Keras's attributes.
 _SLOTS = {

@@ -15,8 +15,8 @@ from diffusion_tf.crosscheck.counterpart import Counterpart
 from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.ours import Ours, make_inputs
 from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
-from diffusion_tf.devices import tf32
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.devices import tf32
 
 AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
-from diffusion_tf.keras_backend import keras
-from diffusion_tf.optimizers import TF1Adam
+from diffusion_tf.training.optimizers import TF1Adam
+from diffusion_tf.utils.keras_backend import keras
 
 
 def make_gradients(number: int, random: np.random.Generator) -> np.ndarray:

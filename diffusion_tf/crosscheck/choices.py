@@ -8,13 +8,14 @@ from typing import Any
 import tensorflow as tf
 
 from diffusion_tf.config import Config
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion, PMeanVariance
-from diffusion_tf.keras_backend import layers
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
+from diffusion_tf.gaussian_diffusion.process import PMeanVariance
 from diffusion_tf.models.blocks import AttnBlock, Downsample
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
-from diffusion_tf.process.chains import DenoiseFn
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
+from diffusion_tf.utils.keras_backend import layers
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion, reciprocal
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion.process import reciprocal
 
 # Where the x_0 that follows from x_t magnifies its rounding more than this, float32 leaves nothing
 # of x_0 next to the tolerance; there x_0 is put so far out that it is clipped everywhere.

@@ -12,7 +12,7 @@ from diffusion_tf.convert import diffusers, pytorch_diffusion
 from diffusion_tf.convert.maps import variables_of
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.random_numbers import host_seed
+from diffusion_tf.utils.random_numbers import host_seed
 
 if TYPE_CHECKING:
     import torch

@@ -22,9 +22,9 @@ from diffusion_tf.crosscheck.choices import (
 )
 from diffusion_tf.crosscheck.guesses import good_outputs, timesteps
 from diffusion_tf.crosscheck.report import Value
+from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.process.chains import DenoiseFn
-from diffusion_tf.random_numbers import host_seed
+from diffusion_tf.utils.random_numbers import host_seed
 
 COEFFICIENTS = (
     "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod",

@@ -11,7 +11,7 @@ from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
 from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
-from diffusion_tf.image_reading import load_image
+from diffusion_tf.utils.image_reading import load_image
 
 __all__ = [
     "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",

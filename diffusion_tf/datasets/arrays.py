@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_tf.array_files import open_npz, readable
-from diffusion_tf.numbers import whole_array
+from diffusion_tf.utils.array_files import open_npz, readable
+from diffusion_tf.utils.numbers import whole_array
 
 
 def read_npy(path: str | Path) -> np.ndarray:

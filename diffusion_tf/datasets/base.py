@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.datasets.arrays import checked_conditions
-from diffusion_tf.numbers import INT64_MAX, is_whole, whole
-from diffusion_tf.random_numbers import stream
+from diffusion_tf.utils.numbers import INT64_MAX, is_whole, whole
+from diffusion_tf.utils.random_numbers import stream
 
 
 class Dataset(abc.ABC):

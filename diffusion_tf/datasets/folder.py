@@ -9,8 +9,8 @@ from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
-from diffusion_tf.image_reading import UnreadableImageError, find_images, read_image
-from diffusion_tf.progress import progress_bar
+from diffusion_tf.utils.image_reading import UnreadableImageError, find_images, read_image
+from diffusion_tf.utils.progress import progress_bar
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of decoded pixels that are kept; more are decoded when needed
 NAMED_WHEN_REFUSED, NAMED_WHEN_SKIPPED = 5, 20  # unreadable files that a message names

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import RandomAccess
-from diffusion_tf.tfrecords import TFRecordFile
+from diffusion_tf.datasets.tfrecords import TFRecordFile
 
 
 def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import InMemory, RandomAccess
-from diffusion_tf.tfrecords import TFRecordFiles
+from diffusion_tf.datasets.tfrecords import TFRecordFiles
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusion_tf.evaluation.metrics.inception import INPUT_DESCRIPTION, load_inception
 from diffusion_tf.evaluation.schema import FEATURES
-from diffusion_tf.images import from_pixels
-from diffusion_tf.metrics.inception import INPUT_DESCRIPTION, load_inception
+from diffusion_tf.utils.images import from_pixels
 
 
 @dataclass(frozen=True)

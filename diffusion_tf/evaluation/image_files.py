@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion_tf.config import Config
-from diffusion_tf.image_reading import channels_of, find_images, load_image, size_of
+from diffusion_tf.utils.image_reading import channels_of, find_images, load_image, size_of
 
 Range = tuple[float, float]  # the numbers of black and of white
 FLOATS, PIXELS = (-1.0, 1.0), (0.0, 255.0)

@@ -5,19 +5,19 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset, get_dataset, splits_of
 from diffusion_tf.evaluation.features import Features, get_features
 from diffusion_tf.evaluation.image_files import ImageFiles
 from diffusion_tf.evaluation.likelihood import Likelihood, measure_likelihood
 from diffusion_tf.evaluation.metric import METRICS, Need, get_metric
+from diffusion_tf.evaluation.metrics.fid import InceptionScore, Statistics
+from diffusion_tf.evaluation.options import Request
 from diffusion_tf.evaluation.quality import EXTRACT_BATCH, measure_images, real_statistics
-from diffusion_tf.evaluation.request import Request
 from diffusion_tf.evaluation.results import Results
 from diffusion_tf.evaluation.schema import Data, FeaturesUsed, Samples, Source, Split
-from diffusion_tf.metrics.fid import InceptionScore, Statistics
-from diffusion_tf.sampler import Sampler
+from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.sampler import Sampler
 
 CLIP_DENOISED = True  # as the original's evaluation
 MAX_DEFAULT_SAMPLES = 50_000  # the paper's number

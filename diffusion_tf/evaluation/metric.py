@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diffusion_tf.evaluation.features import Features
     from diffusion_tf.evaluation.image_files import ImageFiles
     from diffusion_tf.evaluation.likelihood import Likelihood
-    from diffusion_tf.metrics.fid import InceptionScore, Statistics
+    from diffusion_tf.evaluation.metrics.fid import InceptionScore, Statistics
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from diffusion_tf.array_files import Damaged, check_seal
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.evaluation.features import Features
-from diffusion_tf.metrics.fid import InceptionScore, Moments, Statistics
-from diffusion_tf.progress import progress_bar
+from diffusion_tf.evaluation.metrics.fid import InceptionScore, Moments, Statistics
+from diffusion_tf.utils.array_files import Damaged, check_seal
+from diffusion_tf.utils.progress import progress_bar
 
 EXTRACT_BATCH = 256  # images that are read at once
 

@@ -14,7 +14,6 @@ from typing import Any
 import tensorflow as tf
 
 from diffusion_tf.datasets import SPLITS
-from diffusion_tf.devices import tf32_is_allowed
 from diffusion_tf.evaluation.metric import METRICS, get_metric
 from diffusion_tf.evaluation.schema import (
     Data,
@@ -25,7 +24,8 @@ from diffusion_tf.evaluation.schema import (
     Source,
     plain,
 )
-from diffusion_tf.files import read_json_object, replacing
+from diffusion_tf.utils.devices import tf32_is_allowed
+from diffusion_tf.utils.files import read_json_object, replacing
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
 CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change

@@ -7,30 +7,30 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf.array_files import Damaged, check_seal
-from diffusion_tf.conditions import Conditions
 from diffusion_tf.config import Config
 from diffusion_tf.convert.loading import load_model
-from diffusion_tf.devices import tf32
-from diffusion_tf.evaluation.comparison import compare_numbers
-from diffusion_tf.evaluation.illustrations import (
+from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
+from diffusion_tf.evaluation.measuring import Measuring
+from diffusion_tf.evaluation.metric import in_report_order
+from diffusion_tf.evaluation.options import Request
+from diffusion_tf.evaluation.report.document import Picture, write_report
+from diffusion_tf.evaluation.report.paper import compare_numbers
+from diffusion_tf.evaluation.report.pictures import (
     NUM_SHOWN,
     NUM_WITH_NEIGHBOURS,
     first_images,
     illustrate_model,
     illustrate_samples,
 )
-from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
-from diffusion_tf.evaluation.measuring import Measuring
-from diffusion_tf.evaluation.metric import in_report_order
-from diffusion_tf.evaluation.report import Picture, write_report
-from diffusion_tf.evaluation.request import Request
 from diffusion_tf.evaluation.schema import Samples, Source
-from diffusion_tf.fewer_steps import DDIM
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.sample_files import write_samples
-from diffusion_tf.sampler import Sampler, digest
-from diffusion_tf.samplers import get_sampling_process
+from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
+from diffusion_tf.sampling.files import write_samples
+from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.registry import get_sampling_process
+from diffusion_tf.sampling.sampler import Sampler, digest
+from diffusion_tf.utils.array_files import Damaged, check_seal
+from diffusion_tf.utils.devices import tf32
 
 
 @tf32(False)
@@ -53,7 +53,7 @@ def evaluate_run(
         weights: `ema` or `raw`.
         step: of the checkpoint; the newest if not given.
         strategy: of this machine's devices; one device if not given.
-        jit_compile: compile with XLA, see `devices.use_xla`.
+        jit_compile: compile with XLA, see `utils.devices.use_xla`.
 
     Returns:
         What metrics.json holds.

@@ -7,17 +7,9 @@ from typing import Any, ClassVar
 from absl import logging
 
 from diffusion_tf.evaluation import reasons
-from diffusion_tf.evaluation.metric import (
-    BOUND,
-    MEAN,
-    MEAN_LEARNED,
-    SIMPLE,
-    Inputs,
-    Metric,
-    Number,
-)
+from diffusion_tf.evaluation.metric import BOUND, MEAN, MEAN_LEARNED, SIMPLE, Inputs, Metric, Number
+from diffusion_tf.evaluation.metrics.fid import frechet_distance
 from diffusion_tf.evaluation.schema import Evaluation
-from diffusion_tf.metrics.fid import frechet_distance
 
 NUM_SPLITS = 10  # of the Inception score's "+-", as everywhere since arXiv:1606.03498
 LSUN = {"lsun_church": 7.89, "lsun_bedroom": 6.36, "lsun_bedroom_large": 4.90, "lsun_cat": 19.75}

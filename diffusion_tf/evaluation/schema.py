@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from diffusion_tf.config import Config
-from diffusion_tf.numbers import is_real, is_whole
+from diffusion_tf.utils.numbers import is_real, is_whole
 
 VERSION = 1  # raised when a file can no longer be read as those of before
 FEATURES = ("inception", "pixels")  # what images are compared by, see `features`

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from diffusion_tf.checkpoints import load_config
 from diffusion_tf.convert.loading import newest_step
 from diffusion_tf.evaluation.schema import Evaluation
-from diffusion_tf.interruption import StopSignals
-from diffusion_tf.keras_backend import keras
-from diffusion_tf.run_log import events_dir
+from diffusion_tf.training.checkpoints import load_config
+from diffusion_tf.training.log import events_dir
+from diffusion_tf.utils.interruption import StopSignals
+from diffusion_tf.utils.keras_backend import keras
 
 SECONDS_BETWEEN_LOOKS = 2.0
 

@@ -1,9 +1,9 @@
 """Networks, and the one place that builds the network of a config."""
 
 from diffusion_tf.config import Config
-from diffusion_tf.keras_backend import keras
 from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.keras_backend import keras
 
 
 def get_model(config: Config) -> keras.Model:

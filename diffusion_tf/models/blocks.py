@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.models.products import Conv2D, Dense, add_bias, conv2d_transpose, matmul
 from diffusion_tf.nn import default_init, get_timestep_embedding
-from diffusion_tf.numbers import check_rate
+from diffusion_tf.utils.keras_backend import keras, layers
+from diffusion_tf.utils.numbers import check_rate
 
 NUM_GROUPS = 32
 

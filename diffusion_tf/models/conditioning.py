@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from diffusion_tf.keras_backend import layers
 from diffusion_tf.models.blocks import Shape, dense
-from diffusion_tf.numbers import INT32_MAX, outside, whole_array
+from diffusion_tf.utils.keras_backend import layers
+from diffusion_tf.utils.numbers import INT32_MAX, outside, whole_array
 
 
 def no_condition(y: tf.Tensor) -> tf.Tensor:

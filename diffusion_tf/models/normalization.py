@@ -5,9 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.products import Conv2D, add_bias
 from diffusion_tf.models.recomputation import recomputed_gradient
+from diffusion_tf.utils.keras_backend import keras, layers
 
 
 @keras.saving.register_keras_serializable("diffusion_tf")

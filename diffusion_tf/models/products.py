@@ -9,9 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from diffusion_tf.devices import computes_in_bfloat16
-from diffusion_tf.keras_backend import keras, layers
 from diffusion_tf.models.recomputation import recomputed
+from diffusion_tf.utils.devices import computes_in_bfloat16
+from diffusion_tf.utils.keras_backend import keras, layers
 
 
 def widened(product: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from diffusion_tf.keras_backend import keras, layers
+from diffusion_tf.gaussian_diffusion.checks import checked_timesteps
 from diffusion_tf.models.blocks import (
     NUM_GROUPS,
     AttnBlock,
@@ -21,8 +21,8 @@ from diffusion_tf.models.blocks import (
     group_norm,
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
-from diffusion_tf.numbers import INT32_MAX, check_rate, whole, whole_numbers
-from diffusion_tf.process.checks import checked_timesteps
+from diffusion_tf.utils.keras_backend import keras, layers
+from diffusion_tf.utils.numbers import INT32_MAX, check_rate, whole, whole_numbers
 
 
 class Scope(layers.Layer):

@@ -1,0 +1,1 @@
+"""report.html: the numbers beside the paper's, plots and pictures."""

@@ -1,5 +1,0 @@
-"""Sample quality: Frechet distance and Inception score (`fid`), the network they use (`inception`),
-and the energy distance of points (`energy`).
-
-None knows a diffusion model; `fid` needs no TensorFlow and works on any classifier's features.
-"""

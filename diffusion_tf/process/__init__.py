@@ -1,1 +1,0 @@
-"""The layers of GaussianDiffusion: noise, forward, reverse, loops."""

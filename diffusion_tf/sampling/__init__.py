@@ -1,0 +1,1 @@
+"""Samples: drawn in shards, kept in files, shown in pictures."""

@@ -1,0 +1,168 @@
+"""Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from diffusion_tf.sampling.chains import checked_paths, write_progressive, write_trajectory
+from diffusion_tf.sampling.parts import Parts, beside, kind_of
+from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.sampling.shards import sample_shards, split
+from diffusion_tf.utils.array_files import Damaged
+from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.finite import check_finite
+from diffusion_tf.utils.interruption import StopSignals
+
+_OUR_IMAGE = re.compile(r"\d{6,}\.png")
+MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
+
+
+@tf32(False)
+def write_samples(
+    out: str,
+    sampler: Sampler,
+    *,
+    num_samples: int,
+    batch_size: int,
+    origin: dict[str, Any],
+    float32: bool = False,
+    overwrite: bool = False,
+    progressive: int | None = None,
+    trajectory: Sequence[int] = (),
+) -> None:
+    """Draws exactly `num_samples` samples into a file, or goes on with those that are missing.
+
+    Finished shards are kept in the folder `OUT.parts` until all are there; memory is that of the
+    shards that are drawn at the same time. What is written does not depend on the number of
+    devices, nor on interruptions.
+
+    Args:
+        out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
+            guided-diffusion and EDM read, and conditions as `arr_1`; `*.png` for one picture of
+            them all; any other name for a folder of PNG files. Vectors, [N, D], go into `*.npz`
+            alone, as float32.
+        sampler: what draws.
+        num_samples: how many in all.
+        batch_size: how many at once on a device.
+        origin: what else the samples depend on, such as the step of the checkpoint; values of JSON.
+        float32: not uint8 but float32 in [-1, 1], as the sampler gives them; for `*.npz`.
+        overwrite: replace what is there, and delete parts of other samples.
+        progressive: of the first shard, also keep the predictions of x_0 after every so many steps,
+            in `NAME.progressive.npz` and a picture, `NAME.progressive.png`.
+        trajectory: of the first shard, also keep the images at these times, from T - 1 (the noise)
+            to -1 (the sample), in `NAME.trajectory.npz` and a picture.
+
+    Raises:
+        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
+            are there; see also `check_output`.
+        NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
+        OSError: something cannot be written. What is finished is kept.
+        Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
+    """
+    trajectory = list(trajectory)
+    beside_it = [
+        name for name, on in (("progressive", progressive), ("trajectory", trajectory)) if on
+    ]
+    check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
+    vectors = len(sampler.sample_shape) == 1
+    if vectors and kind_of(out) != "npz":
+        raise ValueError(f"Vectors are written to *.npz; {out} is another --out, choose one.")
+    progressive, trajectory = checked_paths(sampler.process, progressive, trajectory)
+    batch_size, num_shards = split(num_samples, batch_size)
+    num_samples = int(num_samples)
+    description = {
+        **origin,
+        **sampler.describe(),
+        "batch_size": batch_size,
+        "dtype": "float32" if float32 or vectors else "uint8",
+        "progressive": progressive,
+        "trajectory": trajectory,
+    }
+    parts = Parts(out, description, overwrite=overwrite)
+
+    def draw(missing: list[int]) -> Iterator[dict[int, np.ndarray]]:
+        return sample_shards(sampler, missing, num_shards, batch_size)
+
+    def draw_paths() -> None:
+        if progressive:
+            write_progressive(parts, sampler, batch_size, progressive)
+        if trajectory:
+            write_trajectory(parts, sampler, batch_size, trajectory)
+
+    with parts.deleted_if_none():
+        draw_paths()
+    _draw_missing(parts, num_shards, draw)
+    draw_paths()  # what is there stays, unless it was damaged since
+    conditions = sampler.conditions and sampler.conditions.rows(0, num_samples)
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            parts.assemble(num_samples, conditions)
+            return
+        except Damaged:
+            if attempt == MAX_ATTEMPTS - 1:
+                raise
+            _draw_missing(parts, num_shards, draw)
+
+
+def _draw_missing(
+    parts: Parts, num_shards: int, draw: Callable[[list[int]], Iterator[dict[int, np.ndarray]]]
+) -> None:
+    """Draws and keeps the shards that are not there, or damaged."""
+    missing = parts.missing(num_shards)
+    if len(missing) < num_shards:
+        there = num_shards - len(missing)
+        logging.info("Resuming: %d of %d shards are in %s.", there, num_shards, parts.folder)
+    with parts.deleted_if_none(), StopSignals() as signals:
+        for drawn in draw(missing):
+            for shard, samples in drawn.items():
+                check_finite(samples, f"samples of shard {shard} of {num_shards} (the first is 0)")
+                parts.save(shard, samples)
+            signals.raise_if_received(
+                f"; {len(parts)} of {num_shards} shards are in {parts.folder}. The same command"
+                " goes on."
+            )
+
+
+def check_output(
+    out: str, *, overwrite: bool = False, float32: bool = False, beside_it: Sequence[str] = ()
+) -> None:
+    """Makes sure that samples can be written to `out` before hours are spent on them.
+
+    Args:
+        out, overwrite, float32: see `write_samples`.
+        beside_it: `progressive`, `trajectory`: what else is to be written.
+
+    Raises:
+        ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
+            meant, or the other way round; it holds files of other kinds; float32 for anything but
+            `*.npz`.
+    """
+    path, is_file = Path(out), kind_of(out) != "folder"
+    if path.name in ("", ".."):
+        raise ValueError(f"--out={out} is no name for samples; give a new file or folder.")
+    if path.is_symlink():
+        raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
+    if float32 and kind_of(out) != "npz":
+        raise ValueError(f"--float32 needs an --out that ends with .npz, not {out}.")
+    for name in beside_it:
+        for other in (beside(path, f"{name}.npz"), beside(path, f"{name}.png")):
+            if other.exists() and not overwrite:
+                raise ValueError(f"{other} exists; choose another --out, or add --overwrite.")
+    if path.is_dir():
+        if is_file:
+            raise ValueError(f"{out} is a folder; choose another --out.")
+        foreign = [p.name for p in path.iterdir() if not _OUR_IMAGE.fullmatch(p.name)]
+        if foreign:
+            raise ValueError(
+                f"{out} exists and holds {min(foreign)}, which is no sample; choose another --out."
+            )
+        if not any(path.iterdir()):
+            return
+    elif path.exists() and not is_file:
+        raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")

@@ -1,0 +1,262 @@
+"""The pictures that a run ends with: samples, how they came about, mixtures, the loss."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from absl import logging
+
+from diffusion_tf.config import Config
+from diffusion_tf.datasets import Dataset
+from diffusion_tf.sampling import scatter
+from diffusion_tf.sampling.guidance import Conditions, get_conditions
+from diffusion_tf.sampling.point_pictures import write_point_pictures
+from diffusion_tf.sampling.registry import get_sampling_process
+from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.sampling.shards import sample
+from diffusion_tf.utils import images
+from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.finite import check_finite
+from diffusion_tf.utils.numbers import INT32_MAX, is_whole, whole
+
+NUM_SAMPLES = 64
+NUM_FRAMES = 60  # of trajectory.gif
+NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
+NUM_GRID = 16  # samples of a grid in TensorBoard
+NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
+GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
+MAX_CONDITIONS = 20  # rows of guidance.png
+GUIDANCE_STEPS = 250  # at most: more would take longer than the rest of the pictures
+
+
+@tf32(False)
+def write_pictures(
+    workdir: str,
+    config: Config,
+    sampler: Sampler,
+    dataset: Dataset,
+    losses: tuple[np.ndarray, np.ndarray],
+) -> list[str]:
+    """Writes the pictures of a finished run.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        sampler: the network, with the averaged weights, and the process of training.
+        dataset: whose first images are mixed in pairs.
+        losses: of training, steps [N] and losses [N].
+
+    Returns:
+        Paths: samples.png, trajectory.gif, loss.png; of images trajectory.png and
+        interpolation.png, too, and guidance.png if they have conditions; of vectors panels.png.
+    """
+    write = write_point_pictures if config.data_dim else _write_image_pictures
+    paths = write(workdir, config, sampler, dataset)
+    loss = os.path.join(workdir, "loss.png")
+    images.save_curve(loss, *losses, xlabel="step", ylabel="training loss")
+    return [*paths, loss]
+
+
+def _write_image_pictures(
+    workdir: str, config: Config, sampler: Sampler, dataset: Dataset
+) -> list[str]:
+    names = ("samples.png", "trajectory.gif", "trajectory.png", "interpolation.png")
+    samples, animation, trajectory, interpolation = paths = [
+        os.path.join(workdir, name) for name in names
+    ]
+    shown = dataclasses.replace(sampler, conditions=conditions_to_show(config, dataset))
+    frames = write_trajectory(trajectory, shown, NUM_SAMPLES)
+    images.save_png(samples, images.show_grid(frames[-1]))
+    grids = [images.show_grid(frame) for frame in frames]
+    images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
+    write_interpolations(interpolation, config, sampler, dataset)
+    if config.conditional:
+        paths.append(os.path.join(workdir, "guidance.png"))
+        write_guidance(paths[-1], config, sampler)
+    return paths
+
+
+def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
+    """What samples in pictures are conditioned on: all labels in turn, or vectors of the data."""
+    if config.num_classes:
+        return Conditions(np.arange(config.num_classes, dtype=np.int32))
+    return Conditions(dataset.conditions[:NUM_SAMPLES]) if config.conditional else None
+
+
+def write_guidance(path: str, config: Config, sampler: Sampler) -> None:
+    """Writes a picture with a row for each condition and columns for each guidance scale.
+
+    Conditions are the labels; or vectors, each number alone at 1, then neighbours at 1/2 together.
+    The noise of a column is the same at every scale.
+
+    Args:
+        path: of the picture.
+        config: of the run.
+        sampler: with the process of training, which is cut short.
+    """
+    steps = min(sampler.process.num_timesteps, GUIDANCE_STEPS)
+    process = get_sampling_process(sampler.process, sampling_steps=steps)
+    values, labels = _conditions_alone_and_mixed(config)
+    scales = GUIDANCE_SCALES if config.cond_drop_prob else (1,)
+    number = len(values) * NUM_GUIDED
+    columns = []
+    for scale in scales:
+        conditions = Conditions(values.repeat(NUM_GUIDED, axis=0), scale)
+        guided = dataclasses.replace(sampler, process=process, conditions=conditions)
+        drawn = np.concatenate(list(sample(guided, number, number)))
+        check_finite(drawn, f"samples with guidance scale {scale}")
+        columns.append(images.to_pixels(drawn).reshape(len(values), NUM_GUIDED, *drawn.shape[1:]))
+    scatter.save_conditions_grid(
+        path,
+        np.concatenate(columns, axis=1),
+        labels,
+        [(f"guidance {scale}", NUM_GUIDED) for scale in scales],
+    )
+
+
+def _conditions_alone_and_mixed(config: Config) -> tuple[np.ndarray, list[str]]:
+    if config.num_classes:
+        values = np.arange(min(config.num_classes, MAX_CONDITIONS), dtype=np.int32)
+        return values, [str(value) for value in values]
+    alone = np.eye(config.cond_dim, dtype=np.float32)
+    values = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
+    return values, [" ".join(f"{number:.2g}" for number in value) for value in values]
+
+
+def write_trajectory(path: str, sampler: Sampler, number: int) -> np.ndarray:
+    """Draws samples, and writes a picture of how the first of them came about.
+
+    Args:
+        path: of the picture.
+        sampler: what draws.
+        number: of samples.
+
+    Returns:
+        All frames of `draw_trajectory`; the last is the samples.
+    """
+    logging.info("Drawing %d samples in %d steps ...", number, sampler.process.num_timesteps)
+    times, frames = draw_trajectory(sampler, number)
+    chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int))
+    rows = frames[chosen, :NUM_CHAINS].swapaxes(0, 1)
+    images.save_labelled_grid(
+        path,
+        rows,
+        row_labels=[""] * len(rows),
+        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+    )
+    return frames
+
+
+def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: Dataset) -> None:
+    """Writes a picture of mixtures of the first images of a data set, in pairs.
+
+    A network that has learned to do without conditions gets none, so that both ends count alike;
+    another gets that of the first of a pair.
+
+    Args:
+        path: of the picture.
+        config: of the run.
+        sampler: what draws; its conditions are replaced.
+        dataset: of at least 2 images.
+    """
+    num_pairs, T = min(NUM_PAIRS, len(dataset) // 2), sampler.process.num_timesteps
+    logging.info("Interpolating between %d pairs of real images ...", num_pairs)
+    x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(num_pairs)]) for k in (0, 1))
+    timesteps = sorted({T // 8, T // 4, T // 2})
+    y = get_conditions(config, "none") if config.cond_drop_prob else None
+    if config.conditional and y is None:
+        y = Conditions(dataset.conditions[: 2 * num_pairs : 2])
+    sampler = dataclasses.replace(sampler, conditions=y)
+    rows = draw_interpolations(sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS)
+    save_interpolations(path, rows, timesteps)
+
+
+def grid_drawer(sampler: Sampler) -> Callable[[], np.ndarray]:
+    """A function that draws a grid of samples from what the model's weights are at that moment.
+
+    The noise is the same each time, so that grids of different steps can be compared.
+
+    Args:
+        sampler: what draws.
+
+    Returns:
+        Function without arguments; its result is uint8 [H, W, C]. It raises NotFiniteError if
+        samples hold NaN or infinity.
+    """
+    draw = sampler.grid(NUM_GRID)
+
+    def draw_grid() -> np.ndarray:
+        samples = draw().numpy()
+        check_finite(samples, "samples of the grid")
+        return images.show_grid(images.to_pixels(samples))
+
+    return draw_grid
+
+
+def draw_trajectory(sampler: Sampler, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws samples and keeps images on their way from noise.
+
+    Returns:
+        times [F] in falling order, denser towards the end where the image takes shape, and uint8
+        frames [F, B, H, W, C]. The last is the sample, at time -1.
+
+    Raises:
+        NotFiniteError: some of the samples hold NaN or infinity.
+    """
+    T = sampler.process.num_timesteps
+    keep = np.unique(np.rint(T * np.linspace(0, 1, NUM_FRAMES) ** 1.5).astype(int) - 1)
+    times, frames = sampler.trajectory(number, keep.tolist())
+    check_finite(frames.swapaxes(0, 1), "samples")
+    return times, images.to_pixels(frames)
+
+
+@tf32(False)
+def draw_interpolations(
+    sampler: Sampler,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    *,
+    timesteps: Sequence[int],
+    num_lambdas: int,
+) -> np.ndarray:
+    """Mixes pairs of real images after diffusing them by different numbers of steps.
+
+    Args:
+        sampler: what draws; its conditions are B or one.
+        x1, x2: uint8 [B, H, W, C], the ends.
+        timesteps: how far to diffuse them, each in 0..T-1.
+        num_lambdas: mixtures from lambda = 0 to lambda = 1.
+
+    Returns:
+        uint8 [B, len(timesteps), num_lambdas + 2, H, W, C]: x1, the mixtures, x2.
+
+    Raises:
+        ValueError: num_lambdas < 2, or a timestep that the process does not have.
+        NotFiniteError: some of the mixtures hold NaN or infinity.
+    """
+    num_lambdas = whole(num_lambdas, "num_lambdas", -INT32_MAX)
+    if num_lambdas < 2:
+        raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
+    T = sampler.process.num_timesteps
+    for t in timesteps:
+        if not (is_whole(t) and 0 <= t < T):
+            raise ValueError(f"timesteps has {t}; each must lie in 0..{T - 1}.")
+    lambdas = np.linspace(0, 1, num_lambdas, dtype=np.float32)
+    rows = []
+    for t, mixtures in zip(timesteps, sampler.mixtures(x1, x2, lambdas, timesteps), strict=True):
+        check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
+        rows.append(np.stack([x1, *images.to_pixels(mixtures), x2], axis=1))
+    return np.stack(rows, axis=1)
+
+
+def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -> None:
+    """Writes what `draw_interpolations` returned: a row for each pair and timestep."""
+    num_pairs, num_lambdas = rows.shape[0], rows.shape[2] - 2
+    lambdas = [f"{lam:.2g}" for lam in np.linspace(0, 1, num_lambdas)]
+    images.save_labelled_grid(
+        path,
+        rows.reshape(-1, *rows.shape[2:]),
+        row_labels=[f"t={t}" for t in timesteps] * num_pairs,
+        column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
+    )

@@ -1,0 +1,90 @@
+"""The pictures that a run on vectors ends with: points on their way to noise and back."""
+
+import dataclasses
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from diffusion_tf.config import Config
+from diffusion_tf.datasets import Dataset
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.sampling import scatter
+from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.utils.finite import check_finite
+from diffusion_tf.utils.random_numbers import fold_in, normal, stream
+
+NUM_POINTS = 2000
+NUM_FRAMES = 60  # of trajectory.gif
+NUM_PANELS = 10  # of each process in panels.png
+
+
+def write_point_pictures(
+    workdir: str, config: Config, sampler: Sampler, dataset: Dataset
+) -> list[str]:
+    """Writes the pictures of a finished run on vectors.
+
+    Vectors of more than two dimensions are shown by the first two principal components of the data.
+    A conditional network is given the conditions of the points that its samples are drawn over.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        sampler: the network, with the averaged weights, and the process of training.
+        dataset: whose first points are shown.
+
+    Returns:
+        Paths of samples.png, panels.png (above the points of q, below those of p) and
+        trajectory.gif.
+
+    Raises:
+        NotFiniteError: some of the samples hold NaN or infinity; nothing is written then.
+    """
+    process = sampler.process
+    number = min(NUM_POINTS, len(dataset))
+    real = next(dataset.batches(number))
+    conditions = Conditions(dataset.conditions[:number]) if config.conditional else None
+    logging.info("Drawing %d samples in %d steps ...", number, process.num_timesteps)
+    T = process.num_timesteps
+    keep = np.unique(np.rint(np.linspace(-1, T - 1, NUM_FRAMES)).astype(int))[::-1]
+    shown = dataclasses.replace(sampler, conditions=conditions)
+    _, p = shown.trajectory(number, keep.tolist())
+    check_finite(p.swapaxes(0, 1), "samples")
+    q = diffuse(process, real, keep, sampler.seed)
+    p, q, real = (scatter.in_a_plane(points, like=real) for points in (p, q, real))
+    names = ("samples.png", "panels.png", "trajectory.gif")
+    samples, panels, trajectory = paths = [os.path.join(workdir, name) for name in names]
+    scatter.save_points(samples, p[-1], real)
+    chosen = np.rint(np.linspace(len(keep) - 1, 0, NUM_PANELS)).astype(int)  # from data to noise
+    titles = [f"t={t}" if t >= 0 else "x₀" for t in keep[chosen]]
+    scatter.save_panels(panels, [q[chosen], p[chosen]], titles, ["q", "p"], real=real)
+    labels = [f"t = {t}" if t >= 0 else "sample" for t in keep]
+    scatter.save_animation(trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000)
+    return paths
+
+
+def diffuse(
+    diffusion: GaussianDiffusion, x_start: np.ndarray, times: np.ndarray, seed: int
+) -> np.ndarray:
+    """Points after t + 1 steps of q for each of some times, -1 for the points as they are.
+
+    Args:
+        diffusion: the process.
+        x_start: [N, D].
+        times: int [F].
+        seed: of the noise, which is the same at all times.
+
+    Returns:
+        float32 [F, N, D].
+    """
+    noise = normal(x_start.shape, fold_in(stream(seed, "pictures"), diffusion.num_timesteps + 1))
+    return np.stack(
+        [
+            diffusion.q_sample(x_start, tf.fill([len(x_start)], int(t)), noise=noise).numpy()
+            if t >= 0
+            else x_start
+            for t in times
+        ]
+    )

@@ -1,0 +1,198 @@
+"""Sampler: the network and all that decides what is drawn from it, as one object."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.config import Config
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.sampling.guidance import Conditions, denoise_fn
+from diffusion_tf.utils import images
+from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.numbers import checked_seed
+from diffusion_tf.utils.random_numbers import fold_in, stream
+from diffusion_tf.utils.replicas import compiled
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampler:
+    """Draws from a network.
+
+    Attributes:
+        model: the network, built in the scope of the strategy.
+        process: whose steps are taken; see `registry.get_sampling_process`.
+        sample_shape: of one sample.
+        seed: of all noise.
+        jit_compile: compile with XLA.
+        conditions: of a conditional network, with their guidance scale.
+        strategy: of this machine's devices, for shards and likelihoods; one device if not given.
+        clip_denoised: clip the predicted x_0 to [-1, 1] at every step, as the original does.
+
+    Raises:
+        ValueError: a seed beyond int64, or conditions that the network does not take.
+    """
+
+    model: keras.Model
+    process: GaussianDiffusion
+    sample_shape: tuple[int, ...]
+    seed: int = 0
+    jit_compile: bool = False
+    conditions: Conditions | None = None
+    strategy: tf.distribute.Strategy | None = None
+    clip_denoised: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "seed", checked_seed(self.seed))
+        object.__setattr__(self, "sample_shape", tuple(map(int, self.sample_shape)))
+        if self.conditions is not None:
+            self.conditions.check(self.model)
+
+    @classmethod
+    def of_run(cls, config: Config, model: keras.Model, **choices: Any) -> "Sampler":
+        """With the process and the seed of a run, unless the choices say otherwise.
+
+        Args:
+            config: of the run.
+            model: its network.
+            **choices: other attributes.
+        """
+        defaults = {"sample_shape": config.sample_shape, "seed": config.seed}
+        if "process" not in choices:
+            defaults["process"] = get_diffusion(config)
+        return cls(model=model, **{**defaults, **choices})
+
+    @property
+    def guidance_scale(self) -> float:
+        """1, the conditional model itself, where nothing else was asked for."""
+        return self.conditions.guidance_scale if self.conditions else 1.0
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-serializable identity of what is drawn."""
+        return {
+            "network_sha256": digest(self.model, self.process),
+            "sampling_steps": self.process.num_timesteps,
+            "seed": self.seed,
+            "sample_shape": list(self.sample_shape),
+            "jit_compile": self.jit_compile,
+            **({} if self.clip_denoised else {"clip_denoised": False}),
+            **(self.conditions.describe() if self.conditions else {}),
+        }
+
+    def rows(self, start: int, number: int) -> tf.Tensor | None:
+        """The conditions of samples start, start + 1, ...; None for an unconditional network."""
+        return self.conditions and tf.constant(self.conditions.rows(start, number))
+
+    def on_replicas(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `function(denoise_fn, *tensors)` for every replica of the strategy.
+
+        Returns:
+            `f(y, *tensors)`: y are conditions or None; all are one for each replica, see
+            `utils.devices.distribute`.
+        """
+
+        def run(model: keras.Model, y: tf.Tensor | None, *tensors: tf.Tensor) -> Any:
+            return function(denoise_fn(model, y, self.guidance_scale), *tensors)
+
+        return compiled(run, self.model, jit_compile=self.jit_compile, strategy=self.strategy)
+
+    def chain(self, number: int, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `function(denoise_fn, *tensors)` of samples 0 .. number - 1 for one device."""
+
+        def run(model: keras.Model, *tensors: tf.Tensor) -> Any:
+            y = self.rows(0, number)
+            return function(denoise_fn(model, y, self.guidance_scale), *tensors)
+
+        return compiled(run, self.model, jit_compile=self.jit_compile)
+
+    def grid(self, number: int) -> Callable[[], tf.Tensor]:
+        """A function that draws samples from what the weights are then, always from one noise."""
+        return self.chain(
+            number,
+            lambda network: self.process.p_sample_loop(network, **self._how(number, "pictures")),
+        )
+
+    def trajectory(
+        self, number: int, keep: Sequence[int], *, noise: str = "pictures"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draws samples and keeps x on the way.
+
+        Args:
+            number: of samples.
+            keep: times, see `p_sample_loop_trajectory`.
+            noise: `pictures`, or `sample` for the samples of shard 0.
+
+        Returns:
+            times int32 [F] in falling order, and float32 [F, B, ...].
+        """
+        draw = self.chain(
+            number,
+            lambda network: self.process.p_sample_loop_trajectory(
+                network, keep=list(keep), **self._how(number, noise)
+            ),
+        )
+        times, frames = draw()
+        return times.numpy(), frames.numpy()
+
+    def progressive(self, number: int, freq: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draws the samples of shard 0 and keeps the predictions of x_0 every `freq` steps.
+
+        Returns:
+            steps int32 [K], rising, and float32 [B, K, ...].
+        """
+        predictions = self.chain(
+            number,
+            lambda network: self.process.p_sample_loop_progressive(
+                network, include_xstartpred_freq=freq, **self._how(number, "sample")
+            )[1],
+        )().numpy()
+        return freq * np.arange(predictions.shape[1], dtype=np.int32), predictions
+
+    def mixtures(
+        self, x1: np.ndarray, x2: np.ndarray, lambdas: np.ndarray, timesteps: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Interpolates between images (section 4.3, Figure 8).
+
+        Args:
+            x1, x2: uint8 [B, H, W, C].
+            lambdas: float32 [L], weights of x2.
+            timesteps: how far to diffuse the images.
+
+        Returns:
+            float32 [L, B, H, W, C] for each of the timesteps.
+        """
+        mix = self.chain(
+            len(x1) * len(lambdas),
+            lambda network, t: self.process.interpolate(
+                network,
+                x1=images.from_pixels(x1),
+                x2=images.from_pixels(x2),
+                lam=lambdas,
+                t=t,
+                seed=stream(self.seed, "pictures"),
+                clip_denoised=self.clip_denoised,
+            ),
+        )
+        return [mix(tf.constant(int(t))).numpy() for t in timesteps]
+
+    def shard_seed(self, shard: int) -> tf.Tensor:
+        """The seed [2] of all noise of a shard."""
+        return fold_in(stream(self.seed, "sample"), shard)
+
+    def _how(self, number: int, noise: str) -> dict[str, Any]:
+        return {
+            "shape": (number, *self.sample_shape),
+            "seed": self.shard_seed(0) if noise == "sample" else stream(self.seed, noise),
+            "clip_denoised": self.clip_denoised,
+        }
+
+
+def digest(model: keras.Model, diffusion: GaussianDiffusion) -> str:
+    """Tells networks and processes apart that have the same names, in 16 hexadecimal digits."""
+    sha256 = hashlib.sha256()
+    for array in [*model.get_weights(), diffusion.betas, diffusion.alphas_cumprod]:
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()[:16]

@@ -1,0 +1,152 @@
+"""Pictures: scaling to and from pixels, grids, PNG, GIF and plots."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.finite import check_finite
+
+MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
+
+
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """[-1, 1] -> uint8 0..255, clipped and rounded to the nearest.
+
+    The original truncates for its sample grids; rounding gives 8-bit data back unchanged.
+
+    Raises:
+        NotFiniteError: some of the images [N, ...] hold a NaN or an infinity.
+    """
+    images = np.asarray(images)
+    check_finite(images, "images")
+    scaled = (images.astype(np.float32) + 1.0) * 127.5
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def as_pixels(images: np.ndarray) -> np.ndarray:
+    """uint8, whether the images are uint8 already or floats in [-1, 1]."""
+    return images if images.dtype == np.uint8 else to_pixels(images)
+
+
+def from_pixels(pixels: np.ndarray) -> np.ndarray:
+    """uint8 0..255 -> float32 [-1, 1]."""
+    return np.asarray(pixels).astype(np.float32) / 127.5 - 1.0
+
+
+def tile(images: np.ndarray, *, columns: int = 0, padding: int = 1) -> np.ndarray:
+    """Lays images out in a grid, row by row, on white (the original's `tile_imgs`).
+
+    Args:
+        images: uint8 [N, H, W, C], C of 1 or 3.
+        columns: of the grid; as many as make it square if 0.
+        padding: pixels between two images.
+
+    Returns:
+        uint8 [height, width, C].
+
+    Raises:
+        ValueError: other shape or dtype.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images have dtype {images.dtype} and shape {images.shape}; they must be uint8"
+            " [N, H, W, 1 or 3]."
+        )
+    number, height, width, channels = images.shape
+    columns = columns or int(np.ceil(np.sqrt(number)))
+    rows = -(-number // columns)
+    grid = np.full((rows * columns, height + padding, width + padding, channels), 255, np.uint8)
+    grid[:number, :height, :width] = images
+    grid = grid.reshape(rows, columns, *grid.shape[1:]).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + padding), columns * (width + padding), channels)
+    return grid[: grid.shape[0] - padding, : grid.shape[1] - padding]
+
+
+def show_grid(images: np.ndarray) -> np.ndarray:
+    """A square grid for a person to look at: small images are enlarged by a whole factor.
+
+    Args:
+        images: uint8 [N, H, W, 1 or 3].
+    """
+    factor = -(-MIN_TILE_PIXELS // images.shape[1])
+    return tile(images.repeat(factor, axis=1).repeat(factor, axis=2), padding=4)
+
+
+def save_png(path: str, pixels: np.ndarray) -> None:
+    """Writes uint8 [H, W, C], C of 1 or 3, as PNG."""
+    with replacing(path) as temporary:
+        _to_pillow(pixels).save(temporary)
+
+
+def save_gif(path: str, frames: Sequence[np.ndarray], *, frame_ms: int, hold_ms: int) -> None:
+    """Writes uint8 [H, W, C] frames as an endless animation.
+
+    Args:
+        path: of the file.
+        frames: all of one shape.
+        frame_ms: milliseconds for each frame.
+        hold_ms: milliseconds for the last.
+    """
+    first, *rest = [_to_pillow(frame) for frame in frames]
+    durations = [frame_ms] * len(rest) + [hold_ms]
+    with replacing(path) as temporary:
+        first.save(temporary, save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def save_labelled_grid(
+    path: str, images: np.ndarray, *, row_labels: Sequence[str], column_labels: Sequence[str]
+) -> None:
+    """Writes a grid of images with a word for each row and each column.
+
+    Args:
+        path: of the PNG.
+        images: uint8 [rows, columns, H, W, C].
+        row_labels, column_labels: one for each; empty strings stay blank.
+    """
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(0.62 * columns + 0.6, 0.62 * rows + 0.3), dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axis = axes[row, column]
+            axis.imshow(_drop_grey_axis(images[row, column]), cmap="gray", vmin=0, vmax=255)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(column_labels[column], fontsize=7, pad=3)
+        axes[row, 0].set_ylabel(row_labels[row], fontsize=7)
+    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    save_figure(path, figure)
+
+
+def save_curve(path: str, x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str) -> None:
+    """Plots y over x on a logarithmic y axis, with a running mean over 5% of the points."""
+    figure = Figure(figsize=(6, 4), dpi=120)
+    axis = figure.subplots()
+    axis.plot(x, y, linewidth=0.5, alpha=0.5, color="tab:blue")
+    window = max(1, len(y) // 20)
+    mean = np.convolve(y, np.ones(window) / window, mode="valid")
+    axis.plot(x[len(y) - len(mean) :], mean, color="tab:blue", label=f"mean of {window} points")
+    axis.set_yscale("log")
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.grid(which="both", alpha=0.3)
+    axis.legend()
+    save_figure(path, figure)
+
+
+def save_figure(path: str, figure: Figure) -> None:
+    """Writes a figure, without the empty space around it; a file of that name is replaced."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight")
+
+
+def _drop_grey_axis(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _to_pillow(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(_drop_grey_axis(pixels))

@@ -1,0 +1,18 @@
+"""A checkpoint without a training run."""
+
+from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir
+
+
+def save_checkpoint(workdir, trainer, keep=2, read_only=False):
+    claim_workdir(str(workdir), trainer.config)
+    checkpoints = Checkpoints(
+        str(workdir),
+        model=trainer.model,
+        ema_model=trainer.ema_model,
+        optimizer=trainer.optimizer,
+        step=trainer.step,
+        keep=keep,
+        read_only=read_only,
+    )
+    checkpoints.save()
+    return checkpoints

@@ -1,0 +1,240 @@
+"""The scripts as people run them: real processes, real files."""
+
+import json
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_tf.convert.loading import load_model
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.sampling import files, shards
+from diffusion_tf.sampling.registry import get_sampling_process
+from diffusion_tf.sampling.sampler import Sampler
+from helpers.original_kwargs import CIFAR
+from helpers.processes import TINY, run, sentence, start
+from helpers.replicas import replicas
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a small trained run in `run`."""
+    home = tmp_path_factory.mktemp("home")
+    result = run("train", "--workdir=run", "--steps=3", *TINY, cwd=home)
+    assert result.returncode == 0, result.stderr
+    (home / "train.log").write_text(result.stderr)
+    (home / "original").mkdir()
+    (home / "original" / "kwargs.json").write_text(CIFAR)
+    return home
+
+
+def test_training_leaves_a_workdir_that_explains_itself(home):
+    names = {path.name for path in (home / "run").iterdir()}
+    pictures = {"samples.png", "trajectory.png", "trajectory.gif", "interpolation.png", "loss.png"}
+    assert names == {"config.json", "checkpoints", "tensorboard"} | pictures
+    log = (home / "train.log").read_text()
+    assert "training: 100%" in log and "loss=" in log
+    (seconds,) = re.findall(r"The first step was done (\d+) s after the start\.", log)
+    assert 1 <= int(seconds) < 200
+    for name in pictures:
+        assert f"run/{name}" in log
+        with Image.open(home / "run" / name) as picture:
+            assert min(picture.size) > 50
+            assert np.asarray(picture.convert("L")).std() > 0
+    config = json.loads((home / "run" / "config.json").read_text())
+    assert (config["steps"], config["ch_mult"]) == (3, [2])
+
+
+def test_a_run_goes_on_where_it_was(home):
+    result = run(
+        "train", "--workdir=run", "--steps=5", "--jit_compile=off", "--nopictures", cwd=home
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Resuming from step 3" in result.stderr
+    assert (home / "run" / "checkpoints" / "ckpt-5.index").exists()
+
+
+def test_a_run_starts_from_the_config_of_another(home):
+    result = run(
+        "train", "--config=run", "--workdir=again", "--steps=1", "--seed=7", "--jit_compile=off",
+        "--nopictures", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (home / "again" / "checkpoints" / "ckpt-1.index").exists()
+    first, again = (
+        json.loads((home / name / "config.json").read_text()) for name in ("run", "again")
+    )
+    assert again == {**first, "steps": 1, "seed": 7}
+
+
+def test_sampling_uses_the_averaged_weights_unless_told(home):
+    samples = {}
+    for name, flags in (("default", []), ("ema", ["--weights=ema"]), ("raw", ["--weights=raw"])):
+        out = f"{name}.npz"
+        result = run(
+            "sample", "--workdir=run", "--num_samples=3", f"--out={out}", "--jit_compile=off",
+            *flags, cwd=home,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert f"{flags[0][10:] if flags else 'ema'} weights of step" in result.stderr
+        with np.load(home / out, allow_pickle=False) as arrays:
+            samples[name] = arrays["arr_0"]
+    assert (samples["ema"].shape, samples["ema"].dtype) == ((3, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(samples["default"], samples["ema"])
+    assert not np.array_equal(samples["raw"], samples["ema"])
+
+
+def test_ddim_samples_to_a_folder(home):
+    result = run(
+        "sample", "--workdir=run", "--num_samples=3", "--batch_size=2", "--out=folder",
+        "--sampler=ddim", "--sampling_steps=4", "--progressive=2", "--trajectory=3,1,-1",
+        "--jit_compile=off", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    ways = {"folder.progressive.npz", "folder.progressive.png", "folder.trajectory.npz"}
+    assert ways <= {path.name for path in home.iterdir()}
+    assert len(list((home / "folder").glob("*.png"))) == 3
+
+
+MANY = [
+    "--workdir=run", "--num_samples=121", "--batch_size=2", "--sampling_steps=4",
+    "--jit_compile=off",
+]  # fmt: skip
+
+
+def stop_sampling(home, number, signal_number):
+    """Starts sampling to many.npz, stops it at `number` shards or later; the exit code."""
+    process = start("sample", *MANY, "--out=many.npz", cwd=home, log="sample.log")
+    end = time.monotonic() + 900
+    while len(list(home.glob("many.npz.parts/[0-9]*.npy"))) < number:
+        assert process.poll() is None, (home / "sample.log").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    code = process.wait(600)
+    assert not (home / "many.npz").exists()
+    return code
+
+
+def sample_here(home, out, strategy):
+    """What the script does with `MANY`, in this process."""
+    with strategy.scope():
+        config, model, step = load_model(str(home / "run"))
+    process = get_sampling_process(get_diffusion(config), sampling_steps=4)
+    files.write_samples(
+        str(home / out), Sampler.of_run(config, model, process=process, seed=0, strategy=strategy),
+        origin={"step": step, "weights": "ema", "sampler": "ancestral"},
+        num_samples=121, batch_size=2,
+    )  # fmt: skip
+    return (home / out).read_bytes()
+
+
+def test_the_script_draws_with_a_solver_that_remembers_its_steps(home):
+    flags = ["--workdir=run", "--num_samples=3", "--batch_size=2", "--float32", "--jit_compile=off"]
+    result = run(
+        "sample", *flags, "--sampler=dpmpp_2m", "--sampling_steps=6", "--out=solver.npz", cwd=home
+    )
+    assert result.returncode == 0, result.stderr
+    config, model, _ = load_model(str(home / "run"))
+    process = get_sampling_process(get_diffusion(config), "dpmpp_2m", 6)
+    drawn = shards.sample(Sampler.of_run(config, model, process=process, seed=0), 3, 2)
+    with np.load(home / "solver.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["arr_0"], np.concatenate(list(drawn)))
+    refused = sentence(run("sample", *flags, "--sampler=dpmpp_2m", "--eta=0.5", cwd=home))
+    assert "eta is 0.5, which sampler 'dpmpp_2m' does not have, only 'ddim'." in refused
+
+
+@pytest.mark.slow
+def test_killed_twice_stopped_once_or_on_two_devices_the_file_is_the_same(home):
+    assert stop_sampling(home, 3, signal.SIGKILL) == -signal.SIGKILL
+    assert stop_sampling(home, 13, signal.SIGKILL) == -signal.SIGKILL
+    assert stop_sampling(home, 23, signal.SIGTERM) == 128 + signal.SIGTERM
+    log = (home / "sample.log").read_text()
+    assert "Resuming: " in log and "Stopped by SIGTERM; " in log and "Traceback" not in log
+    refused = sentence(run("sample", *MANY, "--out=many.npz", "--seed=1", cwd=home))
+    assert "(seed 0 there, 1 here)" in refused
+    result = run("sample", *MANY, "--out=many.npz", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert "sampling: 100%" in result.stderr and "sample/s]" in result.stderr
+    assert not (home / "many.npz.parts").exists()
+
+    resumed = (home / "many.npz").read_bytes()
+    assert resumed == sample_here(home, "one.npz", replicas(1))
+    assert resumed == sample_here(home, "two.npz", replicas(2))
+    with np.load(home / "many.npz", allow_pickle=False) as arrays:
+        assert (arrays["arr_0"].dtype, arrays["arr_0"].shape) == (np.uint8, (121, 8, 8, 1))
+
+
+def test_interpolation_between_an_index_and_a_file(home):
+    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(home / "grey.png")
+    result = run(
+        "interpolate", "--workdir=run", "--image1=5", "--image2=grey.png", "--timesteps=3,11",
+        "--num_lambdas=4", "--out=mix.png", "--jit_compile=off", cwd=home,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with Image.open(home / "mix.png") as picture:
+        assert picture.size[0] > picture.size[1] > 100
+
+
+# A run directory of the original, with data of another size than its CIFAR-10.
+ORIGINAL = ["--config=original", "--dataset=digits"]
+
+# Each: script, flags, what the sentence must say.
+MISTAKES = [
+    ("train", ["--config=mnist"], "Unknown config 'mnist'; choose one of"),
+    ("train", ["--config=run"], "--config=run is a path; name the folder of the new run"),
+    ("train", ["--config=train.log", "--workdir=new"], "train.log is not valid JSON"),
+    ("train", ["--config=run/checkpoints", "--workdir=new"], "run/checkpoints holds no run"),
+    ("train", [*ORIGINAL, "--workdir=new"], "the config says image_size 32 and channels 3"),
+    ("train", [*ORIGINAL, "--workdir=new", "--batch_size=0"], "batch_size is 0"),
+    ("train", ["--workdir=original"], "holds something other than a run"),
+    ("train", ["--steps=0"], "steps is 0"),
+    ("train", ["--ch_mult=1,x"], "--ch_mult=1,x is not a comma-separated list"),
+    ("train", ["stray"], "Unexpected argument 'stray'"),
+    ("train", ["--workdir=new", "--ch=48"], "every number of channels must be a multiple of 32"),
+    ("train", ["--workdir=new", "--ch_mult=1,1,1,1,1"], "must be a multiple of 16"),
+    ("train", ["--workdir=new", "--image_size=16"], "set image_size to 8"),
+    ("train", ["--workdir=new", "--beta_schedule=cubic"], "Unknown beta_schedule 'cubic'"),
+    ("train", ["--workdir=new", "--beta_end=1.5"], "beta_end is 1.5"),
+    ("train", ["--workdir=new", "--model_mean_type=x0"], "choose one of xprev, xstart, eps"),
+    ("train", ["--workdir=new", "--model_var_type=learned"], "cannot be trained with"),
+    ("train", ["--workdir=new", "--strategy=mirrored"], "'mirrored' needs GPUs"),
+    ("train", ["--workdir=run", "--lr=0.5"], "holds a run of another config (lr"),
+    ("train", ["--config=folder", "--workdir=new"], "folder needs --data_dir"),
+    ("train", ["--config=cifar10", "--workdir=new", "--data_dir=."], "holds no prepared CIFAR-10"),
+    ("sample", ["--workdir=nowhere"], "nowhere holds no run"),
+    ("sample", ["--workdir=original"], "original holds no checkpoint of the original"),
+    ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
+    ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
+    ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
+    ("sample", ["--workdir=run", "--out=s.png", "--float32"], "--float32 needs an --out that ends"),
+    ("sample", ["--workdir=run", "--trajectory=12"], "each time must lie in -1..11"),
+    ("sample", ["--workdir=run", "--strategy=mirrored"], "'mirrored' needs GPUs"),
+    ("interpolate", ["--workdir=run", "--image1=1498"], "Image 1498 does not exist"),
+    ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
+    ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
+    ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),
+]
+
+
+@pytest.mark.parametrize("script, flags, message", MISTAKES, ids=[m[2] for m in MISTAKES])
+def test_a_mistake_is_answered_in_one_sentence_and_changes_nothing(home, script, flags, message):
+    (home / "taken.npz").write_text("precious")
+    before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file()}
+    assert message in sentence(run(script, *flags, cwd=home))
+    assert {p: p.read_bytes() for p in home.rglob("*") if p.is_file()} == before
+
+
+def test_debug_shows_the_traceback(home):
+    result = run("train", "--config=mnist", "--debug", cwd=home)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("script", ["train", "sample", "interpolate"])
+def test_help_documents_every_flag(script, home):
+    result = run(script, "--help", cwd=home)
+    assert "--workdir: " in result.stdout and "--seed: " in result.stdout

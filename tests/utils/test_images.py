@@ -1,0 +1,90 @@
+"""Pixels, grids and image files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_tf.utils import images
+from diffusion_tf.utils.finite import NotFiniteError
+from diffusion_tf.utils.image_reading import load_image
+
+
+def test_pixels_survive_scaling():
+    pixels = np.arange(256, dtype=np.uint8)
+    scaled = images.from_pixels(pixels)
+    assert (scaled[0], scaled[255]) == (-1.0, 1.0)
+    np.testing.assert_array_equal(images.to_pixels(scaled), pixels)
+
+
+def test_to_pixels_clips_and_rounds():
+    values = np.array([-3.0, -1.0, 0.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 1.0, 3.0])
+    np.testing.assert_array_equal(images.to_pixels(values), [0, 0, 128, 0, 1, 255, 255])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_not_finite_becomes_no_pixel(value, dtype):
+    samples = np.zeros((5, 4, 4, 3), dtype)
+    samples[[1, 3], 2, 0, 1] = value
+    with pytest.raises(NotFiniteError, match="2 of 5 images are not finite"):
+        images.to_pixels(samples)
+
+
+def test_tile_by_hand():
+    three = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    expected = [[0, 255, 1], [255, 255, 255], [2, 255, 255]]
+    np.testing.assert_array_equal(images.tile(three)[..., 0], expected)
+    np.testing.assert_array_equal(images.tile(three, columns=3, padding=0)[..., 0], [[0, 1, 2]])
+
+
+def test_tile_keeps_colours():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    grid = images.tile(pixels, padding=2)
+    assert grid.shape == (12, 14, 3)
+    np.testing.assert_array_equal(grid[7:, 8:], pixels[3])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 2, 2, 1)), np.zeros((1, 2, 2, 4), np.uint8)])
+def test_tile_says_what_it_takes(bad):
+    with pytest.raises(ValueError, match=str(bad.dtype)):
+        images.tile(bad)
+
+
+def test_small_images_are_enlarged_by_a_whole_factor():
+    grid = images.show_grid(np.array([[[[7]]]], np.uint8))
+    np.testing.assert_array_equal(grid, np.full((images.MIN_TILE_PIXELS,) * 2 + (1,), 7))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_round_trip(tmp_path, channels):
+    shape = (5, 4, channels)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path = str(tmp_path / "a.png")
+    images.save_png(path, pixels)
+    np.testing.assert_array_equal(load_image(path, shape), pixels)
+
+
+def test_gif_has_every_frame_and_its_duration(tmp_path):
+    frames = [np.full((8, 8, 1), value, np.uint8) for value in (0, 100, 200)]
+    images.save_gif(str(tmp_path / "a.gif"), frames, frame_ms=80, hold_ms=500)
+    with Image.open(tmp_path / "a.gif") as gif:
+        durations = []
+        for i, frame in enumerate(frames):
+            gif.seek(i)
+            durations.append(gif.info["duration"])
+            np.testing.assert_array_equal(np.asarray(gif.convert("L")), frame[..., 0])
+        assert (gif.n_frames, gif.info["loop"], durations) == (3, 0, [80, 80, 500])
+
+
+def test_plots_are_pictures(tmp_path):
+    images.save_curve(
+        str(tmp_path / "c.png"), np.arange(50), np.exp(-np.arange(50)), xlabel="x", ylabel="y"
+    )
+    grid = np.zeros((2, 3, 8, 8, 1), np.uint8)
+    images.save_labelled_grid(
+        str(tmp_path / "g.png"), grid, row_labels=["a", "b"], column_labels=["1", "2", "3"]
+    )
+    for name in ("c.png", "g.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 100
+            assert np.asarray(picture.convert("L")).std() > 0
