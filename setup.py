@@ -1,5 +1,6 @@
 """Packaging of diffusion_tf. Each dependency says what it is here for."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -20,19 +21,29 @@ REQUIRED = [
     "tqdm",  # progress and time left
 ]
 
+ROOT = Path(__file__).parent
+INIT = (ROOT / "diffusion_tf/__init__.py").read_text(encoding="utf-8")
+
 setup(
     name="diffusion_tf",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+?)"', INIT, re.MULTILINE)[1],
     description="Denoising Diffusion Probabilistic Models in TensorFlow 2 and Keras 3",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["diffusion_tf", "diffusion_tf.*"]),
+    package_data={"diffusion_tf": ["py.typed"]},  # it has type hints
     python_requires=">=3.10",
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
         "test": ["pytest", "pytest-xdist", "ruff"],  # xdist runs test files side by side
+        "docs": [
+            "mkdocs>=1.6",  # the site; pages that are files of the repository
+            "mkdocs-material",  # its theme
+            "mkdocstrings[python]>=0.28",  # the API reference from docstrings
+            "ruff",  # breaks the lines of long signatures
+        ],
         "crosscheck": [  # other implementations, and their files
             "torch",  # reads and writes *.pt, *.ckpt and *.bin
             "diffusers",

@@ -1,7 +1,20 @@
 """Denoising Diffusion Probabilistic Models in TensorFlow 2 and Keras 3."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusion_tf.config import Config, get_config
+    from diffusion_tf.convert.formats import load_unet
+    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.datasets import get_dataset
+    from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+    from diffusion_tf.models import get_model
+    from diffusion_tf.models.unet import UNet
+    from diffusion_tf.schedules import get_beta_schedule
+    from diffusion_tf.training.trainer import Trainer
+
+__version__ = "0.1.0"  # setup.py reads it here
 
 _HOME = {  # where the names that people use most live; imported when first asked for
     "Config": "config",
@@ -14,12 +27,19 @@ _HOME = {  # where the names that people use most live; imported when first aske
     "get_diffusion": "gaussian_diffusion",
     "get_model": "models",
     "load_model": "convert.loading",
-    "load_unet": "convert",
+    "load_unet": "convert.formats",
 }
-__all__ = sorted(_HOME)
+__all__ = [  # written out for type checkers
+    "Config", "GaussianDiffusion", "Trainer", "UNet", "get_beta_schedule", "get_config",
+    "get_dataset", "get_diffusion", "get_model", "load_model", "load_unet",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
