@@ -1,6 +1,7 @@
 """A residual MLP, the denoiser for vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -84,7 +85,7 @@ class MLP(keras.Model):
         cond_dim: int = 0,
         name: str = "model",
         dtype: str | keras.DTypePolicy = "float32",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
         ch, num_res_blocks = (  # what is too small is said below

@@ -5,6 +5,7 @@ Layers carry the original's scope names: `model/down_0/block_0/conv1/kernel` her
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -94,7 +95,7 @@ class UNet(keras.Model):
         cond_dim: int = 0,
         name: str = "model",
         dtype: str | keras.DTypePolicy = "float32",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
         ch, num_res_blocks, block_size = (  # what is too small is said below, in context
