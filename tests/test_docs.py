@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from diffusion_tf import datasets
+from diffusion_tf.convert import formats
 from diffusion_tf.sampling import samplers
 from helpers.processes import SCRIPTS, TINY, run
 
@@ -125,6 +126,7 @@ def home(trained, tmp_path, monkeypatch):
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
+    monkeypatch.setattr(formats, "FORMATS", dict(formats.FORMATS))
     monkeypatch.setattr(samplers, "SAMPLERS", dict(samplers.SAMPLERS))
     return tmp_path
 
