@@ -20,7 +20,7 @@ import pytest
 
 from diffusion_tf import datasets
 from diffusion_tf.convert import formats
-from diffusion_tf.sampling import samplers
+from diffusion_tf.sampling import registry
 from helpers.processes import SCRIPTS, TINY, run
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +127,7 @@ def home(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
     monkeypatch.setattr(formats, "FORMATS", dict(formats.FORMATS))
-    monkeypatch.setattr(samplers, "SAMPLERS", dict(samplers.SAMPLERS))
+    monkeypatch.setattr(registry, "SAMPLERS", dict(registry.SAMPLERS))
     return tmp_path
 
 

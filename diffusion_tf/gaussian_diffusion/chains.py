@@ -57,7 +57,8 @@ class Chains:
         return self._prior_sample(shape, noise_source(noise_fn, seed))
 
     def _prior_sample(self, shape: Sequence[int], step_noise: StepNoise) -> tf.Tensor:
-        return step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        x = step_noise(self.num_timesteps, shape=checked_shape(shape), dtype=tf.float32)
+        return tf.convert_to_tensor(x, tf.float32)
 
     def p_sample_steps(
         self,

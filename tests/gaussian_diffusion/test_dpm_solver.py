@@ -12,7 +12,7 @@ from diffusion_tf.gaussian_diffusion.exact import Gaussian
 from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM, DPMSolver
 from diffusion_tf.gaussian_diffusion.process import MODEL_MEAN_TYPES
 from diffusion_tf.models import get_model
-from diffusion_tf.sampling import files, parts
+from diffusion_tf.sampling import files, parts, shards
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.schedules import get_beta_schedule
@@ -84,8 +84,8 @@ def test_any_number_of_steps_is_taken(T):
 def test_four_steps_by_hand():
     process, x = DPMSolver(training_process(), [50, 300, 420, 999]), start_of(3)
     frames = process.p_sample_loop_trajectory(
-        DATA.denoise_fn(process.training), shape=x.shape, noise_fn=lambda shape, dtype: x,
-        clip_denoised=False,
+        DATA.denoise_fn(process.training), shape=x.shape, clip_denoised=False,
+        noise_fn=lambda shape, dtype: tf.constant(x),
     )[1]  # fmt: skip
     expected = exact_chain(process, x.astype(np.float64))
     # At t = 999 x_0 is 157 x - 157 eps (eq. 4): roundings of x count 157 times, then a tenth.
@@ -120,12 +120,12 @@ def errors(cls, numbers_of_steps, low=0.995, high=0.0005):
 
 
 def test_it_is_of_second_order_and_ddim_of_first():
+    """The error, times that power of the number of steps, is the same for all numbers of steps."""
     numbers = np.array([20, 40, 80])
-    second, first = (np.array(list(errors(cls, numbers))) for cls in (DPMSolver, DDIM))
-    orders = np.log2(abs(second[:-1] / second[1:]))
-    np.testing.assert_allclose(orders, 2.0, atol=0.3)
-    np.testing.assert_allclose(np.log2(abs(first[:-1] / first[1:])), 1.0, atol=0.3)
-    assert (abs(second) < abs(first) / 3).all()
+    second, first = (np.linalg.norm(list(errors(c, numbers)), axis=1) for c in (DPMSolver, DDIM))
+    for products in (second * numbers**2, first * numbers):
+        np.testing.assert_allclose(products[1:] / products[:-1], 1.0, atol=0.15)
+    assert (second < first / 3).all()
 
 
 @pytest.mark.parametrize("steps", [10, 20, 50])
@@ -147,7 +147,7 @@ def test_it_is_that_of_diffusers(steps):
     np.testing.assert_array_equal(process.timesteps[::-1], scheduler.timesteps)
     network = DATA.denoise_fn(process.training)
     _, ours = process.p_sample_loop_trajectory(
-        network, shape=x.shape, noise_fn=lambda shape, dtype: x, clip_denoised=False
+        network, shape=x.shape, noise_fn=lambda shape, dtype: tf.constant(x), clip_denoised=False
     )
     theirs = torch.tensor(x)
     for timestep, x_t in zip(scheduler.timesteps, ours[1:], strict=True):
@@ -163,8 +163,8 @@ def test_whatever_the_network_predicts(mean_type, var_type):
     process = DPMSolver(training_process(mean_type=mean_type, var_type=var_type), 20)
     x = start_of(4)
     x_0 = process.p_sample_loop(
-        DATA.denoise_fn(process.training), shape=x.shape, noise_fn=lambda shape, dtype: x,
-        clip_denoised=False,
+        DATA.denoise_fn(process.training), shape=x.shape, clip_denoised=False,
+        noise_fn=lambda shape, dtype: tf.constant(x),
     )  # fmt: skip
     np.testing.assert_allclose(x_0, exact_chain(process, x.astype(np.float64))[-1], atol=2e-5)
 
@@ -179,7 +179,7 @@ def test_samples_have_the_moments_of_the_flow():
     )  # fmt: skip
     x_T, samples = frames.numpy().astype(np.float64)
     levels = process.alphas_cumprod[[49, 0]]
-    np.testing.assert_allclose(samples, DATA.flow(x_T, *levels), rtol=0, atol=0.01)
+    np.testing.assert_allclose(samples, DATA.flow(x_T, *levels), rtol=0, atol=0.03)
     mean, variance = DATA.marginal(levels[1])
     error = (samples.mean(axis=0) - mean) / np.sqrt(variance / number)
     assert (abs(error) < 4.5).all(), error
@@ -264,7 +264,9 @@ def test_interpolations_and_trajectories_start_without_memory():
     np.testing.assert_array_equal(predictions[:, 0], frames[-1])  # the last step goes to x_0
 
 
-CONFIG = get_config("digits", ch=32, ch_mult=(1,), attn_resolutions=(), num_diffusion_timesteps=80)
+CONFIG = get_config(
+    "digits", ch=32, ch_mult=(1,), attn_resolutions=(), num_diffusion_timesteps=20, num_res_blocks=1
+)
 
 
 def make_sampler(steps, strategy, **choices):
@@ -276,11 +278,16 @@ def make_sampler(steps, strategy, **choices):
     return Sampler.of_run(CONFIG, model, process=process, strategy=strategy, **choices)
 
 
-@pytest.mark.parametrize("steps", [6, 60])  # 60 are run in 50 pieces
-def test_shards_are_the_same_after_an_interruption_and_on_two_devices(tmp_path, monkeypatch, steps):
+@pytest.mark.parametrize("pieces", [2, 50])  # of three steps, and of one
+def test_shards_are_the_same_after_an_interruption_and_on_two_devices(
+    tmp_path, monkeypatch, pieces
+):
+    monkeypatch.setattr(shards, "MAX_PIECES", pieces)
+    steps = 6
+
     def write(name, sampler):
         files.write_samples(
-            str(tmp_path / name), sampler, num_samples=5, batch_size=2, origin={}, float32=True,
+            str(tmp_path / name), sampler, num_samples=3, batch_size=2, origin={}, float32=True,
             trajectory=(steps - 1, -1),
         )  # fmt: skip
         return (tmp_path / name).read_bytes()
