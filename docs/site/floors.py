@@ -14,7 +14,7 @@ FLOORS = [
         "losses": "KL, decoder",
         "nn": "embedding",
     },
-    {"config": "fields, presets, flags, the original's kwargs.json"},
+    {"config": "fields, presets, the original's kwargs.json"},
     {
         "gaussian_diffusion": "q, p, losses, chains",
         "models": "U-Net, MLP",
@@ -28,7 +28,8 @@ FLOORS = [
         "crosscheck": "other implementations",
         "benchmark": "speed",
     },
-    {"scripts": "flags"},
+    {"command_line": "flags, errors in a sentence"},
+    {"scripts": "calls"},
 ]
 WIDTH, HEIGHT, GAP = 760, 54, 8
 
