@@ -20,6 +20,7 @@ import pytest
 
 from diffusion_tf import datasets
 from diffusion_tf.convert import formats
+from diffusion_tf.evaluation import metric
 from diffusion_tf.sampling import registry
 from helpers.processes import SCRIPTS, TINY, run
 
@@ -128,7 +129,10 @@ def home(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
     monkeypatch.setattr(formats, "FORMATS", dict(formats.FORMATS))
     monkeypatch.setattr(registry, "SAMPLERS", dict(registry.SAMPLERS))
-    return tmp_path
+    known = dict(metric.METRICS)
+    yield tmp_path
+    for name_ in metric.METRICS.keys() - known:
+        del metric.METRICS[name_]
 
 
 def runs(page):

@@ -104,8 +104,10 @@ def test_the_list_is_read_without_what_is_heavy():
     assert result.returncode == 0, result.stderr
 
 
-def test_the_readme_and_the_script_list_the_formats():
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", (ROOT / "README.md").read_text(), re.M)
+def test_the_documentation_and_the_script_list_the_formats():
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", (ROOT / "docs/converting.md").read_text(), re.M
+    )
     listed = [row for row in rows if row[0] in FORMATS]
     assert listed == [(name, format.what, format.written) for name, format in FORMATS.items()]
     result = subprocess.run(

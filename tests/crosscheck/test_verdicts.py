@@ -18,7 +18,7 @@ AMSGRAD = "the largest second moment so far instead of the present one, AMSGrad"
 
 
 def config(**fields):
-    return get_config("cifar10", **{"image_size": 8, **fields})
+    return get_config("cifar10", **{"image_size": 8, "attn_resolutions": (), **fields})
 
 
 # --- What agrees is said to agree
