@@ -78,19 +78,25 @@ class Gaussian(Mixture):
         small = np.append(p_variance[:1], steps.small[1:], axis=0)  # no variance at t = 0
         ratio = (small + steps.coef1**2 * distance) / p_variance
         terms = 0.5 * (ratio - 1 - np.log(small / p_variance))
-        nodes, weights = np.polynomial.hermite_e.hermegauss(201)
-        root, noise = np.sqrt(steps.abar[0]), np.sqrt(1 - steps.abar[0])
-        terms[:, 0] = 0
-        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-            decoded = slope[0] * (root * x_0[:, 0] + noise * node) + offset[0]
-            terms[:, 0] -= weight * log_of_bin(x_0[:, 0], decoded, np.sqrt(p_variance[0]))
-        mean, variance_T = np.sqrt(steps.abar[-1]) * x_0[:, 0], 1 - steps.abar[-1]
-        prior = 0.5 * (mean**2 + variance_T - 1 - np.log(variance_T))
-        axes = tuple(range(2, terms.ndim))
-        return terms.mean(axis=axes) / np.log(2), prior.mean(
-            axis=tuple(a - 1 for a in axes)
-        ) / np.log(2)
+
+        x_0, abar_T = x_0[:, 0], steps.abar[-1]
+        first = Affine(slope[0], offset[0])
+        terms[:, 0] = _decoder(x_0, steps.abar[0], first, np.sqrt(p_variance[0]))
+        prior = 0.5 * (abar_T * x_0**2 - abar_T - np.log(1 - abar_T))
+        size = np.prod(self.mean.shape)
+        terms, prior = terms.reshape(*terms.shape[:2], size), prior.reshape(len(prior), size)
+        return terms.mean(axis=2) / np.log(2), prior.mean(axis=1) / np.log(2)
 
     def _levels(self, alphas_cumprod: np.ndarray | float) -> np.ndarray:
         abar = np.asarray(alphas_cumprod, np.float64)
         return abar.reshape(*abar.shape, *[1] * self.mean.ndim) if abar.ndim else abar
+
+
+def _decoder(x_0: np.ndarray, abar: np.ndarray, denoiser: Affine, stdv: np.ndarray) -> np.ndarray:
+    """-log of the pixel's probability, on average over the noise in x_1 (eq. 13); in nats."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(201)
+    nats = np.zeros_like(x_0)
+    for noise, weight in zip(nodes, weights / weights.sum(), strict=True):
+        x_1 = np.sqrt(abar) * x_0 + np.sqrt(1 - abar) * noise
+        nats -= weight * log_of_bin(x_0, denoiser.slope * x_1 + denoiser.offset, stdv)
+    return nats
