@@ -29,7 +29,13 @@ def config(**fields):
 @pytest.mark.parametrize("variance", ["fixedlarge", "fixedsmall"])
 @pytest.mark.parametrize(
     "schedule, T",
-    [("linear", 1000), ("cosine", 1000), ("cosine", 50), ("linear", 10), ("cosine", 4)],
+    [
+        ("linear", 1000),
+        pytest.param("cosine", 1000, marks=pytest.mark.slow),
+        ("cosine", 50),
+        pytest.param("linear", 10, marks=pytest.mark.slow),
+        pytest.param("cosine", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_a_process_that_rounds_differently_agrees(schedule, T, variance, mean, loss_type):
     fields = config(
@@ -81,6 +87,7 @@ def test_faults_of_the_decoder_are_found(fault):
     check_decoder(fault, model_mean_type="xstart")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["256 bins", "the exact distribution", "ends too wide"])
 @pytest.mark.parametrize(
     "mean, schedule, T", [("eps", "cosine", 1000), ("xprev", "linear", 1000), ("eps", "cosine", 10)]
@@ -104,7 +111,9 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "sigmoid", "const"])
+@pytest.mark.parametrize(
+    "schedule", ["cosine", *(pytest.param(s, marks=pytest.mark.slow) for s in ("sigmoid", "const"))]
+)
 @pytest.mark.parametrize("method", SEEN)
 def test_a_schedule_is_named_by_whatever_shows_it(method, schedule):
     process = Only(Process(config(beta_schedule=schedule)), method)

@@ -199,7 +199,7 @@ def test_weights_are_those_of_the_moment(devices, jit_compile):
             np.testing.assert_allclose(result, model([x, t]), atol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_training(parts):
     """Its weights, too, are found on the device that computes with them."""
     config = dataclasses.replace(
