@@ -194,7 +194,7 @@ MISTAKES = [
     ("train", ["--steps=0"], "steps is 0"),
     ("train", ["--ch_mult=1,x"], "--ch_mult=1,x is not a comma-separated list"),
     ("train", ["stray"], "Unexpected argument 'stray'"),
-    ("train", ["--workdir=new", "--ch=48"], "every number of channels must be a multiple of 32"),
+    ("train", ["--workdir=new", "--ch=48"], "ch is 48; it must be a multiple of 32"),
     ("train", ["--workdir=new", "--ch_mult=1,1,1,1,1"], "must be a multiple of 16"),
     ("train", ["--workdir=new", "--image_size=16"], "set image_size to 8"),
     ("train", ["--workdir=new", "--beta_schedule=cubic"], "Unknown beta_schedule 'cubic'"),
