@@ -85,9 +85,11 @@ def test_copies_are_not_kept_for_the_gradient(case, no_instructions):
 @pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("mixed_bfloat16", 2 * ROUNDING)])
 def test_the_dense_layer_is_that_of_keras(dtype, rtol):
     ours, theirs = Dense(7, dtype=dtype), layers.Dense(7, dtype=dtype)
-    x = tf.cast(np.random.RandomState(0).randn(5, 40), ours.compute_dtype)
+    random = np.random.RandomState(0)
+    x = tf.cast(random.randn(5, 40), ours.compute_dtype)
     ours.build(x.shape), theirs.build(x.shape)
-    ours.bias.assign(tf.range(7.0))
+    # The product is rounded before the bias is added, which must not take it away again.
+    ours.set_weights([0.2 * random.randn(40, 7), 8.0 + np.arange(7)])
     theirs.set_weights(ours.get_weights())
     np.testing.assert_allclose(
         tf.cast(ours(x), tf.float32), tf.cast(theirs(x), tf.float32), rtol, atol=rtol
