@@ -113,7 +113,10 @@ def config_of(weights: str) -> Config:
     Raises:
         FileNotFoundError, ValueError, OSError: as `convert.load_unet`.
     """
-    return dataclasses.replace(get_config("cifar10"), **read(weights).fields)
+    contents, config = read(weights), get_config("cifar10")
+    size = contents.fields.get("image_size", config.image_size)
+    network = contents.architecture.config_fields(size)
+    return dataclasses.replace(config, **{**network, **contents.fields})
 
 
 def _with_network_of(unet: UNet, config: Config) -> Config:

@@ -256,7 +256,8 @@ def test_weights_of_another_architecture_and_no_checkout(unet, tmp_path):
     torch.save({"conv_in.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="other.pt is none of the formats"):
         crosscheck(CONFIG, against="diffusers", weights=str(tmp_path / "other.pt"))
-    port.write(str(tmp_path / "port.pt"), unet)
+    contents = Contents(path="", weights={"ema": weights_of(unet)})
+    port.write(str(tmp_path / "port.pt"), contents)
     big = get_config("cifar10", **{**SMALL, "ch_mult": (1, 1)})
     own = f"{OWN}:make_network"
     _, comparison = crosscheck(big, own=own, weights=str(tmp_path / "port.pt"))

@@ -119,7 +119,8 @@ def test_an_unknown_metric():
 
 def test_metrics_are_listed_and_compared_without_tensorflow():
     code = (
-        "import sys; from diffusion_tf.evaluation import request, comparison;"
+        "import sys; from diffusion_tf.evaluation import options; "
+        "from diffusion_tf.evaluation.report import paper; "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
