@@ -126,13 +126,12 @@ def home(trained, tmp_path, monkeypatch):
     """The working folder of a page. What a page registers is forgotten after it."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
-    monkeypatch.setattr(formats, "FORMATS", dict(formats.FORMATS))
-    monkeypatch.setattr(registry, "SAMPLERS", dict(registry.SAMPLERS))
-    known = dict(metric.METRICS)
+    lists = (datasets.DATASETS, formats.FORMATS, registry.SAMPLERS, metric.METRICS)
+    known = [dict(rows) for rows in lists]
     yield tmp_path
-    for name_ in metric.METRICS.keys() - known:
-        del metric.METRICS[name_]
+    for rows, before in zip(lists, known, strict=True):
+        rows.clear()
+        rows.update(before)
 
 
 def runs(page):

@@ -142,7 +142,8 @@ def test_the_script_draws_with_a_solver_that_remembers_its_steps(home):
     process = get_sampling_process(get_diffusion(config), "dpmpp_2m", 6)
     drawn = shards.sample(Sampler.of_run(config, model, process=process, seed=0), 3, 2)
     with np.load(home / "solver.npz", allow_pickle=False) as arrays:
-        np.testing.assert_array_equal(arrays["arr_0"], np.concatenate(list(drawn)))
+        # Scripts switch oneDNN on and tests do not: convolutions differ by rounding.
+        np.testing.assert_allclose(arrays["arr_0"], np.concatenate(list(drawn)), atol=1e-5)
     refused = sentence(run("sample", *flags, "--sampler=dpmpp_2m", "--eta=0.5", cwd=home))
     assert "eta is 0.5, which sampler 'dpmpp_2m' does not have, only 'ddim'." in refused
 
