@@ -1,6 +1,8 @@
 """Denoising Diffusion Probabilistic Models in TensorFlow 2 and Keras 3."""
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from diffusion_tf.models.unet import UNet
     from diffusion_tf.schedules import get_beta_schedule
     from diffusion_tf.training.trainer import Trainer
+
+# TensorFlow imports Keras, whose backend would be the one that keras.json chooses for all projects
+# of this machine. A choice in the variable stays, and `utils.keras_backend` refuses it.
+if "keras" not in sys.modules and not os.environ.get("KERAS_BACKEND"):
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 __version__ = "0.1.0"  # setup.py reads it here
 

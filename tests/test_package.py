@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 def checked_types():
     """The names that type checkers see: module and name, by name."""
     tree = ast.parse((ROOT / "diffusion_tf/__init__.py").read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    assert isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+    blocks = (node for node in tree.body if isinstance(node, ast.If))
+    (block,) = (b for b in blocks if isinstance(b.test, ast.Name) and b.test.id == "TYPE_CHECKING")
     return {alias.name: node.module for node in block.body for alias in node.names}
 
 

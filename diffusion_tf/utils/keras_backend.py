@@ -5,21 +5,14 @@ import sys
 
 
 def _require_tensorflow() -> None:
-    """Chooses TensorFlow as the backend, before Keras is imported, where nothing else is asked for.
-
-    Without the variable it would be the choice of `keras.json`, which is made for all projects of
-    this machine.
+    """Refuses another backend; `diffusion_tf` chooses TensorFlow where none is asked for.
 
     Raises:
         ImportError: another backend is asked for, or in use.
     """
-    if "keras" in sys.modules:
+    backend, where = os.environ.get("KERAS_BACKEND") or "tensorflow", "KERAS_BACKEND asks for"
+    if backend == "tensorflow" and "keras" in sys.modules:
         backend, where = sys.modules["keras"].config.backend(), "Keras was imported with"
-    else:
-        backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
-        where = "KERAS_BACKEND asks for"
-        if backend == "tensorflow":
-            os.environ["KERAS_BACKEND"] = backend
     if backend != "tensorflow":
         raise ImportError(
             f"{where} the backend {backend!r}, but diffusion_tf needs TensorFlow; set"

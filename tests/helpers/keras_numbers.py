@@ -2,6 +2,9 @@
 
 import sys
 
+import diffusion_tf  # noqa: F401  before TensorFlow, which imports Keras
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 
