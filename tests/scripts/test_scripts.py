@@ -23,9 +23,11 @@ from helpers.replicas import replicas
 def home(tmp_path_factory):
     """A folder with a small trained run in `run`."""
     home = tmp_path_factory.mktemp("home")
+    started = time.monotonic()
     result = run("train", "--workdir=run", "--steps=3", *TINY, cwd=home)
     assert result.returncode == 0, result.stderr
     (home / "train.log").write_text(result.stderr)
+    (home / "seconds").write_text(str(time.monotonic() - started))
     (home / "original").mkdir()
     (home / "original" / "kwargs.json").write_text(CIFAR)
     return home
@@ -38,7 +40,7 @@ def test_training_leaves_a_workdir_that_explains_itself(home):
     log = (home / "train.log").read_text()
     assert "training: 100%" in log and "loss=" in log
     (seconds,) = re.findall(r"The first step was done (\d+) s after the start\.", log)
-    assert 1 <= int(seconds) < 200
+    assert 1 <= int(seconds) <= float((home / "seconds").read_text()) + 1  # on any machine
     for name in pictures:
         assert f"run/{name}" in log
         with Image.open(home / "run" / name) as picture:
