@@ -16,7 +16,6 @@ from diffusion_tf.training.trainer import Trainer, root_mean_square
 from diffusion_tf.utils.devices import is_chief, num_workers, tf32
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.interruption import Interrupted, StopSignals
-from diffusion_tf.utils.progress import seconds_since_start
 
 CALL_SECONDS = 10.0  # after which people want to see progress, and to be able to stop
 
@@ -140,7 +139,7 @@ class _Loop:
         seconds = time.monotonic() - start
         self._check_finite(metrics)
         if self.step == self.first_step:
-            logging.info("The first step was done %.0f s after the start.", seconds_since_start())
+            logging.info("The first step, which compiles the graph, took %.0f s.", seconds)
         self.log.write(self.step, metrics, seconds)
         self.step += number
         self.seconds_per_step = self.trainer.mean_over_workers(seconds / number)

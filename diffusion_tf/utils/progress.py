@@ -1,15 +1,9 @@
 """Progress bars for long work: how far, how fast, how long still."""
 
-import logging
 import sys
 from typing import Any
 
 from tqdm import tqdm
-
-
-def seconds_since_start() -> float:
-    """Seconds since Python began to log, that is since a script began."""
-    return logging.makeLogRecord({}).relativeCreated / 1000
 
 
 def progress_bar(desc: str, unit: str, *, total: int, done: int = 0, **options: Any) -> tqdm:
