@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,15 @@ def imports(path: Path) -> set[str]:
             heads = (".".join(parts[:n]) for n in range(len(parts), -1, -1))
             modules.add(next(head for head in heads if head in NAMES))
     return modules
+
+
+def test_tests_that_are_skipped_where_a_package_is_missing_are_marked():
+    """So that CI can choose them where it is installed."""
+    needing = re.compile(r"importorskip|import_torch\(|needs_chromium")
+    for path in (path for path in TESTS if path.name.startswith("test_")):
+        text = path.read_text()
+        if path != Path(__file__) and needing.search(text):
+            assert "mark.extras" in text or "mark.slow" in text, path
 
 
 def test_every_room_has_its_place():

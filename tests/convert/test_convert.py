@@ -26,6 +26,7 @@ from helpers.torch_networks import import_torch
 from helpers.unets import build, randomise
 
 pytest.importorskip("safetensors")
+pytestmark = pytest.mark.extras
 
 GOLDEN = Path(golden_arrays.FOLDER) / "ckpt"
 # The golden checkpoint's network.

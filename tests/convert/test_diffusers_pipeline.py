@@ -22,6 +22,7 @@ from helpers.torch_networks import assert_close, images, import_torch, torch_out
 from helpers.unets import build, randomise
 
 pytest.importorskip("safetensors")
+pytestmark = pytest.mark.extras
 
 CONFIG = Config(image_size=8, channels=3, ch=64, ch_mult=(1, 2), attn_resolutions=(4,), dropout=0.1)
 

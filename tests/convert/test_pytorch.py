@@ -12,6 +12,7 @@ from helpers import golden_arrays
 from helpers.torch_networks import assert_close, images, import_torch, torch_output
 from helpers.unets import build, randomise
 
+pytestmark = pytest.mark.extras
 SMALL = {"ch": 64, "ch_mult": (1, 2), "attn_resolutions": (4,)}
 MAPS = pytest.mark.parametrize("module", [pytorch_diffusion, diffusers], ids=["port", "diffusers"])
 

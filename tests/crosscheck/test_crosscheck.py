@@ -30,6 +30,7 @@ from helpers.crosscheck_cases import (
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("einops")  # with which denoising_diffusion_pytorch comes; see setup.py
+pytestmark = pytest.mark.extras
 
 # A folder that passes for a checkout, and, where the variable names one, the real one.
 CHECKOUTS = ["", *filter(None, [os.environ.get("PYTORCH_DIFFUSION_CHECKOUT")])]

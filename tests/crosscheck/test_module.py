@@ -31,6 +31,7 @@ from helpers.processes import run, sentence
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("einops")  # with which denoising_diffusion_pytorch comes; see setup.py
+pytestmark = pytest.mark.extras
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from diffusion_tf.crosscheck.report import AGREES, DIFFERS, NOT_COMPARED, compar
 from diffusion_tf.crosscheck.theirs import draw_step_noise, moments, to_numpy, to_torch
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.extras
 SMALL = {
     "image_size": 8, "ch": 64, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (4,),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from diffusion_tf.crosscheck.comparison import Finding
 from helpers.crosscheck_cases import CLIP, SMALL_FOR_LARGE
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.extras
 
 from helpers.torch_process import Only, Process, beside, process_with  # noqa: E402
 

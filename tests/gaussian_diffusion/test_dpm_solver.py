@@ -128,6 +128,7 @@ def test_it_is_of_second_order_and_ddim_of_first():
     assert (second < first / 3).all()
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("steps", [10, 20, 50])
 def test_it_is_that_of_diffusers(steps):
     """From the same x_T, with the same network: every x_t on the way."""

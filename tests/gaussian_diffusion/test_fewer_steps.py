@@ -124,6 +124,7 @@ def test_the_sampler_is_what_was_asked_for(model_var_type):
         get("plms")
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_50_steps_are_those_of_diffusers(eta, spacing):

@@ -68,7 +68,7 @@ def test_antithetic_timesteps_are_uniform():
 
 @pytest.mark.parametrize("name", ["embeddings", "digits_conditional"])
 def test_two_replicas_train_as_one(name):
-    fields = {"ch": 32} if name == "digits_conditional" else {}
+    fields = {"ch": 32, "ch_mult": (1,)} if name == "digits_conditional" else {}
     weights = []
     for number in (1, 2):
         trainer = make_trainer(name, number, grad_clip=1e9, cond_drop_prob=0.3, **fields)

@@ -172,7 +172,9 @@ def test_first_average_is_a_copy():
 
 def test_dropout_differs_between_steps_and_follows_the_seed():
     def losses(seed):
-        trainer = make_trainer(**{**TINY, "warmup": 0, "lr": 1e-12, "dropout": 0.5, "seed": seed})
+        trainer = make_trainer(
+            **{**TINY, "ch_mult": (1,), "warmup": 0, "lr": 1e-12, "dropout": 0.5, "seed": seed}
+        )
         arrays = golden.load("optimizer_wide")
         batch = [tf.constant(arrays[key][0]) for key in ("x", "t", "noise")]
         golden_like = [w + 0.1 for w in trainer.model.get_weights()]
@@ -221,7 +223,7 @@ def test_a_batch_that_the_replicas_cannot_share_is_refused():
 
 
 def small_trainer(num_replicas=1, **fields):
-    fields = {"ch_mult": (2,), "attn_resolutions": (), "batch_size": 8, "warmup": 1, **fields}
+    fields = {"ch_mult": (1,), "attn_resolutions": (), "batch_size": 8, "warmup": 1, **fields}
     return Trainer(get_config("digits", **fields), replicas(num_replicas), jit_compile=False)
 
 
@@ -267,7 +269,7 @@ def test_parts_of_a_batch_get_different_dropout():
     assert loss(8) != loss(1)  # eight equal examples, each with a mask of its own in both
 
 
-@pytest.mark.parametrize("num_replicas", [1, 4])
+@pytest.mark.parametrize("num_replicas", [1, 2])
 def test_float16_skips_an_update_that_overflows_anywhere(num_replicas):
     trainer = small_trainer(num_replicas, dtype="mixed_float16", warmup=0)
     before = trainer.model.get_weights()

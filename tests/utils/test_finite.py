@@ -82,6 +82,7 @@ def write_state(path, state, kind, name="conv_in.weight"):
     return str(path)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
 def test_state_dicts_name_the_tensor(tmp_path, state, ending, kind):
@@ -94,6 +95,7 @@ def test_state_dicts_name_the_tensor(tmp_path, state, ending, kind):
     assert os.listdir(tmp_path) == [f"a.{ending}"]
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
 def test_complex_tensors_keep_no_half(tmp_path, ending):
     if ending == "pt":
@@ -106,6 +108,7 @@ def test_complex_tensors_keep_no_half(tmp_path, ending):
         read_state_dict(str(tmp_path / f"a.{ending}"))
 
 
+@pytest.mark.extras
 def test_tensors_without_plain_values_are_named(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "a.pt")
@@ -113,6 +116,7 @@ def test_tensors_without_plain_values_are_named(tmp_path):
         read_state_dict(str(tmp_path / "a.pt"))
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("kind", BAD)
 def test_folders_of_diffusers_name_the_tensor(tmp_path, contents, kind):
     pytest.importorskip("safetensors")

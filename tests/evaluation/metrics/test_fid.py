@@ -63,6 +63,7 @@ def test_distance_is_that_of_the_textbook():
     assert distance == pytest.approx(frechet_distance(statistics(b), statistics(a)), rel=1e-12)
 
 
+@pytest.mark.extras
 def test_distance_is_that_of_pytorch_fid(monkeypatch):
     """Its formula alone, without the network, for which it wants torchvision."""
     pytest.importorskip("pytorch_fid")

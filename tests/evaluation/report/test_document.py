@@ -329,6 +329,7 @@ def visit(browser, path, **window):
     browser.open(path.as_uri(), **window)
 
 
+@pytest.mark.extras
 @needs_chromium
 @pytest.mark.parametrize("width", [1200, 390])
 def test_in_chromium(browser, whole, width):
@@ -341,6 +342,7 @@ def test_in_chromium(browser, whole, width):
     assert browser.evaluate("document.title") == "Evaluation of runs/cifar10"
 
 
+@pytest.mark.extras
 @needs_chromium
 def test_light_and_dark_in_chromium(browser, whole):
     seen = {}
@@ -360,6 +362,7 @@ HARM = {
 }
 
 
+@pytest.mark.extras
 @needs_chromium
 @pytest.mark.parametrize("what", HARM)
 def test_what_should_not_be_there_is_heard_of_and_stopped(browser, whole, tmp_path, what):
