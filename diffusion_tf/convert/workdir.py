@@ -26,12 +26,6 @@ from diffusion_tf.utils.files import read_json_object
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
 
-# The original's names of the optimizers' states, and Keras's attributes.
-_SLOTS = {
-    "adam": {"Adam": "_momentums", "Adam_1": "_velocities"},
-    "rmsprop": {"RMSProp": "_velocities", "RMSProp_1": "_momentums"},
-}
-
 
 class _Run(NamedTuple):
     """What a checkpoint of a workdir holds."""
@@ -68,10 +62,9 @@ def read(path: str) -> Contents:
     restore_run(path, **run._asdict())
     slots = {}
     if int(_inner(run.optimizer).iterations) > 0:
-        slots = {name: _by_path(run, name, config) for name in _SLOTS[config.optimizer]}
         slots = {
             slot: {name: variable.numpy() for name, variable in variables.items()}
-            for slot, variables in slots.items()
+            for slot, variables in _slots(run).items()
         }
     weights = {"ema": weights_of(run.ema_model), "raw": weights_of(run.model)}
     for kind, values in (weights | slots).items():
@@ -113,19 +106,19 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
         OSError: it cannot be written.
     """
     config = needed_config(contents, config)
-    expected = set(_SLOTS[config.optimizer])
-    if contents.slots and set(contents.slots) != expected:
-        raise ValueError(
-            f"{contents.path} holds the optimizer's state {', '.join(contents.slots)}, and the"
-            f" config's optimizer {config.optimizer!r} has {', '.join(sorted(expected))}; choose"
-            " another config."
-        )
     contents.architecture.check_config(config)
     run = _new_run(config)
+    slots = _slots(run)
+    if contents.slots and contents.slots.keys() != slots.keys():
+        raise ValueError(
+            f"{contents.path} holds the optimizer's state {', '.join(contents.slots)}, and the"
+            f" config's optimizer {config.optimizer!r} has {', '.join(slots)}; choose another"
+            " config."
+        )
     assign(run.model, contents.weights["raw"])
     assign(run.ema_model, contents.weights["ema"])
     for name, values in contents.slots.items():
-        for path, variable in _by_path(run, name, config).items():
+        for path, variable in slots[name].items():
             variable.assign(values[path])
     run.step.assign(contents.step or 0)
     if contents.slots:
@@ -146,7 +139,10 @@ def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _by_path(run: _Run, slot: str, config: Config) -> dict[str, keras.Variable]:
-    """A part of the optimizer's state by the paths of the weights."""
-    state = getattr(_inner(run.optimizer), _SLOTS[config.optimizer][slot])
-    return dict(zip(variables_of(run.model), state, strict=True))
+def _slots(run: _Run) -> dict[str, dict[str, keras.Variable]]:
+    """The optimizer's state, under the original's names, by the paths of the weights."""
+    paths = variables_of(run.model)
+    return {
+        name: dict(zip(paths, state, strict=True))
+        for name, state in _inner(run.optimizer).tf1_slots.items()
+    }

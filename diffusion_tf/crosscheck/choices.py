@@ -1,7 +1,8 @@
 """Where implementations of DDPM are known to differ, and our side with those differences put in."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.gaussian_diffusion.process import PMeanVariance
-from diffusion_tf.models.blocks import AttnBlock, Downsample
+from diffusion_tf.models.blocks import AttnBlock, Downsample, TimeEmbedding
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
@@ -112,54 +113,6 @@ NETWORK_FIELDS = {field for row in (*IN_WEIGHTS.values(), *IN_NETWORK.values()) 
 PROCESS_FIELDS = {field for row in (*IN_SCHEDULE.values(), *IN_PROCESS.values()) for field in row}
 
 
-def _embedding(unet: UNet, t: tf.Tensor, choices: Choices) -> tf.Tensor:
-    """`get_timestep_embedding`, with the choices."""
-    half = unet.ch // 2
-    embedding = get_timestep_embedding(t, unet.ch)
-    if choices.divide_by_half:  # half frequencies of half + 1, of which the last is left out
-        longer = get_timestep_embedding(t, 2 * (half + 1))
-        embedding = tf.concat([longer[:, :half], longer[:, half + 1 : -1]], axis=1)
-    if choices.cos_first:
-        embedding = tf.concat([embedding[:, half : 2 * half], embedding[:, :half]], axis=1)
-    return embedding
-
-
-def _downsample(layer: Downsample, h: tf.Tensor, choices: Choices) -> tf.Tensor:
-    if not (choices.symmetric_padding and layer.with_conv):
-        return layer(h)
-    h = tf.pad(h, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return tf.nn.conv2d(h, layer.conv.kernel, 2, "VALID") + layer.conv.bias
-
-
-def _attention(layer: AttnBlock, x: tf.Tensor, choices: Choices) -> tf.Tensor:
-    head_dim = choices.attention_head_dim
-    _, height, width, channels = x.shape
-    if head_dim is None or channels % head_dim:
-        return layer(x)
-    h = layer.norm(x)
-    q, k, v = (
-        tf.reshape(project(h), [-1, height * width, channels // head_dim, head_dim])
-        for project in (layer.q, layer.k, layer.v)
-    )
-    weights = tf.nn.softmax(tf.einsum("bihd,bjhd->bhij", q, k) * head_dim**-0.5)
-    h = tf.einsum("bhij,bjhd->bihd", weights, v)
-    return x + layer.proj_out(tf.reshape(h, [-1, height, width, channels]))
-
-
-@contextlib.contextmanager
-def _group_norm_epsilon(unet: UNet, epsilon: float) -> Iterator[None]:
-    """All group normalizations with this epsilon inside the block."""
-    norms = [layer for layer in unet._flatten_layers() if hasattr(layer, "epsilon")]
-    before = [norm.epsilon for norm in norms]
-    for norm in norms:
-        norm.epsilon = epsilon
-    try:
-        yield
-    finally:
-        for norm, its in zip(norms, before, strict=True):
-            norm.epsilon = its
-
-
 def unet_stages(
     unet: UNet, x: tf.Tensor, t: tf.Tensor, choices: Choices = ORIGINAL
 ) -> dict[str, tf.Tensor]:
@@ -174,39 +127,76 @@ def unet_stages(
         `sinusoids` [B, ch], `temb` [B, 4 ch], `conv_in`, `down_0/block_0`, ..., each [B, H, W, C],
         and `output`, which with the original's choices is `unet([x, t])` itself.
     """
-    with _group_norm_epsilon(unet, choices.group_norm_epsilon):
-        stages = {"sinusoids": _embedding(unet, t, choices)}
-        temb = unet.temb.dense1(tf.nn.silu(unet.temb.dense0(stages["sinusoids"])))
-        stages["temb"] = temb
+    stages = {}
 
-        def keep(scope: str, name: str, h: tf.Tensor) -> tf.Tensor:
-            stages[f"{scope}/{name}"] = h
-            return h
+    def run(name: str, layer: layers.Layer, inputs: Any, **options: Any) -> tf.Tensor:
+        if isinstance(layer, TimeEmbedding):
+            stages["sinusoids"] = _sinusoids(inputs, layer.ch, choices)
+            stages[name] = layer.project(stages["sinusoids"])
+            return stages[name]
+        with _group_norm_epsilon(layer, choices.group_norm_epsilon):
+            stages[name] = _varied(layer, choices)(inputs, **options)
+        return stages[name]
 
-        def run_block(scope: layers.Layer, i: int, h: tf.Tensor) -> tf.Tensor:
-            h = keep(scope.name, f"block_{i}", getattr(scope, f"block_{i}")([h, temb]))
-            attn = getattr(scope, f"attn_{i}", None)
-            return h if attn is None else keep(scope.name, attn.name, _attention(attn, h, choices))
-
-        stages["conv_in"] = unet.conv_in(x)
-        hs = [stages["conv_in"]]
-        for scope in unet.down:
-            for i in range(unet.num_res_blocks):
-                hs.append(run_block(scope, i, hs[-1]))
-            if hasattr(scope, "downsample"):
-                h = _downsample(scope.downsample, hs[-1], choices)
-                hs.append(keep(scope.name, "downsample", h))
-        h = run_block(unet.mid, 1, hs[-1])
-        h = run_block(unet.mid, 2, h)
-        for scope in unet.up:
-            for i in range(unet.num_res_blocks + 1):
-                h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
-            if hasattr(scope, "upsample"):
-                h = keep(scope.name, "upsample", scope.upsample(h))
-        stages["output"] = unet.conv_out(unet.norm_out(h))
-    if choices == ORIGINAL:
-        stages["output"] = unet([x, t])
+    with _group_norm_epsilon(unet, choices.group_norm_epsilon):  # that of the output
+        stages["output"] = unet.walk([x, t], run=run)
     return stages
+
+
+def _varied(layer: layers.Layer, choices: Choices) -> Callable[..., tf.Tensor]:
+    """What a layer computes, with the choices."""
+    if isinstance(layer, Downsample) and layer.with_conv and choices.symmetric_padding:
+        return functools.partial(_downsample_symmetrically, layer)
+    if isinstance(layer, AttnBlock) and choices.attention_head_dim:
+        return functools.partial(_attend_in_heads, layer, choices.attention_head_dim)
+    return layer
+
+
+def _sinusoids(t: tf.Tensor, ch: int, choices: Choices) -> tf.Tensor:
+    """`get_timestep_embedding`, with the choices."""
+    half = ch // 2
+    embedding = get_timestep_embedding(t, ch)
+    if choices.divide_by_half:  # half frequencies of half + 1, of which the last is left out
+        longer = get_timestep_embedding(t, 2 * (half + 1))
+        embedding = tf.concat([longer[:, :half], longer[:, half + 1 : -1]], axis=1)
+    if choices.cos_first:
+        embedding = tf.concat([embedding[:, half : 2 * half], embedding[:, :half]], axis=1)
+    return embedding
+
+
+def _downsample_symmetrically(layer: Downsample, h: tf.Tensor) -> tf.Tensor:
+    h = tf.pad(h, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return tf.nn.conv2d(h, layer.conv.kernel, 2, "VALID") + layer.conv.bias
+
+
+def _attend_in_heads(layer: AttnBlock, head_dim: int, x: tf.Tensor) -> tf.Tensor:
+    """Attention in heads of so many channels; in one, where they do not divide all channels."""
+    _, height, width, channels = x.shape
+    if channels % head_dim:
+        return layer(x)
+    h = layer.norm(x)
+    q, k, v = (
+        tf.reshape(project(h), [-1, height * width, channels // head_dim, head_dim])
+        for project in (layer.q, layer.k, layer.v)
+    )
+    weights = tf.nn.softmax(tf.einsum("bihd,bjhd->bhij", q, k) * head_dim**-0.5)
+    h = tf.einsum("bhij,bjhd->bihd", weights, v)
+    return x + layer.proj_out(tf.reshape(h, [-1, height, width, channels]))
+
+
+@contextlib.contextmanager
+def _group_norm_epsilon(owner: layers.Layer, epsilon: float) -> Iterator[None]:
+    """The group normalizations of a block, or of the network's output, with this epsilon."""
+    names = ("norm", "norm1", "norm2", "norm_out")
+    norms = [getattr(owner, name) for name in names if hasattr(owner, name)]
+    before = [norm.epsilon for norm in norms]
+    for norm in norms:
+        norm.epsilon = epsilon
+    try:
+        yield
+    finally:
+        for norm, its in zip(norms, before, strict=True):
+            norm.epsilon = its
 
 
 class VariedDiffusion(GaussianDiffusion):

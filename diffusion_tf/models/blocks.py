@@ -257,5 +257,8 @@ class TimeEmbedding(layers.Layer):
 
     def call(self, t: tf.Tensor) -> tf.Tensor:
         """See the class."""
-        temb = self.dense0(get_timestep_embedding(t, self.ch))
-        return self.dense1(tf.nn.silu(temb))
+        return self.project(get_timestep_embedding(t, self.ch))
+
+    def project(self, sinusoids: tf.Tensor) -> tf.Tensor:
+        """What `call` does with the sinusoids [B, ch] of t: [B, 4 ch]."""
+        return self.dense1(tf.nn.silu(self.dense0(sinusoids)))

@@ -4,7 +4,7 @@ Layers carry the original's scope names: `model/down_0/block_0/conv1/kernel` her
 `model/down_0/block_0/conv1/W` there (kernel is W, bias is b, the rest is the same).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +24,14 @@ from diffusion_tf.models.blocks import (
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 from diffusion_tf.utils.keras_backend import keras, layers
 from diffusion_tf.utils.numbers import INT32_MAX, check_rate, whole, whole_numbers
+
+RunLayer = Callable[..., tf.Tensor]  # of `UNet.walk`
+
+
+def run_layer(name: str, layer: layers.Layer, inputs: Any, **options: Any) -> tf.Tensor:
+    """Calls a layer: what `UNet.walk` does with each unless it is told something else."""
+    del name  # for those who look at a stage
+    return layer(inputs, **options)
 
 
 class Scope(layers.Layer):
@@ -216,6 +224,26 @@ class UNet(keras.Model):
 
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
+        return self.walk(inputs, training=training)
+
+    def walk(
+        self,
+        inputs: Sequence[tf.Tensor],
+        *,
+        training: bool | None = None,
+        run: RunLayer = run_layer,
+    ) -> tf.Tensor:
+        """Computes what `call` does, with a hook that runs each layer.
+
+        Args:
+            inputs, training: as in `call`.
+            run: `run(name, layer, inputs, **options)` returns what comes out of a layer. Names are
+                the original's scopes, in the order of their use: `temb`, `conv_in`,
+                `down_0/block_0`, ...
+
+        Returns:
+            The output, float32 [B, S, S, out_ch].
+        """
         x, t, *condition = inputs
         if self.image_size is None:
             self._check_image(tuple(x.shape))
@@ -225,30 +253,32 @@ class UNet(keras.Model):
                 f" {self.image_size}x{self.image_size} pixels."
             )
         t = checked_timesteps(t, x.shape)
-        temb = add_condition(self.temb(t), condition, self.cond)
+        temb = add_condition(run("temb", self.temb, t), condition, self.cond)
+
+        def run_in(scope: Scope, name: str, inputs: Any, **options: Any) -> tf.Tensor:
+            return run(f"{scope.name}/{name}", getattr(scope, name), inputs, **options)
 
         def run_block(scope: Scope, i: int, h: tf.Tensor) -> tf.Tensor:
-            h = getattr(scope, f"block_{i}")([h, temb], training=training)
-            attn = getattr(scope, f"attn_{i}", None)
-            return h if attn is None else attn(h)
+            h = run_in(scope, f"block_{i}", [h, temb], training=training)
+            return run_in(scope, f"attn_{i}", h) if hasattr(scope, f"attn_{i}") else h
 
         if self.block_size > 1:
             x = tf.nn.space_to_depth(x, self.block_size)
-        hs = [self.conv_in(x)]
+        hs = [run("conv_in", self.conv_in, x)]
         for scope in self.down:
             for i in range(self.num_res_blocks):
                 hs.append(run_block(scope, i, hs[-1]))
             if hasattr(scope, "downsample"):
-                hs.append(scope.downsample(hs[-1]))
+                hs.append(run_in(scope, "downsample", hs[-1]))
 
         h = run_block(self.mid, 1, hs[-1])
-        h = self.mid.block_2([h, temb], training=training)
+        h = run_block(self.mid, 2, h)
 
         for scope in self.up:
             for i in range(self.num_res_blocks + 1):
                 h = run_block(scope, i, tf.concat([h, hs.pop()], axis=-1))
             if hasattr(scope, "upsample"):
-                h = scope.upsample(h)
+                h = run_in(scope, "upsample", h)
 
         output = tf.cast(self.norm_out.before(self.conv_out, h), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output

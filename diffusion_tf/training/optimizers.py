@@ -53,7 +53,7 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
     """Adam with its bias correction in float32, as TensorFlow 1 computes it.
 
     There the powers of the betas are products of float32 numbers, from which 1 - beta^t inherits
-    relative errors of up to 1e-5; in the same way they are had here from tables of them all.
+    relative errors of up to 1e-5; here they are looked up in a precomputed table of such products.
     """
 
     def __init__(self, **kwargs):
@@ -73,6 +73,11 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
         self._beta1, self._beta2 = tf.constant(self.beta_1), tf.constant(self.beta_2)
         self._epsilon = tf.constant(self.epsilon)
         super().apply(grads, trainable_variables)
+
+    @property
+    def tf1_slots(self) -> dict[str, list[keras.Variable]]:
+        """The state, a variable for each weight, under TensorFlow 1's names."""
+        return {"Adam": self._momentums, "Adam_1": self._velocities}
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
@@ -106,6 +111,11 @@ class TF1RMSprop(_Clipped, keras.optimizers.RMSprop):
         super().build(variables)
         for mean_square in self._velocities:
             mean_square.assign(tf.ones_like(mean_square))
+
+    @property
+    def tf1_slots(self) -> dict[str, list[keras.Variable]]:
+        """The state, a variable for each weight, under TensorFlow 1's names."""
+        return {"RMSProp": self._velocities, "RMSProp_1": self._momentums}
 
 
 def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimizer:
