@@ -147,7 +147,7 @@ class Comparer:
         """
         rows: list[Row] = []
         findings: list[Finding] = []
-        choices, unknown = ORIGINAL, set()
+        choices, unknown = ORIGINAL, set[str]()
         for group in GROUPS:
             if group == "weights" and not self._its.keeps_weights:
                 continue  # they are the same, by loading
@@ -180,11 +180,12 @@ class Comparer:
         usual = STAGE_TOLERANCES.get(stage, TOLERANCES[group])
         coarse = getattr(self._its.process, "coarse", {})
         tolerance, note = coarse.get(stage, (usual, ""))
-        if stage in LOG_VARIANCES and theirs is not None:
-            self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
-        if self._clips and theirs is not None and stage in (*LOG_VARIANCES, "bpd term"):
-            ours, theirs = ours[1:], theirs[1:]
-            note = "; ".join(filter(None, ("t >= 1; at 0 it has no variance", note)))
+        if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
+            if stage in LOG_VARIANCES:
+                self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
+            if self._clips and stage in (*LOG_VARIANCES, "bpd term"):
+                ours, theirs = ours[1:], theirs[1:]
+                note = "; ".join(filter(None, ("t >= 1; at 0 it has no variance", note)))
         floor = BOUND_FLOOR if group == "bpd" else FLOORS.get(stage, 0.0)
         tolerance = max(tolerance, at_least)
         return compare(stage, ours, theirs, tolerance=tolerance, floor=floor, note=note)
@@ -276,16 +277,23 @@ def told(
         theirs, with ours in place of the examples [B] of which float32 tells less than `COARSEST`,
         unless it is all of them; and the smallest difference of each stage that float32 tells.
     """
-    theirs, least = dict(theirs), {}
-    for stage, value in ours.items():
-        if stage not in theirs:
+    told_theirs, least = dict(theirs), {}
+    our_arrays, rounded_arrays, their_arrays = map(_arrays, (ours, rounded, theirs))
+    for stage, value in our_arrays.items():
+        if stage not in their_arrays:
             continue
         floor = 0.0 if stage.startswith("p_mean_variance") else BOUND_FLOOR
         lost = np.zeros(len(value), bool)
         if value.ndim == 1:
-            lost = 4 * np.abs(rounded[stage] - value) > COARSEST * np.maximum(np.abs(value), floor)
+            rounding = np.abs(rounded_arrays[stage] - value)
+            lost = 4 * rounding > COARSEST * np.maximum(np.abs(value), floor)
             lost &= not lost.all()
-            theirs[stage] = np.where(lost, value, theirs[stage])
-        off = np.where(lost.reshape(-1, *[1] * (value.ndim - 1)), value, rounded[stage])
+            told_theirs[stage] = np.where(lost, value, their_arrays[stage])
+        off = np.where(lost.reshape(-1, *[1] * (value.ndim - 1)), value, rounded_arrays[stage])
         least[stage] = min(4 * differences(stage, value, off, floor)[1], COARSEST)
-    return theirs, least
+    return told_theirs, least
+
+
+def _arrays(values: Mapping[str, Value]) -> dict[str, np.ndarray]:
+    """The stages that are one array."""
+    return {stage: value for stage, value in values.items() if not isinstance(value, Mapping)}

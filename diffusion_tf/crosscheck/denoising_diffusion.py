@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
@@ -104,13 +105,16 @@ def function_model(channels: int) -> torch.nn.Module:
     import torch
 
     class Function(torch.nn.Module):
-        def __init__(self):
+        function: Model
+
+        def __init__(self) -> None:
             super().__init__()
             self.channels = self.out_dim = channels
             self.self_condition = False
-            self.function: Model | None = None
 
-        def forward(self, x, t, x_self_cond=None):
+        def forward(
+            self, x: torch.Tensor, t: torch.Tensor, x_self_cond: torch.Tensor | None = None
+        ) -> torch.Tensor:
             return self.function(x, t)
 
     return Function()

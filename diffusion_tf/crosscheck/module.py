@@ -42,7 +42,7 @@ class Adapter(Protocol):
 
 
 def make_counterpart(
-    config: Config, unet: UNet | None, *, module: str, weights_given: bool
+    config: Config, unet: UNet, *, module: str, weights_given: bool
 ) -> Counterpart:
     """What `FILE.py:NAME` gives.
 
@@ -96,7 +96,7 @@ def _share_weights(counterpart: Counterpart, thing: Any, unet: UNet, weights_giv
         return
     if hasattr(thing, "load_weights"):
         guarded(f"{name} does not take the weights", lambda: thing.load_weights(unet))
-    else:
+    elif naming:  # without either, it keeps its own
         load_ours(network, unet, naming, name)
 
 
@@ -119,6 +119,8 @@ def _call(module: str, config: Config) -> Any:
 def _import(file: str) -> Any:
     """Runs a Python file as a module of its own; it may import what lies beside it."""
     spec = importlib.util.spec_from_file_location(f"_crosscheck_{Path(file).stem}", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is not a Python file; its name must end in .py.")
     namespace = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = namespace  # dataclasses look their module up there
     sys.path.insert(0, str(Path(file).resolve().parent))

@@ -3,11 +3,12 @@
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 # An array, or several that belong together (a gradient: one for each weight).
-Value = np.ndarray | Mapping[str, np.ndarray]
+Value: TypeAlias = np.ndarray | Mapping[str, np.ndarray]
 
 AGREES, DIFFERS, NOT_COMPARED = "agrees", "DIFFERS", "not compared"
 
@@ -69,22 +70,21 @@ def differences(stage: str, ours: Value, theirs: Value, floor: float = 0.0) -> t
     Raises:
         ValueError: the shapes differ, or one of several arrays is missing.
     """
-    if not isinstance(ours, Mapping):
-        ours, theirs = {stage: ours}, {stage: theirs}
-    elif ours.keys() != theirs.keys():
-        odd = ", ".join(sorted(ours.keys() ^ theirs.keys())[:5])
+    our_arrays, their_arrays = _by_name(stage, ours), _by_name(stage, theirs)
+    if our_arrays.keys() != their_arrays.keys():
+        odd = ", ".join(sorted(our_arrays.keys() ^ their_arrays.keys())[:5])
         raise ValueError(f"Only one side has {odd} in its {stage}.")
-    of_largest = 1e-3 * max(np.abs(array).max() for array in ours.values())
+    of_largest = 1e-3 * max(np.abs(array).max() for array in our_arrays.values())
     max_abs = max_rel = 0.0
-    for name, expected in ours.items():
-        expected, found = np.float64(expected), np.float64(theirs[name])
+    for name in our_arrays:
+        expected, found = (np.asarray(a[name], np.float64) for a in (our_arrays, their_arrays))
         if expected.shape != found.shape:
             raise ValueError(
                 f"{name} has shape {list(found.shape)} in the other implementation; here it is"
                 f" {list(expected.shape)}."
             )
         difference, size = np.abs(found - expected), np.abs(expected)
-        if len(ours) > 1:
+        if len(our_arrays) > 1:
             scale = max(size.max(), of_largest)
         else:
             scale = np.maximum(size if size.ndim == 1 else size.max(), floor)
@@ -93,6 +93,11 @@ def differences(stage: str, ours: Value, theirs: Value, floor: float = 0.0) -> t
         max_abs = np.maximum(max_abs, difference.max())
         max_rel = np.maximum(max_rel, (difference / scale).max())
     return float(max_abs), float(max_rel)
+
+
+def _by_name(stage: str, value: Value) -> Mapping[str, np.ndarray]:
+    """The arrays of a stage; one that stands alone under the name of the stage."""
+    return value if isinstance(value, Mapping) else {stage: value}
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -216,6 +216,13 @@ def test_own_modules_that_do_not_work(text, name, expected, tmp_path):
         crosscheck(CONFIG, own=own_module(tmp_path, text, name))
 
 
+def test_a_module_without_the_ending_of_python(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text("thing = None")
+    with pytest.raises(ValueError, match=r"own\.txt is not a Python file; its name must"):
+        crosscheck(CONFIG, own=f"{path}:thing")
+
+
 @pytest.mark.parametrize(
     "config, arguments, expected",
     [

@@ -62,6 +62,9 @@ def test_other_shapes_and_other_names_are_mistakes():
         compare("stage", np.ones(3), np.ones(2), tolerance=1)
     with pytest.raises(ValueError, match="Only one side has a, b in its stage"):
         compare("stage", {"a": np.ones(3)}, {"b": np.ones(3)}, tolerance=1)
+    for ours, theirs in ((np.ones(3), {"a": np.ones(3)}), ({"a": np.ones(3)}, np.ones(3))):
+        with pytest.raises(ValueError, match="Only one side has a, stage in its stage"):
+            compare("stage", ours, theirs, tolerance=1)
 
 
 # --- our side
