@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from diffusion_tf.config import PRESETS, Config, get_config
+from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
 from diffusion_tf.utils.interruption import Interrupted
@@ -70,7 +71,7 @@ _SHARED = {
     ),
 }
 
-_DEFINE_BY_TYPE = {
+_DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
@@ -103,20 +104,21 @@ def define_flags_of(cls: type) -> None:
 
 def _define(field: dataclasses.Field) -> None:
     help, choices = field.metadata["help"], field.metadata["choices"]
+    default: Any = field.default
     if choices:
-        flags.DEFINE_enum(field.name, field.default, choices, help)
+        flags.DEFINE_enum(field.name, default, choices, help)
         return
     kind = next(iter(typing.get_args(field.type)), field.type)  # T of `T | None`
     if typing.get_origin(field.type) is tuple or typing.get_origin(kind) is tuple:
-        flags.DEFINE_list(field.name, list(field.default or ()), help)
+        flags.DEFINE_list(field.name, list(default or ()), help)
         return
-    _DEFINE_BY_TYPE[kind](field.name, field.default, help)
+    _DEFINE_BY_TYPE[kind](field.name, default, help)
 
 
 def define_config_flags() -> None:
     """Defines a flag for every field of `Config`; unset, the preset's value holds."""
     for field in dataclasses.fields(Config):
-        define = _DEFINE_BY_TYPE[field.type]
+        define = _DEFINE_BY_TYPE[type_of(field)]
         kind = ", comma-separated" if define is flags.DEFINE_list else ""
         define(field.name, None, f"{field.metadata['help']}{kind} [the config's]")
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])

@@ -1,16 +1,17 @@
 """Noise schedules: the variances beta_1..beta_T of the forward process, in float64."""
 
+from typing import get_args
+
 import numpy as np
 
+from diffusion_tf.utils.literals import BetaSchedule
 from diffusion_tf.utils.numbers import is_real, is_whole
 
-BETA_SCHEDULES = (
-    "quad", "linear", "warmup10", "warmup50", "const", "jsd", "cosine", "sigmoid",
-)  # fmt: skip
+BETA_SCHEDULES: tuple[BetaSchedule, ...] = get_args(BetaSchedule)
 
 
 def get_beta_schedule(
-    beta_schedule: str, *, beta_start: float, beta_end: float, num_diffusion_timesteps: int
+    beta_schedule: BetaSchedule, *, beta_start: float, beta_end: float, num_diffusion_timesteps: int
 ) -> np.ndarray:
     """Returns the named variance schedule (the original's `get_beta_schedule`, and two more).
 

@@ -15,7 +15,7 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 
-AGAINST = flags.DEFINE_enum(
+AGAINST: flags.FlagHolder = flags.DEFINE_enum(
     "against",
     None,
     ["diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch"],
@@ -33,7 +33,9 @@ WEIGHTS = flags.DEFINE_string(
     None,
     "weights of the network, in any format that scripts/convert.py reads [random, none zero]",
 )
-KIND = flags.DEFINE_enum("kind", "ema", ["ema", "raw"], "of --weights: averaged or raw ones")
+KIND: flags.FlagHolder = flags.DEFINE_enum(
+    "kind", "ema", ["ema", "raw"], "of --weights: averaged or raw ones"
+)
 CHECKOUT = flags.DEFINE_string(
     "checkout", None, "folder of a checkout of github.com/pesser/pytorch_diffusion"
 )

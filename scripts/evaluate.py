@@ -8,6 +8,8 @@ Interrupted in whatever way, it goes on when the same command is given again.
 
 import dataclasses
 import os
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -43,32 +45,43 @@ def main() -> None:
         raise ValueError("--images needs --config, whose data they are compared with, and --out.")
     if WATCH.value and not (WORKDIR.value and STEP.value is None):
         raise ValueError("--watch needs --workdir, and goes without --step.")
-    values = {f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(Request)}
+    values: dict[str, Any] = {
+        f.name: flags.FLAGS[f.name].value for f in dataclasses.fields(Request)
+    }
     if values["range"] and not IMAGES.value:
         raise ValueError("--range needs --images; the range of a run's samples is known.")
-    out = OUT.value or os.path.join(WORKDIR.value, "evaluation")
     command_line.check_one_machine(STRATEGY.value)
 
-    from diffusion_tf.evaluation.run import evaluate_images, evaluate_run
-    from diffusion_tf.evaluation.watch import watch
-    from diffusion_tf.utils.devices import get_strategy, use_xla  # now: TensorFlow takes its time
+    from diffusion_tf.evaluation.run import evaluate_images  # now: TensorFlow takes its time
 
     values["range"] = parse_range(values["range"])
-    request = Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    if IMAGES.value:
-        evaluate_images(out, IMAGES.value, command_line.load_config(CONFIG.value), request)
-        return
+    values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    request = Request(**values)
+    if IMAGES.value and CONFIG.value and OUT.value:
+        config = command_line.load_config(CONFIG.value)
+        evaluate_images(OUT.value, IMAGES.value, config, request)
+    elif WORKDIR.value:
+        _evaluate(WORKDIR.value, request)
+
+
+def _evaluate(workdir: str, request: Request) -> None:
+    """Evaluates a checkpoint of a run, or with --watch one after the other."""
+    from diffusion_tf.evaluation.run import evaluate_run
+    from diffusion_tf.evaluation.watch import watch
+    from diffusion_tf.utils.devices import get_strategy, use_xla
+
+    out = OUT.value or os.path.join(workdir, "evaluation")
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
 
-    def evaluate(folder: str | os.PathLike, step: int | None) -> dict:
-        image_size = read_folder(WORKDIR.value).image_size
+    def evaluate(folder: str | Path, step: int | None) -> dict[str, Any]:
+        image_size = read_folder(workdir).image_size
         return evaluate_run(
-            folder, WORKDIR.value, request, weights=WEIGHTS.value, step=step, strategy=strategy,
+            folder, workdir, request, weights=WEIGHTS.value, step=step, strategy=strategy,
             jit_compile=use_xla(JIT_COMPILE.value, image_size),
         )  # fmt: skip
 
     if WATCH.value:
-        watch(WORKDIR.value, out, evaluate)
+        watch(workdir, out, evaluate)
     else:
         evaluate(out, STEP.value)
 

@@ -19,7 +19,7 @@ CONFIG = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "folder of the run; one that holds a run is continued [runs/CONFIG]"
 )
-STRATEGY = flags.DEFINE_enum(
+STRATEGY: flags.FlagHolder = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )
 DETERMINISTIC = command_line.define_shared_flag("deterministic")
@@ -37,7 +37,7 @@ def main() -> None:
         )
     workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
     config_path = os.path.join(workdir, "config.json")
-    base = CONFIG.value
+    base: command_line.Config | str = CONFIG.value
     if not CONFIG.present and os.path.exists(config_path):
         base = command_line.Config.load(config_path)
     config = command_line.get_config_from_flags(base)

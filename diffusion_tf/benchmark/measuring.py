@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.benchmark.processes import Worker
 from diffusion_tf.benchmark.task import (
@@ -22,6 +22,9 @@ from diffusion_tf.benchmark.task import (
 from diffusion_tf.config import Config
 from diffusion_tf.utils.numbers import INT32_MAX
 from diffusion_tf.utils.progress import progress_bar
+
+if TYPE_CHECKING:
+    from diffusion_tf.utils.devices import JitCompile  # TensorFlow
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Request:
     variants: tuple[str, ...] = VARIANTS
     rounds: int = 5
     seconds: float = 5.0
-    jit_compile: str = "auto"
+    jit_compile: "JitCompile" = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in (("work", WORK), ("dtype", DTYPES), ("variants", VARIANTS)):
             for value in getattr(self, name):
                 if value not in known:
@@ -239,7 +242,7 @@ def summary(
         "ceiling_flops_per_second": ceiling,
         "implementations": implementations,
         "best": best,
-        "ratio": ratios.get(best),
+        "ratio": None if best is None else ratios[best],
     }
 
 

@@ -1,6 +1,7 @@
 """The work of a benchmark as this project does it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +42,7 @@ class Ours:
             {**task.config, "dtype": dtype, "batch_size": task.batch_size}
         )
         self._jit_compile = use_xla(task.jit_compile, config.image_size)
-        self.description = {
+        self.description: dict[str, Any] = {
             "device": "GPU" if self._gpu else "CPU",
             "version": f"TensorFlow {tf.__version__}",
         }
@@ -49,7 +50,8 @@ class Ours:
         if task.work == MATRICES:
             self._step = self._multiplier(task.dtype)
             return
-        self._step = {"train": self._trainer, "sample": self._sampler}[task.work]()
+        make = {"train": self._trainer, "sample": self._sampler}[task.work]
+        self._step, self._model = make()
         self._forwards = task.batch_size * (1 + BACKWARD if task.work == "train" else 1)
         self.description |= {
             "parameters": self._model.count_params(),
@@ -77,25 +79,30 @@ class Ours:
         a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         return lambda steps: [matmul(a, b) for _ in range(steps)][-1][0, 0]
 
-    def _trainer(self) -> Callable[[int], tf.Tensor]:
+    def _trainer(self) -> tuple[Callable[[int], tf.Tensor], UNet]:
         config = self._config
         trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=self._jit_compile)
         pixels = np.random.RandomState(0).randint(256, size=(512, *config.image_shape))
         dataset = InMemory(pixels.astype(np.uint8), None)
         batches = iter(dataset.train_batches(config.batch_size, seed=0))
-        self._model = trainer.model
-        return lambda steps: trainer.train_steps(batches, tf.constant(steps))["loss"]
 
-    def _sampler(self) -> Callable[[int], tf.Tensor]:
+        def run(steps: int) -> tf.Tensor:
+            return trainer.train_steps(batches, tf.constant(steps))["loss"]
+
+        return run, trainer.model
+
+    def _sampler(self) -> tuple[Callable[[int], tf.Tensor], UNet]:
         """As `sampling` compiles it."""
-        diffusion, self._model = get_diffusion(self._config), get_model(self._config)
+        diffusion, model = get_diffusion(self._config), get_model(self._config)
         x = diffusion.prior_sample(shape=[self._config.batch_size, *self._config.image_shape])
         T, seed = diffusion.num_timesteps, tf.constant([0, 0], tf.int64)
 
         @tf.function(jit_compile=self._jit_compile, autograph=False)
-        def run_steps(x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor):
+        def run_steps(
+            x: tf.Tensor, first: tf.Tensor, last: tf.Tensor, seed: tf.Tensor
+        ) -> tf.Tensor:
             return diffusion.p_sample_steps(
-                denoise_fn(self._model), x=x, first=first, last=last, seed=seed
+                denoise_fn(model), x=x, first=first, last=last, seed=seed
             )[0]
 
         def run(steps: int) -> tf.Tensor:
@@ -105,4 +112,4 @@ class Ours:
                 samples = run_steps(x, tf.constant(T - 1), tf.constant(T - length), seed)
             return samples
 
-        return run
+        return run, model

@@ -32,18 +32,20 @@ class Worker:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
         }
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", "diffusion_tf.benchmark.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
+        assert process.stdin is not None and process.stdout is not None  # both are pipes
+        self._stdin, self._stdout = process.stdin, process.stdout
 
     @staticmethod
     def threads() -> int:
         """The processors that this process may use."""
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
     def __enter__(self) -> "Worker":
         return self
@@ -51,7 +53,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._stdin, self._stdout):
             pipe.close()
 
     def ready(self) -> None:
@@ -80,11 +82,11 @@ class Worker:
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         name = f"{self.task.name} ({self.task.work}, batch {self.task.batch_size})"
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(order) + "\n")
+            self._stdin.flush()
         except BrokenPipeError:
             pass  # what it said last, if anything, is still to be read
-        line = self._process.stdout.readline()
+        line = self._stdout.readline()
         if not line:
             raise OSError(f"{name} ended with exit code {self._process.wait()}; see above.")
         answer = json.loads(line)

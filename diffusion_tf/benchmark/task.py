@@ -1,7 +1,10 @@
 """What is measured: a piece of work, and the variants of PyTorch that it is measured against."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusion_tf.utils.devices import JitCompile  # TensorFlow
 
 WORK = ("train", "sample")
 MATRICES = "matrices"  # large products, the machine's ceiling: beside the work, in its own process
@@ -32,7 +35,7 @@ class Task:
     batch_size: int
     dtype: str
     config: dict[str, Any]
-    jit_compile: str = "auto"
+    jit_compile: "JitCompile" = "auto"
     unet: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
 

@@ -9,9 +9,13 @@ import os
 import resource
 import sys
 import time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from diffusion_tf.benchmark.task import OURS, Task
+
+if TYPE_CHECKING:
+    from diffusion_tf.benchmark.ours import Ours
+    from diffusion_tf.benchmark.theirs import Theirs
 
 
 def main() -> None:
@@ -28,12 +32,9 @@ def main() -> None:
 def _work(channel: TextIO) -> None:
     start = time.perf_counter()
     task = Task(**json.loads(sys.stdin.readline()))
-    if task.name == OURS:
-        from diffusion_tf.benchmark.ours import Ours as Implementation
-    else:
-        from diffusion_tf.benchmark.theirs import Theirs as Implementation
+    implementation_of = _import(task.name)
     import_seconds = time.perf_counter() - start
-    implementation = Implementation(task)
+    implementation = implementation_of(task)
     implementation.run(1)
     _answer(channel, import_seconds=import_seconds, **implementation.description)
     for line in sys.stdin:
@@ -46,6 +47,17 @@ def _work(channel: TextIO) -> None:
         start = time.perf_counter()
         implementation.run(order["steps"])
         _answer(channel, seconds=time.perf_counter() - start)
+
+
+def _import(name: str) -> "type[Ours] | type[Theirs]":
+    """The class of an implementation; what it needs is imported with it, and nothing else."""
+    if name == OURS:
+        from diffusion_tf.benchmark.ours import Ours
+
+        return Ours
+    from diffusion_tf.benchmark.theirs import Theirs
+
+    return Theirs
 
 
 def _peak_rss() -> int:

@@ -5,9 +5,10 @@ import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from diffusion_tf.utils.files import read_json_object, replacing
+from diffusion_tf.utils.literals import BetaSchedule, LossType, ModelMeanType, ModelVarType
 from diffusion_tf.utils.numbers import (
     INT32_MAX,
     INT64_MAX,
@@ -19,11 +20,16 @@ from diffusion_tf.utils.numbers import (
     whole,
 )
 
-DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
-MODELS = ("unet", "mlp")
-OPTIMIZERS = ("adam", "rmsprop")
-TIME_EMBEDDINGS = ("sinusoidal", "learned")
-UNREADABLE = ("refuse", "skip")
+Dtype = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+ModelName = Literal["unet", "mlp"]
+MODELS: tuple[ModelName, ...] = get_args(ModelName)
+OptimizerName = Literal["adam", "rmsprop"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+TimeEmbeddingName = Literal["sinusoidal", "learned"]
+TIME_EMBEDDINGS: tuple[TimeEmbeddingName, ...] = get_args(TimeEmbeddingName)
+Unreadable = Literal["refuse", "skip"]
+UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
 
 # Type of a field: whether a value is of it, and what to ask for if it is not.
@@ -69,26 +75,30 @@ class Config:
     image_size: int = _option(8, "height and width of the images, in pixels")
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
-    unreadable: str = _option(
+    unreadable: Unreadable = _option(
         "refuse", "files of an image folder that cannot be read: refuse to train, or skip them"
     )
 
     # Diffusion process
     num_diffusion_timesteps: int = _option(1000, "T, number of diffusion steps")
-    beta_schedule: str = _option("linear", "noise schedule, by its name in diffusion_tf.schedules")
+    beta_schedule: BetaSchedule = _option(
+        "linear", "noise schedule, by its name in diffusion_tf.schedules"
+    )
     beta_start: float = _option(1e-4, "variance of the first diffusion step")
     beta_end: float = _option(0.02, "variance of the last diffusion step")
-    model_mean_type: str = _option("eps", "what the network predicts: xprev, xstart or eps")
-    model_var_type: str = _option(
+    model_mean_type: ModelMeanType = _option(
+        "eps", "what the network predicts: xprev, xstart or eps"
+    )
+    model_var_type: ModelVarType = _option(
         "fixedlarge", "variance of the reverse process: learned, fixedsmall or fixedlarge"
     )
-    loss_type: str = _option(
+    loss_type: LossType = _option(
         "mse", "training loss: mse (simple loss), kl (variational bound), l1 or huber"
     )
     antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
 
     # Network
-    model: str = _option("unet", "network: unet for images, mlp for vectors")
+    model: ModelName = _option("unet", "network: unet for images, mlp for vectors")
     ch: int = _option(32, "channels at full resolution, a multiple of 32; of mlp, its width")
     ch_mult: tuple[int, ...] = _option((1, 2), "multiple of ch at each resolution, finest first")
     num_res_blocks: int = _option(
@@ -100,7 +110,9 @@ class Config:
     dropout: float = _option(0.0, "dropout rate inside the residual blocks")
     resamp_with_conv: bool = _option(True, "convolve when changing resolution")
     block_size: int = _option(1, "pixels per side that become channels, to save memory")
-    time_embedding: str = _option("sinusoidal", "of mlp: sinusoidal, or learned for each step")
+    time_embedding: TimeEmbeddingName = _option(
+        "sinusoidal", "of mlp: sinusoidal, or learned for each step"
+    )
     num_classes: int = _option(0, "classes, whose labels 0, 1, ... condition the network; 0: none")
     cond_dim: int = _option(0, "length of the vectors that condition the network; 0: none")
     cond_drop_prob: float = _option(
@@ -110,13 +122,13 @@ class Config:
     # Training
     batch_size: int = _option(32, "examples per step, over all replicas")
     steps: int = _option(3900, "training steps", changes_run=False)
-    optimizer: str = _option("adam", f"optimizer: {' or '.join(OPTIMIZERS)}")
+    optimizer: OptimizerName = _option("adam", f"optimizer: {' or '.join(OPTIMIZERS)}")
     lr: float = _option(2e-3, "learning rate after the warmup")
     warmup: int = _option(100, "steps over which the learning rate rises from 0")
     grad_clip: float = _option(1.0, "largest norm of the gradient")
     ema_decay: float = _option(0.998, "decay per step of the averaged weights")
     seed: int = _option(0, "seed of everything random in a run, from -2**63 to 2**63 - 1")
-    dtype: str = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
+    dtype: Dtype = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
     tf32: bool = _option(
         True, "train float32 in TF32 where a GPU has it, as TensorFlow does; faster, 10 bits"
     )
@@ -141,7 +153,7 @@ class Config:
         1000, "steps between two grids of samples in TensorBoard; 0: none", changes_run=False
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field_ in dataclasses.fields(self):
             object.__setattr__(self, field_.name, _of_type(field_, getattr(self, field_.name)))
         checked_seed(self.seed)
@@ -264,16 +276,22 @@ class Config:
         }
 
 
+def type_of(field_: dataclasses.Field) -> Any:
+    """The type of a field's values, one of those that JSON and flags have; options are texts."""
+    return str if get_origin(field_.type) is Literal else field_.type
+
+
 def _of_type(field_: dataclasses.Field, value: Any) -> Any:
     """The value of a field as JSON has it: numbers of NumPy become Python's, lists tuples."""
     value = tuple(value) if isinstance(value, list) else value
-    is_of_type, what = _TYPES[field_.type]
+    kind = type_of(field_)
+    is_of_type, what = _TYPES[kind]
     if not is_of_type(value):
         raise ValueError(f"{field_.name} is {value!r}; it must be {what}.")
-    if field_.type is float:
+    if kind is float:
         number = finite(value, field_.name)
         return value if type(value) is int else number  # 27 stays 27 in a file
-    return tuple(map(int, value)) if isinstance(value, tuple) else field_.type(value)
+    return tuple(map(int, value)) if isinstance(value, tuple) else kind(value)
 
 
 def _require(config: Config, name: str, holds: bool, what: str) -> None:

@@ -44,13 +44,13 @@ class Architecture:
         Raises:
             ValueError: weights of no U-Net.
         """
-        widths = []
+        widths: list[int] = []
         while (kernel := weights.get(f"down_{len(widths)}/block_0/conv1/kernel")) is not None:
             widths.append(kernel.shape[-1])
-        ends = [weights.get(f"{name}/kernel") for name in ("conv_in", "conv_out")]
-        if not widths or any(end is None or end.ndim != 4 for end in ends):
+        first, last = weights.get("conv_in/kernel"), weights.get("conv_out/kernel")
+        if not widths or first is None or last is None or not first.ndim == last.ndim == 4:
             raise ValueError("The weights are of no DDPM U-Net: first or last layers are missing.")
-        ch = ends[0].shape[-1]
+        ch = first.shape[-1]
         if any(width % ch for width in widths):
             raise ValueError(
                 f"The weights have {ch} channels after conv_in and {widths} at the resolutions;"
@@ -58,8 +58,8 @@ class Architecture:
             )
         blocks = [re.fullmatch(r"down_0/block_(\d+)/conv1/kernel", path) for path in weights]
         return cls(
-            in_channels=ends[0].shape[2],
-            out_channels=ends[1].shape[3],
+            in_channels=first.shape[2],
+            out_channels=last.shape[3],
             ch=ch,
             ch_mult=tuple(width // ch for width in widths),
             num_res_blocks=sum(block is not None for block in blocks),

@@ -11,7 +11,7 @@ from absl import logging
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import Weights
-from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Contents:
     step: int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def chosen(self, weights: str) -> Weights:
+    def chosen(self, weights: WeightsKind) -> Weights:
         """One set of weights.
 
         Raises:

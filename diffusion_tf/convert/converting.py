@@ -12,7 +12,7 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.formats import FORMATS, Format, detect
-from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.files import replacing, replacing_folder
 
@@ -23,7 +23,7 @@ def convert(
     target: str,
     *,
     format: str,
-    weights: str = "ema",
+    weights: WeightsKind = "ema",
     config: Config | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -90,7 +90,7 @@ def _in_words(contents: Contents) -> str:
     return f"{step}, {held} weights{slots}"
 
 
-def _expected(contents: Contents, format: Format, weights: str) -> Contents:
+def _expected(contents: Contents, format: Format, weights: WeightsKind) -> Contents:
     """What the target will hold."""
     chosen = contents.chosen(weights)
     if format.holds == "one set":

@@ -190,9 +190,9 @@ def _refuse_others(values: Mapping[str, Any]) -> None:
     others = sorted(set(values) - {*_FIXED, *_NEEDED, *_OPTIONAL})
     if others:
         raise ValueError(f"config.json holds {', '.join(others)}, which is not known here.")
-    if others := differing(values, _FIXED):
+    if unlike := differing(values, _FIXED):
         raise ValueError(
-            f"config.json is of a network that computes something else: {others};"
+            f"config.json is of a network that computes something else: {unlike};"
             " give a DDPM of the paper, such as google/ddpm-cifar10-32."
         )
 

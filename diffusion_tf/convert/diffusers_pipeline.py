@@ -15,8 +15,9 @@ from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
-from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.files import read_json_object, write_json
+from diffusion_tf.utils.literals import BetaSchedule
 
 _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
@@ -163,7 +164,7 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
     save_pipeline(target, build_from_config(config, contents.weights["ema"]), config)
 
 
-def build_unet(path: str, weights: str = "ema") -> UNet:
+def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
     """The network in a pipeline's folder, or in that of a `UNet2DModel`.
 
     Args:
@@ -212,7 +213,7 @@ def read(path: str) -> Contents:
     return Contents(path=path, weights={"ema": weights, "raw": weights}, fields=fields)
 
 
-def _betas(beta_schedule: str, fields: Mapping[str, Any]) -> np.ndarray:
+def _betas(beta_schedule: BetaSchedule, fields: Mapping[str, Any]) -> np.ndarray:
     arguments = ("beta_start", "beta_end", "num_diffusion_timesteps")
     return get_beta_schedule(beta_schedule, **{name: fields[name] for name in arguments})
 

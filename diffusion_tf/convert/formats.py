@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffusion_tf.config import Config
     from diffusion_tf.convert.contents import Contents
     from diffusion_tf.models.unet import UNet
+    from diffusion_tf.training.checkpoints import WeightsKind
 
 
 class Code(Protocol):
@@ -38,7 +39,7 @@ class Code(Protocol):
             OSError: the package that reads it is not installed.
         """
 
-    def build_unet(self, path: str, weights: str) -> "UNet":
+    def build_unet(self, path: str, weights: "WeightsKind") -> "UNet":
         """The network of a checkpoint, with its weights.
 
         Where nothing tells the image size, the network takes all sizes.
@@ -101,7 +102,7 @@ class Format:
         """Everything that a checkpoint holds; see `Code.read`."""
         return self.code.read(path)
 
-    def build_unet(self, path: str, weights: str = "ema") -> "UNet":
+    def build_unet(self, path: str, weights: "WeightsKind" = "ema") -> "UNet":
         """The network of a checkpoint, with its weights; see `Code.build_unet`."""
         return self.code.build_unet(path, weights)
 
@@ -169,7 +170,7 @@ def detect(path: str) -> str:
     raise ValueError(f"{path} is none of the formats known here: {listed}.")
 
 
-def load_unet(path: str, *, weights: str = "ema") -> "UNet":
+def load_unet(path: str, *, weights: "WeightsKind" = "ema") -> "UNet":
     """The network in a checkpoint of any format, with its weights.
 
     Where nothing tells the image size, the network takes all sizes (`UNet.image_size` is None).

@@ -6,7 +6,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert import tf1
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.training import checkpoints
-from diffusion_tf.training.checkpoints import check_weights
+from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.keras_backend import keras
 
 
@@ -22,7 +22,7 @@ def newest_step(workdir: str) -> int:
 
 
 def load_model(
-    workdir: str, *, weights: str = "ema", step: int | None = None
+    workdir: str, *, weights: WeightsKind = "ema", step: int | None = None
 ) -> tuple[Config, keras.Model, int]:
     """Loads a checkpoint of a workdir, or of a run directory of the original.
 

@@ -10,6 +10,7 @@ from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
 from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.training.checkpoints import WeightsKind
 
 _BLOCK = (
     ("norm1", "norm1", NORM),
@@ -84,7 +85,7 @@ def read(path: str) -> Contents:
     return Contents(path=path, weights={"ema": weights, "raw": weights})
 
 
-def build_unet(path: str, weights: str = "ema") -> UNet:
+def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
     """The network of a file, for all image sizes.
 
     Args:

@@ -9,6 +9,7 @@ import dataclasses
 import glob
 import os
 import re
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +21,7 @@ from diffusion_tf.convert.architecture import build_from_config, build_from_weig
 from diffusion_tf.convert.contents import Contents, no_such_weights
 from diffusion_tf.convert.maps import Weights, listed
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WEIGHTS, check_weights
+from diffusion_tf.training.checkpoints import WEIGHTS, WeightsKind, check_weights
 from diffusion_tf.utils.files import replacing, write_json
 from diffusion_tf.utils.finite import as_float32
 
@@ -104,7 +105,7 @@ def read(path: str) -> Contents:
     )
 
 
-def read_weights(path: str, weights: str) -> tuple[Weights, int | None]:
+def read_weights(path: str, weights: WeightsKind) -> tuple[Weights, int | None]:
     """The weights `ema` or `raw` of a checkpoint, and its step.
 
     Raises:
@@ -118,7 +119,7 @@ def read_weights(path: str, weights: str) -> tuple[Weights, int | None]:
     return checkpoint.read(weights), checkpoint.step()
 
 
-def build_unet(path: str, weights: str = "ema") -> UNet:
+def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
     """The network of a checkpoint; for all image sizes if there is no `kwargs.json` beside it.
 
     Raises:
@@ -156,7 +157,7 @@ def write(target: str, contents: Contents, config: Config | None = None) -> str:
 
 def _write_checkpoint(folder: str, contents: Contents) -> str:
     step = contents.step or 0
-    tensors = {"global_step": np.int64(step)}
+    tensors: dict[str, Any] = {"global_step": np.int64(step)}
     for kind, values in {**contents.weights, **contents.slots}.items():
         tensors |= {_name(path, kind): value for path, value in values.items()}
     if "Adam" in contents.slots:

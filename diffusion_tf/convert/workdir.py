@@ -15,6 +15,7 @@ from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import (
     Checkpoints,
+    WeightsKind,
     claim_workdir,
     config_path,
     load_config,
@@ -79,7 +80,7 @@ def read(path: str) -> Contents:
     )
 
 
-def build_unet(path: str, weights: str = "ema") -> UNet:
+def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
     """The network in the newest checkpoint of a workdir.
 
     Raises:

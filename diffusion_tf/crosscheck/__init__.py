@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert.architecture import Architecture
@@ -16,19 +16,21 @@ from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.ours import Ours, make_inputs
 from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.devices import tf32
 
-AGAINST = ("diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch")
+Against = Literal["diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch"]
+AGAINST: tuple[Against, ...] = get_args(Against)
 
 
 @tf32(False)
 def crosscheck(
     config: Config,
     *,
-    against: str | None = None,
+    against: Against | None = None,
     own: str | None = None,
     weights: str | None = None,
-    kind: str = "ema",
+    kind: WeightsKind = "ema",
     checkout: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Counterpart, Comparison]:
@@ -77,7 +79,7 @@ def crosscheck(
 def _make_counterpart(
     config: Config,
     unet: UNet,
-    against: str | None,
+    against: Against | None,
     own: str | None,
     weights: str | None,
     checkout: str | None,
@@ -96,7 +98,7 @@ def _make_counterpart(
     return diffusers.make_counterpart(config, unet, directory=directory, options=options)
 
 
-def _load(weights: str, kind: str) -> UNet:
+def _load(weights: str, kind: WeightsKind) -> UNet:
     """The network of a checkpoint, in float32 whatever it was trained in."""
     unet = load_unet(weights, weights=kind)
     if unet.dtype_policy.name == "float32":

@@ -18,7 +18,7 @@ def make_gradients(number: int, random: np.random.Generator) -> np.ndarray:
     orders = np.array(list(itertools.product([1, 0.25, 0.01], repeat=3)))
     heights = orders[random.permutation(number) % len(orders)].T
     signs = random.choice([-1, 1], heights.shape)
-    return np.float32(signs * heights * np.logspace(-9, 0, number))
+    return (signs * heights * np.logspace(-9, 0, number)).astype(np.float32)
 
 
 def adam_update(
@@ -44,7 +44,7 @@ def adam_update(
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(gradient)], [moved])
         after.append(moved.numpy())
-    return np.float64(after)
+    return np.array(after, np.float64)
 
 
 ADAM_FIELDS = [field for field in vars(ORIGINAL) if field.startswith("adam_")]
@@ -60,7 +60,7 @@ def _adam(
     TensorFlow does. `adam_largest` is Reddi et al. 2018, `adam_decay` Loshchilov & Hutter 2019.
     """
     m, v, largest = np.zeros((3, len(weights)))
-    for t, gradient in enumerate(np.float64(gradients), start=1):
+    for t, gradient in enumerate(gradients.astype(np.float64), start=1):
         gradient = gradient + choices.adam_penalty * weights
         m = m + (1 - choices.adam_beta_1) * (gradient - m)
         v = v + (1 - choices.adam_beta_2) * (gradient**2 - v)

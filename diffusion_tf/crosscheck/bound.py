@@ -24,9 +24,10 @@ def bound_of(
         true_mean, true_log_variance: of the posterior, [B, ...] and [B].
         mean, log_variance: of p, [B, ...] and [B].
     """
-    true_mean, mean = np.float64(true_mean), np.float64(mean)
+    true_mean, mean = np.asarray(true_mean, np.float64), np.asarray(mean, np.float64)
     true_log_variance, log_variance = (
-        np.float64(v).reshape(-1, *[1] * (mean.ndim - 1)) for v in (true_log_variance, log_variance)
+        np.asarray(v, np.float64).reshape(-1, *[1] * (mean.ndim - 1))
+        for v in (true_log_variance, log_variance)
     )
     kl = normal_kl(true_mean, true_log_variance, mean, log_variance)
     nll = -discretized_gaussian_log_likelihood(

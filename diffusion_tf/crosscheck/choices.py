@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -17,6 +17,7 @@ from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
 from diffusion_tf.utils.keras_backend import layers
+from diffusion_tf.utils.literals import BetaSchedule, ModelVarType
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Choices:
     cos_first: bool = False
     divide_by_half: bool = False
     attention_head_dim: int | None = None
-    clip: str = "x_start"  # or: mean, nothing
-    model_var_type: str | None = None
-    beta_schedule: str | None = None
+    clip: Literal["x_start", "mean", "nothing"] = "x_start"
+    model_var_type: ModelVarType | None = None
+    beta_schedule: BetaSchedule | None = None
     rescale_betas: bool = False
     adam_beta_1: float = 0.9
     adam_beta_2: float = 0.999

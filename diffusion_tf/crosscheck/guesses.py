@@ -54,7 +54,7 @@ def good_outputs(
         [_error(diffusion, x, step, random) for x, step in zip(x_start, t, strict=True)]
     )
     outputs = _output(diffusion, x_start + errors, x_t, t)
-    off = np.abs(outputs - _output(diffusion, np.float64(x_start), x_t, t))
+    off = np.abs(outputs - _output(diffusion, x_start.astype(np.float64), x_t, t))
     return outputs, off.reshape(len(t), -1).mean(axis=1)
 
 

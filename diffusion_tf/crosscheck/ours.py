@@ -79,7 +79,9 @@ class Inputs:
         """
         examples = [self._example(*pair) for pair in zip(x, t, strict=True)]
         off = self.off[examples].reshape(-1, 1, 1, 1)
-        return np.float32(self.outputs[examples] + off * np.sin(3.0 * (x - self.x_t[examples])))
+        return (self.outputs[examples] + off * np.sin(3.0 * (x - self.x_t[examples]))).astype(
+            np.float32
+        )
 
     def _example(self, x: np.ndarray, t: int) -> int:
         """The example with this t that x is closest to; the first if none has it."""
@@ -96,7 +98,7 @@ def make_inputs(config: Config, draw_step_noise: Callable[[int, tuple], np.ndarr
     """
     random = np.random.default_rng(host_seed(config.seed))
     shape = (BATCH_SIZE, *config.image_shape)
-    x_start = np.float32(random.choice(PIXELS, shape) / 127.5 - 1)
+    x_start = (random.choice(PIXELS, shape) / 127.5 - 1).astype(np.float32)
     noise = random.standard_normal(shape, dtype=np.float32)
     diffusion = VariedDiffusion(config)
     t = timesteps(diffusion)
@@ -149,7 +151,9 @@ class Ours:
         self._unet = unet
         self._other_unet = other_unet
         self._names = names
-        self._networks = {_of_network(ORIGINAL): tf.function(lambda x, t: unet([x, t]))}
+        self._networks: dict[tuple, DenoiseFn] = {}
+        if unet is not None:
+            self._networks[_of_network(ORIGINAL)] = tf.function(lambda x, t: unet([x, t]))
         self._first_outputs: dict[tuple, tf.Tensor] = {}
         self._processes: dict[tuple, VariedDiffusion] = {}
 
@@ -179,24 +183,25 @@ class Ours:
         return {name: getattr(diffusion, name) for name in COEFFICIENTS}
 
     def _weights(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
-        if self._unet is None or self._names is None:
+        unet = self._unet_of(choices)
+        if unet is None or self._names is None:
             return {}
-        return {"weights": self._names.state_dict(weights_of(self._unet_of(choices)))}
+        return {"weights": self._names.state_dict(weights_of(unet))}
 
-    def _unet_of(self, choices: Choices) -> UNet:
+    def _unet_of(self, choices: Choices) -> UNet | None:
         return (self._other_unet if choices.other_weights else None) or self._unet
 
     def _network(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
-        if self._unet is None:
+        unet, i = self._unet_of(choices), self._inputs
+        if unet is None:
             return {}
-        i = self._inputs
-        return unet_stages(self._unet_of(choices), tf.constant(i.x_t), tf.constant(i.t), choices)
+        return unet_stages(unet, tf.constant(i.x_t), tf.constant(i.t), choices)
 
     def _gradient(self, _: VariedDiffusion, choices: Choices) -> dict[str, Value]:
         """Of the mean square error of the network's output, by every weight and by x_t."""
-        if self._unet is None:
-            return {}
         unet, x = self._unet_of(choices), tf.constant(self._inputs.x_t)
+        if unet is None:
+            return {}
         with tf.GradientTape() as tape:
             tape.watch(x)
             output = unet_stages(unet, x, tf.constant(self._inputs.t), choices)["output"]
@@ -295,7 +300,7 @@ class Ours:
         denoise_fn = self._guess if i.loss_is_bound else self._denoise_fn(choices)
         return {"loss": diffusion.p_losses(denoise_fn, i.x_start, i.t, i.noise)}
 
-    def _bpd(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Value]:
+    def _bpd(self, diffusion: VariedDiffusion, _: Choices) -> dict[str, Any]:
         i = self._inputs
         terms = diffusion._vb_terms_bpd(self._guess, i.x_start, i.x_t, i.t, clip_denoised=True)
         return {"bpd term": terms}
@@ -310,9 +315,9 @@ class Ours:
 
     def _denoise_fn(self, choices: Choices) -> DenoiseFn:
         """The network, or `wave` if there is none; compiled once for each network."""
-        if self._unet is None:
-            return tf_wave
         key, unet = _of_network(choices), self._unet_of(choices)
+        if unet is None:
+            return tf_wave
         if key not in self._networks:
             self._networks[key] = tf.function(
                 lambda x, t: unet_stages(unet, x, t, choices)["output"]

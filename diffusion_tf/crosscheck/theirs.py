@@ -120,7 +120,7 @@ class Theirs:
         if not hasattr(self._process, method):
             return None
 
-        def call():
+        def call() -> Any:
             with torch.no_grad():
                 result = getattr(self._process, method)(*args, **kwargs)
             return result[key] if isinstance(result, Mapping) and key else result
@@ -130,7 +130,7 @@ class Theirs:
     def _weights(self) -> dict[str, Any]:
         if not self._its.keeps_weights or self._its.names is None:
             return {}
-        return {"weights": {k: v.numpy() for k, v in self._its.network.state_dict().items()}}
+        return {"weights": {k: v.numpy() for k, v in self._own_network.state_dict().items()}}
 
     def _schedule(self) -> dict[str, Any]:
         return {"betas": getattr(self._process, "betas", None)}
@@ -144,9 +144,15 @@ class Theirs:
     def _model(self) -> Model:
         return torch_wave if self._its.network is None else self._run_network
 
+    @property
+    def _own_network(self) -> torch.nn.Module:
+        """The network, where it has one."""
+        assert self._its.network is not None
+        return self._its.network
+
     def _run_network(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         its = self._its
-        output = guarded(f"The network of {its.name} failed", lambda: its.network(x, t))
+        output = guarded(f"The network of {its.name} failed", lambda: self._own_network(x, t))
         output = getattr(output, "sample", output)  # diffusers wraps it
         if getattr(output, "shape", None) != x.shape:
             shape = list(getattr(output, "shape", [])) or type(output).__name__
@@ -175,13 +181,13 @@ class Theirs:
         """Records what goes into or comes out of a submodule as a stage."""
         path, _, what = path.partition(":")
         try:
-            module = self._its.network.get_submodule(path)
+            module = self._own_network.get_submodule(path)
         except AttributeError:
             raise ValueError(
                 f"{self._its.name} has no submodule {path!r}, whose output would be {stage!r}."
             ) from None
 
-        def record(_, inputs, output):
+        def record(_: torch.nn.Module, inputs: tuple, output: Any) -> None:
             stages[stage] = inputs[0] if what == "input" else output
 
         return module.register_forward_hook(record)
@@ -255,7 +261,7 @@ class Theirs:
         weights = torch.nn.Parameter(torch.tensor(inputs.weights))
         optimizer = self._its.optimizer([weights], self._lr)
         reached = [inputs.weights]
-        for gradient in np.float64(inputs.gradients):
+        for gradient in inputs.gradients.astype(np.float64):
             weights.grad = torch.tensor(gradient)
             optimizer.step()
             reached.append(weights.detach().numpy().copy())

@@ -90,22 +90,32 @@ def _check_conditions(config: Config, dataset: Dataset) -> None:
     y = dataset.conditions
     if y is not None:
         y = dataset.conditions = checked_conditions(y, f"{config.dataset}'s array of conditions")
-    labels = y is not None and y.ndim == 1
-    if config.num_classes and not labels:
+    if config.num_classes:
+        _check_labels(config, y)
+    if config.cond_dim:
+        _check_vectors(config, y)
+
+
+def _check_labels(config: Config, y: np.ndarray | None) -> None:
+    if y is None or y.ndim != 1:
         raise ValueError(
             f"num_classes is {config.num_classes}, but {config.dataset} has no labels; set"
             " num_classes to 0."
         )
-    if config.num_classes and not 0 <= y.min() <= y.max() < config.num_classes:
+    if not 0 <= y.min() <= y.max() < config.num_classes:
         raise ValueError(
             f"{config.dataset} has labels from {y.min()} to {y.max()}, but num_classes is"
             f" {config.num_classes}; set it to {y.max() + 1}."
         )
-    if config.cond_dim and (y is None or labels or y.shape[1] != config.cond_dim):
-        there = "no vectors" if y is None or labels else f"vectors of {y.shape[1]} numbers"
+
+
+def _check_vectors(config: Config, y: np.ndarray | None) -> None:
+    length = 0 if y is None or y.ndim == 1 else y.shape[1]
+    if length != config.cond_dim:
+        there = "no vectors" if y is None or y.ndim == 1 else f"vectors of {length} numbers"
         raise ValueError(
             f"cond_dim is {config.cond_dim}, but {config.dataset} has {there} for conditions; set"
-            f" cond_dim to {0 if y is None or labels else y.shape[1]}."
+            f" cond_dim to {length}."
         )
 
 
@@ -135,7 +145,9 @@ def get_images(
         dataset = get_dataset(config, data_dir)
     return np.stack(
         [
-            dataset.example(int(name)) if name.isdecimal() else load_image(name, config.image_shape)
+            load_image(name, config.image_shape)
+            if dataset is None or not name.isdecimal()
+            else dataset.example(int(name))
             for name in indices_or_paths
         ]
     )

@@ -34,18 +34,33 @@ class Dataset(abc.ABC):
 
     error: Exception | None = None
     conditions: np.ndarray | None = None
-    dtype: np.dtype = np.dtype(np.uint8)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the examples."""
+        return np.dtype(np.uint8)
 
     @property
     @abc.abstractmethod
     def example_shape(self) -> tuple[int, ...]:
         """Of every example: (height, width, channels), or (D,)."""
 
+    @property
+    def known_conditions(self) -> np.ndarray:
+        """The conditions, for a network that is conditioned on them.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.conditions is None:
+            raise ValueError("The data set has no conditions; take one that has labels or vectors.")
+        return self.conditions
+
     @abc.abstractmethod
     def __len__(self) -> int: ...
 
     @abc.abstractmethod
-    def _examples(self, index: Sequence[int]) -> np.ndarray:
+    def _examples(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
         """Those at n indices that exist, [n, ...]."""
 
     @abc.abstractmethod
@@ -174,7 +189,7 @@ class Dataset(abc.ABC):
 
     def _gather_conditions(self, index: tf.Tensor) -> tf.Tensor:
         """From int64 [n] to the conditions of these examples."""
-        array = checked_conditions(self.conditions, "the array of conditions")
+        array = checked_conditions(self.known_conditions, "the array of conditions")
         conditions = tf.numpy_function(lambda index: array[index], [index], array.dtype)
         conditions.set_shape([*index.shape, *array.shape[1:]])
         return conditions
@@ -202,7 +217,7 @@ class InMemory(Dataset):
     examples: np.ndarray
     conditions: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.conditions is not None:
             self.conditions = checked_conditions(self.conditions, "the array of conditions")
 
@@ -228,10 +243,10 @@ class InMemory(Dataset):
     def fingerprint(self) -> str:
         """Of all values."""
         digest = hashlib.sha256(repr(self.examples.shape).encode())
-        digest.update(np.ascontiguousarray(self.examples))
+        digest.update(np.ascontiguousarray(self.examples).data)
         return digest.hexdigest()
 
-    def _examples(self, index: Sequence[int]) -> np.ndarray:
+    def _examples(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
         return self.examples[index]
 
 
@@ -279,5 +294,5 @@ class RandomAccess(Dataset):
             digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode())
         return digest.hexdigest()
 
-    def _examples(self, index: Sequence[int]) -> np.ndarray:
+    def _examples(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
         return np.stack([self._read(int(i)) for i in index])

@@ -42,9 +42,8 @@ class TFRecordFile:
         self._size = os.fstat(self._file.fileno()).st_size
         if self._size == 0:
             raise ValueError(f"{self.path} is empty; write the file again or restore it.")
-        self._starts = self._equal_starts()
-        if self._starts is None:
-            self._starts = np.fromiter(self._hops(), np.int64)
+        starts = self._equal_starts()
+        self._starts = np.fromiter(self._hops(), np.int64) if starts is None else starts
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 
 from diffusion_tf.config import Config
 from diffusion_tf.utils.image_reading import channels_of, find_images, load_image, size_of
 
+_Values = TypeVar("_Values", np.ndarray, float)
 Range = tuple[float, float]  # the numbers of black and of white
 FLOATS, PIXELS = (-1.0, 1.0), (0.0, 255.0)
 _DARK = -0.5  # a whole set in [-1, 1] has a number below this, unless it is bright all over
@@ -133,7 +135,7 @@ class ImageFiles:
         low, high, digest = np.inf, -np.inf, hashlib.sha256()
         for batch in _read_array(self, _SCAN_BATCH):
             low, high = np.minimum(low, batch.min()), np.maximum(high, batch.max())  # NaN stays
-            digest.update(batch)
+            digest.update(np.ascontiguousarray(batch).data)
         return _Seen(float(low), float(high), digest.hexdigest())
 
 
@@ -201,7 +203,7 @@ def _is_pixel(dtype: np.dtype) -> bool:
     return dtype == np.uint8 or dtype.kind == "f"
 
 
-def _read_header(file: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -247,6 +249,6 @@ def _check_range(path: str, low: float, high: float, value_range: Range) -> None
         )
 
 
-def _scaled(values: np.ndarray | float, black: float, white: float) -> np.ndarray | float:
+def _scaled(values: _Values, black: float, white: float) -> _Values:
     """From the numbers of black and white to -1 and 1."""
     return (values - black) * (2 / (white - black)) - 1

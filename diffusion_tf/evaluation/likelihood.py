@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.datasets import Dataset
+from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.array_files import Damaged, check_seal, open_npz, save_npz
@@ -60,7 +62,7 @@ class Likelihood:
         }
 
 
-def rate_distortion(likelihood: Likelihood) -> dict[str, list[float]]:
+def rate_distortion(likelihood: Likelihood) -> dict[str, list[Any]]:
     """Rate and distortion along the reverse process (section 4.3, Figure 5, Table 4).
 
     Whoever knows x_t, at the cost of the prior and all terms above t, can predict x_0 as the
@@ -120,7 +122,8 @@ class PartialSums:
         Raises:
             OSError: they cannot be written.
         """
-        save_npz(self._path, {"number": self.number, "origin": self._origin, **self.sums})
+        arrays: dict[str, npt.ArrayLike] = {"number": self.number, "origin": self._origin}
+        save_npz(self._path, {**arrays, **self.sums})
 
     def _load(self) -> None:
         try:
@@ -224,7 +227,9 @@ def _terms_runner(
     """A function from batches, one for each replica, to terms and mse at some timesteps."""
     noise_seed = stream(sampler.seed, "likelihood")
 
-    def terms(network, x_start, first_example, timesteps) -> tuple[tf.Tensor, tf.Tensor]:
+    def terms(
+        network: DenoiseFn, x_start: tf.Tensor, first_example: tf.Tensor, timesteps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         return sampler.process.bpd_terms(
             network, x_start, timesteps, clip_denoised=sampler.clip_denoised,
             seed=noise_seed, first_example=first_example,
@@ -238,23 +243,25 @@ def _terms_runner(
         firsts = [first_example + k * batch_size for k in range(len(batches))]
         idle = strategy.num_replicas_in_sync - len(batches)  # these do the last batch once more
 
-        def spread(values: list[np.ndarray]) -> tf.Tensor:
+        def spread(values: list) -> tf.Tensor:
             return distribute(strategy, [tf.constant(v) for v in values + values[-1:] * idle])
 
         x_start = [_padded(images.from_pixels(b), batch_size) for b in batches]
-        y = sampler.conditions and spread(
-            [
-                _padded(sampler.conditions.rows(first, len(batch)), batch_size)
+        y = None
+        if sampler.conditions is not None:
+            rows = [
+                sampler.conditions.rows(first, len(batch))
                 for first, batch in zip(firsts, batches, strict=True)
             ]
-        )
+            y = spread([_padded(values, batch_size) for values in rows])
         results = run(y, spread(x_start), spread(firsts), tf.constant(timesteps))
-        return tuple(
+        terms, mse = (
             np.concatenate(
                 [part[: len(batch)] for part, batch in zip(parts, batches, strict=False)]
             )
             for parts in (strategy.experimental_local_results(result) for result in results)
         )
+        return terms, mse
 
     return run_batches
 
@@ -267,7 +274,7 @@ def _padded(batch: np.ndarray, size: int) -> np.ndarray:
 def _means(sums: PartialSums) -> Likelihood:
     number = sums.number
     means = {name: value / number for name, value in sums.sums.items()}
-    variance = max(means["total_squared"] - means["total"] ** 2, 0.0)
+    variance = max(float(means["total_squared"] - means["total"] ** 2), 0.0)
     return Likelihood(
         num_images=number,
         total=float(means["total"]),

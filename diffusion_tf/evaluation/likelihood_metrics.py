@@ -55,7 +55,7 @@ class _OfLikelihood(Metric):
 
     def reasons(self, evaluation: Evaluation, split: str | None) -> Iterator[str]:
         """See `Metric`."""
-        section = evaluation.measured.get("bpd", {}).get(split, {})
+        section = evaluation.measured.get("bpd", {}).get(split or "", {})
         yield from reasons.in_images(evaluation, split, section.get("num_images"))
         if not section.get("clip_denoised", True):
             yield "predictions of x_0 are not clipped"
@@ -86,6 +86,7 @@ class BitsPerDim(_OfLikelihood):
 
     def measure(self, inputs: Inputs, split: str | None) -> BoundResult:
         """See `Metric`."""
+        assert split is not None  # it is measured per split
         likelihood, how = inputs.likelihood(split)
         return BoundResult(**likelihood.to_json(), **how)
 
@@ -126,6 +127,7 @@ class RateDistortion(_OfLikelihood):
         """See `Metric`."""
         from diffusion_tf.evaluation.likelihood import rate_distortion  # TensorFlow
 
+        assert split is not None  # it is measured per split
         likelihood, _ = inputs.likelihood(split)
         return CurveResult(**rate_distortion(likelihood))
 

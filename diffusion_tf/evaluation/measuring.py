@@ -143,7 +143,7 @@ class Measuring:
     def _measure_likelihood(self, split: str, sampler: Sampler) -> Likelihood:
         described = self.results.evaluation
         dataset = self.datasets[split]
-        conditions = Conditions(dataset.conditions) if self.config.conditional else None
+        conditions = Conditions(dataset.known_conditions) if self.config.conditional else None
         with self.results.timed(f"bits/dim of {split} images"):
             return measure_likelihood(
                 dataclasses.replace(sampler, conditions=conditions, clip_denoised=CLIP_DENOISED),

@@ -6,6 +6,7 @@ that flags can be read without TensorFlow; the files of metrics import it only t
 
 import functools
 import importlib
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -154,7 +155,7 @@ class Metric:
             return {}
         where = f"metrics.json, {self.name}"
         if self.per_split:
-            return dict(parse(dict[str, self.result], section, where))
+            return dict(parse(types.GenericAlias(dict, (str, self.result)), section, where))
         return {None: parse(self.result, section, where)}
 
 

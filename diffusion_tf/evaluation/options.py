@@ -81,7 +81,7 @@ class Request:
     )
     overwrite: bool = _option(False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ValueError(f"Unknown metric {metric!r}; choose some of {', '.join(METRICS)}.")

@@ -29,6 +29,7 @@ from diffusion_tf.sampling.files import write_samples
 from diffusion_tf.sampling.guidance import Conditions
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler, digest
+from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.array_files import Damaged, check_seal
 from diffusion_tf.utils.devices import tf32
 
@@ -39,7 +40,7 @@ def evaluate_run(
     workdir: str,
     request: Request,
     *,
-    weights: str = "ema",
+    weights: WeightsKind = "ema",
     step: int | None = None,
     strategy: tf.distribute.Strategy | None = None,
     jit_compile: bool = False,
@@ -123,7 +124,7 @@ def evaluate_images(
         path=str(path),
         num_samples=images.shape[0],
         dtype="uint8" if images.dtype == "uint8" else "float32",
-        range=images.range,  # of the whole set, before any number
+        range=list(images.range),  # of the whole set, before any number
         fingerprint=images.fingerprint,
     )
     measuring = Measuring(out, request, config, source=source, samples=samples, has_model=False)
@@ -157,12 +158,15 @@ def _describe_samples(
 def _drawn_samples(measuring: Measuring) -> ImageFiles:
     """Those that were drawn here, whose range is known."""
     samples = measuring.results.evaluation.samples
+    assert samples is not None and samples.path is not None  # see `_describe_samples`
     return open_images(samples.path, value_range=PIXELS if samples.dtype == "uint8" else FLOATS)
 
 
 def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:
     """Draws samples.npz, unless it is there and intact: then it is of this evaluation."""
     samples, source = measuring.results.evaluation.samples, measuring.results.evaluation.source
+    assert samples is not None and samples.path is not None  # see `_describe_samples`
+    assert samples.num_samples is not None and samples.batch_size is not None
     if Path(samples.path).exists():
         try:
             check_seal(samples.path)
@@ -187,7 +191,7 @@ def _conditions_of_data(measuring: Measuring) -> Conditions | None:
     """Those of the training images, in their order, so that samples have their distribution."""
     if not measuring.config.conditional:
         return None
-    return Conditions(measuring.datasets["train"].conditions)
+    return Conditions(measuring.datasets["train"].known_conditions)
 
 
 def _pictures_of_run(measuring: Measuring, sampler: Sampler) -> list[Picture]:

@@ -46,6 +46,7 @@ class FID(Metric):
 
     def measure(self, inputs: Inputs, split: str | None) -> FrechetResult:
         """See `Metric`."""
+        assert split is not None  # it is measured per split
         samples, _ = inputs.sample_features
         real = inputs.real_features(split)
         for statistics, what in ((samples, "Samples"), (real, f"Real images ({split})")):
@@ -109,10 +110,12 @@ class InceptionMetric(Metric):
     def measure(self, inputs: Inputs, split: str | None) -> ScoreResult:
         """See `Metric`."""
         _, score = inputs.sample_features
+        assert score is not None  # it needs `classes`
         value, number = score.score(), score.num_samples
         if number < 2 * score.num_splits:
             return ScoreResult(value, number)
-        return ScoreResult(value, number, *score.split_scores(), score.num_splits)
+        mean, deviation = score.split_scores()
+        return ScoreResult(value, number, mean, deviation, score.num_splits)
 
     def rows(self, evaluation: Evaluation) -> Iterator[tuple[str, str | None, float]]:
         """See `Metric`."""

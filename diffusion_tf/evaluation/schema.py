@@ -8,18 +8,16 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from diffusion_tf.config import Config
 from diffusion_tf.utils.numbers import is_real, is_whole
 
 VERSION = 1  # raised when a file can no longer be read as those of before
 FEATURES = ("inception", "pixels")  # what images are compared by, see `features`
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +211,7 @@ def _without_defaults(value: Any) -> Any:
     return [_without_defaults(item) for item in value] if isinstance(value, list) else value
 
 
-def parse(kind: type[T], value: Any, where: str) -> T:
+def parse(kind: Any, value: Any, where: str) -> Any:
     """A value of JSON as what a type hint says: dataclasses, dicts, lists and simple values.
 
     Args:
@@ -239,7 +237,7 @@ def parse(kind: type[T], value: Any, where: str) -> T:
     return value
 
 
-_TYPES = {
+_TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     Any: (lambda value: True, ""),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (is_whole, "a whole number"),
@@ -250,7 +248,7 @@ _TYPES = {
 }
 
 
-def _parse_dataclass(kind: type[T], value: Any, where: str) -> T:
+def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise _wrong(where, f"is {_short(value)} and not an object")
     fields = {f.name: f for f in dataclasses.fields(kind)}

@@ -139,7 +139,7 @@ class Chains:
     ) -> State:
         """The state after step `last`; as it is, if first < last."""
 
-        def step(i, state):
+        def step(i: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
             return i - 1, State(
                 *self.p_sample_with_memory(
                     denoise_fn,
@@ -178,7 +178,9 @@ class Chains:
         """
         stop_at = tf.constant(stops, dtype=tf.int32)
 
-        def to_next_stop(k, i, state, frames):
+        def to_next_stop(
+            k: tf.Tensor, i: tf.Tensor, state: State, frames: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, State, tf.TensorArray]:
             state = self._denoise(denoise_fn, state, i, stop_at[k] + 1, step_noise, clip_denoised)
             return k + 1, stop_at[k], state, frames.write(k, record(state))
 

@@ -36,7 +36,7 @@ def as_float32(values: Any, name: str) -> tf.Tensor:
 
     Arrays and numbers of other types are rounded.
     """
-    dtype = getattr(values, "dtype", None)
+    dtype: Any = getattr(values, "dtype", None)
     if tf.is_tensor(values) and dtype != tf.float32:
         raise ValueError(f"{name} has dtype {dtype.name}; it must be float32: cast it.")
     if isinstance(dtype, np.dtype) and dtype.kind in "bcOSU":
@@ -90,7 +90,7 @@ def checked_timesteps(
 
 def checked_step(t: int | tf.Tensor, name: str, num_timesteps: int) -> int | tf.Tensor:
     """One timestep: a number in 0..T-1, or an integer scalar whose value is not known yet."""
-    if not tf.is_tensor(t) or hasattr(t, "numpy"):
+    if isinstance(t, int) or not tf.is_tensor(t) or hasattr(t, "numpy"):
         return whole(t, name, 0, num_timesteps - 1)
     if t.dtype not in (tf.int32, tf.int64) or t.shape.rank not in (None, 0):
         raise ValueError(
@@ -105,7 +105,7 @@ def checked_sampling_steps(
 ) -> int | np.ndarray:
     """A number of steps in 1..T, or the timesteps themselves, rising, as int32 [S]."""
     T = num_timesteps
-    if np.ndim(sampling_steps) == 0:
+    if isinstance(sampling_steps, int) or np.ndim(sampling_steps) == 0:
         return whole(sampling_steps, "sampling_steps", 1, T)
     steps = list(sampling_steps)
     rising = all(map(is_whole, steps)) and all(

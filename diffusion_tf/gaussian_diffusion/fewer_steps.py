@@ -51,9 +51,10 @@ class RespacedDiffusion(GaussianDiffusion):
         self.training = diffusion
         self.timesteps = self._choose(diffusion.num_timesteps, sampling_steps)
         alphas_cumprod = diffusion.alphas_cumprod[self.timesteps]
+        mean_type = diffusion.model_mean_type
         super().__init__(
             betas=1.0 - alphas_cumprod / np.append(1.0, alphas_cumprod[:-1]),
-            model_mean_type=diffusion.model_mean_type.replace("xprev", "xstart"),
+            model_mean_type="xstart" if mean_type == "xprev" else mean_type,
             model_var_type=diffusion.model_var_type,
             loss_type=diffusion.loss_type,
         )

@@ -53,7 +53,7 @@ def repeat_noise(draw: StepNoise, while_step_from: int) -> StepNoise:
     """The same noise for the whole batch at every step >= `while_step_from`."""
 
     def draw_repeated(step: int | tf.Tensor, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
-        def one_for_all():
+        def one_for_all() -> tf.Tensor:
             one = draw(step, shape=[1, *shape[1:]], dtype=dtype)
             return tf.repeat(one, shape[0], axis=0)
 

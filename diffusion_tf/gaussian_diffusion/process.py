@@ -9,7 +9,7 @@ any rank, in [-1, 1].
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -30,18 +30,19 @@ from diffusion_tf.gaussian_diffusion.noise import NoiseFn, noise_source
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 from diffusion_tf.schedules import get_beta_schedule
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.literals import LossType, ModelMeanType, ModelVarType
 from diffusion_tf.utils.numbers import whole_array
 from diffusion_tf.utils.random_numbers import unseeded_normal
 
-MODEL_MEAN_TYPES = ("xprev", "xstart", "eps")
-MODEL_VAR_TYPES = ("learned", "fixedsmall", "fixedlarge")
+MODEL_MEAN_TYPES: tuple[ModelMeanType, ...] = get_args(ModelMeanType)
+MODEL_VAR_TYPES: tuple[ModelVarType, ...] = get_args(ModelVarType)
 # Between target and prediction; Keras's own average over the last axis.
-DISTANCES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+DISTANCES: dict[LossType, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "mse": tf.math.squared_difference,
     "l1": keras.losses.mean_absolute_error,
     "huber": keras.losses.huber,
 }
-LOSS_TYPES = ("kl", *DISTANCES)
+LOSS_TYPES: tuple[LossType, ...] = get_args(LossType)
 
 
 class PMeanVariance(NamedTuple):
@@ -72,9 +73,9 @@ class GaussianDiffusion(Chains):
         self,
         *,
         betas: np.ndarray,
-        model_mean_type: str = "eps",
-        model_var_type: str = "fixedlarge",
-        loss_type: str = "mse",
+        model_mean_type: ModelMeanType = "eps",
+        model_var_type: ModelVarType = "fixedlarge",
+        loss_type: LossType = "mse",
     ):
         """Precomputes the coefficients (the original's `GaussianDiffusion2.__init__`).
 
@@ -412,7 +413,9 @@ class GaussianDiffusion(Chains):
         timesteps = self._checked_list(timesteps)
         step_noise = noise_source(noise_fn, seed, first_example)
 
-        def term(k, terms, mse):
+        def term(
+            k: tf.Tensor, terms: tf.TensorArray, mse: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
             t = tf.fill([shape_of(x_start)[0]], timesteps[k])
             noise = step_noise(timesteps[k], shape=shape_of(x_start), dtype=x_start.dtype)
             x_t = self.q_sample(x_start, t, noise=noise)
@@ -435,10 +438,10 @@ class GaussianDiffusion(Chains):
 
     def _checked_list(self, timesteps: Sequence[int] | tf.Tensor) -> tf.Tensor:
         """Timesteps as int32 [n]; ValueError if they are not in 0..T-1."""
-        if not tf.is_tensor(timesteps):
-            timesteps = whole_array(timesteps, "timesteps", 0, self.num_timesteps - 1)
-        timesteps = checked_timesteps(timesteps, timesteps.shape, self.num_timesteps)
-        return tf.cast(timesteps, tf.int32)
+        values: Any = timesteps
+        if not tf.is_tensor(values):
+            values = whole_array(values, "timesteps", 0, self.num_timesteps - 1)
+        return tf.cast(checked_timesteps(values, values.shape, self.num_timesteps), tf.int32)
 
     def calc_bpd_loop(
         self,

@@ -1,5 +1,7 @@
 """Networks, and the one place that builds the network of a config."""
 
+from collections.abc import Callable
+
 from diffusion_tf.config import Config
 from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
@@ -12,7 +14,8 @@ def get_model(config: Config) -> keras.Model:
     Raises:
         ValueError: sizes that the network cannot have.
     """
-    model = {"unet": _unet, "mlp": _mlp}[config.model](config)
+    builders: dict[str, Callable[[Config], keras.Model]] = {"unet": _unet, "mlp": _mlp}
+    model = builders[config.model](config)
     model.build([(None, *config.sample_shape), (None,)])
     return model
 

@@ -4,6 +4,7 @@ Sub-layers carry the original's scope names: kernel is W there, bias is b.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +21,12 @@ NUM_GROUPS = 32
 SUMS_ALONG_AXIS = [[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]
 SUMS_OF_ENTRIES = np.kron(SUMS_ALONG_AXIS, SUMS_ALONG_AXIS)
 
-Shape = Sequence[int | None]
+Shape = Sequence[int | Any]  # sizes; Any for None, of the batch and before all are known
 
 
-def conv3x3(filters: int, name: str, *, stride: int = 1, init_scale: float = 1.0, **kwargs):
+def conv3x3(
+    filters: int, name: str, *, stride: int = 1, init_scale: float = 1.0, **kwargs: Any
+) -> Conv2D:
     """3x3 convolution that keeps height and width, or divides them by the stride."""
     return Conv2D(
         filters, 3, stride, "same", kernel_initializer=default_init(init_scale), name=name, **kwargs
@@ -45,7 +48,7 @@ def conv3x3_of_repeated_pixels(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor)
     return add_bias(conv2d_transpose(x, kernel, size, 2, "SAME"), bias)
 
 
-def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs):
+def dense(units: int, name: str, *, init_scale: float = 1.0, **kwargs: Any) -> Dense:
     """Dense layer over the last axis; on images, the original's 1x1 `nin`."""
     return Dense(units, kernel_initializer=default_init(init_scale), name=name, **kwargs)
 
@@ -56,7 +59,7 @@ def nin(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return tf.reshape(y, [-1, *x.shape[1:-1], kernel.shape[-1]])
 
 
-def group_norm(name: str, **kwargs):
+def group_norm(name: str, **kwargs: Any) -> GroupNormalization:
     """Group normalization with the original's 32 groups and epsilon; `swish=True`: then swish."""
     return GroupNormalization(NUM_GROUPS, epsilon=1e-6, name=name, **kwargs)
 
@@ -79,7 +82,7 @@ class ResnetBlock(layers.Layer):
         *,
         conv_shortcut: bool = False,
         dropout: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.out_ch = out_ch
@@ -192,7 +195,7 @@ class Downsample(layers.Layer):
     `call(x [B, H, W, C]) -> [B, H/2, W/2, C]`. The convolution pads bottom and right only.
     """
 
-    def __init__(self, with_conv: bool = True, **kwargs):
+    def __init__(self, with_conv: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.with_conv = with_conv
 
@@ -218,7 +221,7 @@ class Upsample(layers.Layer):
     `call(x [B, H, W, C]) -> [B, 2H, 2W, C]`
     """
 
-    def __init__(self, with_conv: bool = True, **kwargs):
+    def __init__(self, with_conv: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.with_conv = with_conv
 
@@ -244,7 +247,7 @@ class Upsample(layers.Layer):
 class TimeEmbedding(layers.Layer):
     """Sinusoids of t through two dense layers: `call(t int [B]) -> [B, 4 ch]`."""
 
-    def __init__(self, ch: int, **kwargs):
+    def __init__(self, ch: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.ch = ch
 

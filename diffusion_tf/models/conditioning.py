@@ -82,11 +82,11 @@ class ConditionEmbedding(layers.Layer):
         cond_dim: y are vectors, float [B, cond_dim], which go through two dense layers.
     """
 
-    def __init__(self, units: int, *, num_classes: int = 0, cond_dim: int = 0, **kwargs):
+    def __init__(self, units: int, *, num_classes: int = 0, cond_dim: int = 0, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)  # half precision would round labels
         self.units, self.num_classes, self.cond_dim = units, num_classes, cond_dim
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: Shape | None) -> None:
         """Creates the layers."""
         dtype = self.dtype_policy
         if self.num_classes:
@@ -114,7 +114,7 @@ class ConditionEmbedding(layers.Layer):
 
 
 def get_condition_embedding(
-    units: int, num_classes: int, cond_dim: int, **kwargs
+    units: int, num_classes: int, cond_dim: int, **kwargs: Any
 ) -> ConditionEmbedding | None:
     """The built layer of a conditional network, `cond`; None for an unconditional one.
 

@@ -23,7 +23,7 @@ class MLPBlock(layers.Layer):
         dropout: rate of dropout before the second dense layer.
     """
 
-    def __init__(self, *, dropout: float = 0.0, **kwargs):
+    def __init__(self, *, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         check_rate(dropout, "dropout")
         self.dropout_rate = dropout

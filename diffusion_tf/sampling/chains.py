@@ -115,9 +115,9 @@ def _kept(
         else:
             with open_npz(path) as arrays:
                 return dict(arrays)
-    arrays = draw()
-    save_npz(path, arrays, context=context)
-    return arrays
+    drawn = draw()
+    save_npz(path, drawn, context=context)
+    return drawn
 
 
 def _stored(frames: np.ndarray, sampler: Sampler) -> np.ndarray:

@@ -97,7 +97,7 @@ def write_samples(
         draw_paths()
     _draw_missing(parts, num_shards, draw)
     draw_paths()  # what is there stays, unless it was damaged since
-    conditions = sampler.conditions and sampler.conditions.rows(0, num_samples)
+    conditions = None if sampler.conditions is None else sampler.conditions.rows(0, num_samples)
     for attempt in range(MAX_ATTEMPTS):
         try:
             parts.assemble(num_samples, conditions)

@@ -40,7 +40,7 @@ class Conditions:
     values: np.ndarray
     guidance_scale: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "values", _checked_values(np.asarray(self.values)))
         scale = finite(self.guidance_scale, "guidance_scale")
         object.__setattr__(self, "guidance_scale", scale)
@@ -58,7 +58,7 @@ class Conditions:
     def describe(self) -> dict[str, Any]:
         """What tells samples with other conditions apart, in values of JSON."""
         sha256 = hashlib.sha256(repr((self.values.shape, self.values.dtype)).encode())
-        sha256.update(np.ascontiguousarray(self.values))
+        sha256.update(np.ascontiguousarray(self.values).data)
         return {
             "conditions_sha256": sha256.hexdigest()[:16],
             "guidance_scale": self.guidance_scale,

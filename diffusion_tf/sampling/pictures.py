@@ -81,7 +81,7 @@ def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
     """What samples in pictures are conditioned on: all labels in turn, or vectors of the data."""
     if config.num_classes:
         return Conditions(np.arange(config.num_classes, dtype=np.int32))
-    return Conditions(dataset.conditions[:NUM_SAMPLES]) if config.conditional else None
+    return Conditions(dataset.known_conditions[:NUM_SAMPLES]) if config.conditional else None
 
 
 def write_guidance(path: str, config: Config, sampler: Sampler) -> None:
@@ -120,8 +120,8 @@ def _conditions_alone_and_mixed(config: Config) -> tuple[np.ndarray, list[str]]:
         values = np.arange(min(config.num_classes, MAX_CONDITIONS), dtype=np.int32)
         return values, [str(value) for value in values]
     alone = np.eye(config.cond_dim, dtype=np.float32)
-    values = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
-    return values, [" ".join(f"{number:.2g}" for number in value) for value in values]
+    vectors = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
+    return vectors, [" ".join(f"{number:.2g}" for number in vector) for vector in vectors]
 
 
 def write_trajectory(path: str, sampler: Sampler, number: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: D
     timesteps = sorted({T // 8, T // 4, T // 2})
     y = get_conditions(config, "none") if config.cond_drop_prob else None
     if config.conditional and y is None:
-        y = Conditions(dataset.conditions[: 2 * num_pairs : 2])
+        y = Conditions(dataset.known_conditions[: 2 * num_pairs : 2])
     sampler = dataclasses.replace(sampler, conditions=y)
     rows = draw_interpolations(sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS)
     save_interpolations(path, rows, timesteps)

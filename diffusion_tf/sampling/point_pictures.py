@@ -45,7 +45,7 @@ def write_point_pictures(
     process = sampler.process
     number = min(NUM_POINTS, len(dataset))
     real = next(dataset.batches(number))
-    conditions = Conditions(dataset.conditions[:number]) if config.conditional else None
+    conditions = Conditions(dataset.known_conditions[:number]) if config.conditional else None
     logging.info("Drawing %d samples in %d steps ...", number, process.num_timesteps)
     T = process.num_timesteps
     keep = np.unique(np.rint(np.linspace(-1, T - 1, NUM_FRAMES)).astype(int))[::-1]

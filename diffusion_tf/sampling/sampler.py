@@ -14,7 +14,7 @@ from diffusion_tf.sampling.guidance import Conditions, denoise_fn
 from diffusion_tf.utils import images
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.numbers import checked_seed
-from diffusion_tf.utils.random_numbers import fold_in, stream
+from diffusion_tf.utils.random_numbers import StreamName, fold_in, stream
 from diffusion_tf.utils.replicas import compiled
 
 
@@ -45,7 +45,7 @@ class Sampler:
     strategy: tf.distribute.Strategy | None = None
     clip_denoised: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "seed", checked_seed(self.seed))
         object.__setattr__(self, "sample_shape", tuple(map(int, self.sample_shape)))
         if self.conditions is not None:
@@ -116,7 +116,7 @@ class Sampler:
         )
 
     def trajectory(
-        self, number: int, keep: Sequence[int], *, noise: str = "pictures"
+        self, number: int, keep: Sequence[int], *, noise: StreamName = "pictures"
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws samples and keeps x on the way.
 
@@ -182,7 +182,7 @@ class Sampler:
         """The seed [2] of all noise of a shard."""
         return fold_in(stream(self.seed, "sample"), shard)
 
-    def _how(self, number: int, noise: str) -> dict[str, Any]:
+    def _how(self, number: int, noise: StreamName) -> dict[str, Any]:
         return {
             "shape": (number, *self.sample_shape),
             "seed": self.shard_seed(0) if noise == "sample" else stream(self.seed, noise),

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from diffusion_tf.utils import images
 
 _REAL, _SAMPLE = "#c4c4c4", "#0072b2"  # told apart by people with any colour vision
-_DOT = {"linestyle": "none", "marker": ".", "markeredgewidth": 0}
+_DOT: dict[str, Any] = {"linestyle": "none", "marker": ".", "markeredgewidth": 0}
 _NEAR, _FAR = 1.3, 3.0  # how far a picture of samples, and one of noise, looks: real extents
 _DPI = 150
 _FRAME_PIXELS = 420  # side of an animation's plot
@@ -212,7 +213,7 @@ def _enlarged_grid(pixels: np.ndarray, factor: int) -> np.ndarray:
     return images.tile(flat, columns=columns, padding=4)
 
 
-def _draw(axis: Axes, points: np.ndarray, *, scale: float = 1.0, **style: str) -> Line2D:
+def _draw(axis: Axes, points: np.ndarray, *, scale: float = 1.0, **style: Any) -> Line2D:
     """Draws dots that are the smaller the more there are."""
     size = scale * float(np.clip(120 / np.sqrt(len(points)), 1.5, 5))
     return axis.plot(*points.T, markersize=size, **_DOT, **style)[0]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils.devices import distribute
 from diffusion_tf.utils.numbers import whole
@@ -110,7 +111,14 @@ def _starts(
 def _piece_runner(sampler: Sampler) -> Callable:
     """A function (y, x, memory, first, last, seed) -> (x, memory) of some steps."""
 
-    def steps(network, x, memory, first, last, seed) -> tuple:
+    def steps(
+        network: DenoiseFn,
+        x: tf.Tensor,
+        memory: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tuple:
         return sampler.process.p_sample_steps(
             network, x=x, memory=memory, first=first, last=last, seed=seed,
             clip_denoised=sampler.clip_denoised,

@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import tensorflow as tf
 
@@ -13,7 +14,8 @@ from diffusion_tf.models import get_model
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
 
-WEIGHTS = ("ema", "raw")
+WeightsKind = Literal["ema", "raw"]
+WEIGHTS: tuple[WeightsKind, ...] = get_args(WeightsKind)
 
 
 def check_weights(weights: str) -> None:
@@ -150,7 +152,7 @@ def newest_number(workdir: str) -> int:
 
 
 def load_network(
-    workdir: str, config: Config, *, weights: str = "ema", step: int | None = None
+    workdir: str, config: Config, *, weights: WeightsKind = "ema", step: int | None = None
 ) -> tuple[keras.Model, int]:
     """The network of a checkpoint, with its weights.
 

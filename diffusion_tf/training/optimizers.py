@@ -1,6 +1,7 @@
 """Optimizers and the warmup of the learning rate, as the original's TensorFlow 1 computes them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,7 @@ class _Clipped(keras.optimizers.Optimizer):
     Without `max_norm` nothing is clipped.
     """
 
-    def __init__(self, *, max_norm: float | None = None, **kwargs):
+    def __init__(self, *, max_norm: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self._max_norm = max_norm
 
@@ -56,7 +57,7 @@ class TF1Adam(_Clipped, keras.optimizers.Adam):
     relative errors of up to 1e-5; here they are looked up in a precomputed table of such products.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         beta_1, beta_2 = np.float32(0.9), np.float32(0.999)
         super().__init__(beta_1=float(beta_1), beta_2=float(beta_2), **kwargs)
         # Long enough for 1 - beta^t to have become 1.
@@ -129,7 +130,7 @@ def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimiz
         num_replicas: number of devices that share a batch.
     """
     # The name is part of those in checkpoints; Keras would count it up.
-    shared = {
+    shared: dict[str, Any] = {
         "learning_rate": LinearWarmup(config.lr, config.warmup),
         "epsilon": 1e-8,
         "max_norm": config.grad_clip / num_replicas,

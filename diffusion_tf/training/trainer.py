@@ -1,6 +1,7 @@
 """The state of a training run and the step that changes it, on one replica or on several."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -132,7 +133,7 @@ class Trainer:
         loss, gnorm = tf.unstack(self.strategy.reduce("SUM", shares, axis=None))
         return {"loss": loss, "gnorm": gnorm, "pnorm": pnorm, "lr": lr}
 
-    def _draw(self, batch: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    def _draw(self, batch: Any) -> tuple[tf.Tensor, ...]:
         """Flips, timesteps, noise and lost conditions of a replica: its rows of the global batch.
 
         Returns:
@@ -203,11 +204,11 @@ class Trainer:
         parts = self.config.accumulation_steps
         if parts == 1:
             return self._part_of_loss_and_gradients(batch, dropout_seed)
-        batch = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in batch]
+        batches = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in batch]
 
         def add(i: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple:
             part_loss, part_gradients = self._part_of_loss_and_gradients(
-                [a[i] for a in batch], fold_in(dropout_seed, i)
+                [a[i] for a in batches], fold_in(dropout_seed, i)
             )
             return (
                 i + 1,

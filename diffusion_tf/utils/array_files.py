@@ -11,8 +11,10 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from diffusion_tf.utils.files import replacing
 
@@ -32,10 +34,11 @@ def save_npy(path: str | Path, array: np.ndarray, *, context: str = "") -> None:
         seal(temporary, context=context)
 
 
-def save_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, context: str = "") -> None:
+def save_npz(path: str | Path, arrays: Mapping[str, npt.ArrayLike], *, context: str = "") -> None:
     """Writes a sealed .npz; see `seal`."""
     with replacing(path) as temporary:
-        np.savez(temporary, **arrays)
+        by_name: dict[str, Any] = dict(arrays)
+        np.savez(temporary, **by_name)
         seal(temporary, context=context)
 
 

@@ -6,18 +6,21 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import tensorflow as tf
 from absl import logging
 
-STRATEGIES = ("auto", "single", "mirrored", "multi_worker", "tpu")
-JIT_COMPILE = ("auto", "on", "off")
+StrategyName = Literal["auto", "single", "mirrored", "multi_worker", "tpu"]
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+JitCompile = Literal["auto", "on", "off"]
+JIT_COMPILE: tuple[JitCompile, ...] = get_args(JitCompile)
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # its names on x86 and ARM
 SMALL_IMAGE = 16  # pixels; up to here XLA pays on CPUs
 
 
-def get_strategy(name: str, *, deterministic: bool = False) -> tf.distribute.Strategy:
+def get_strategy(name: StrategyName, *, deterministic: bool = False) -> tf.distribute.Strategy:
     """Returns the strategy of a name, and says which devices it uses.
 
     Args:
@@ -80,7 +83,7 @@ def distribute(strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]) ->
     )
 
 
-def _widest() -> str:
+def _widest() -> StrategyName:
     """The strategy that uses everything there is."""
     if "TF_CONFIG" in os.environ:  # first: nothing may ask for devices before it has been set up
         return "multi_worker"
@@ -137,7 +140,7 @@ def _tpu() -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def use_xla(jit_compile: str, image_size: int) -> bool:
+def use_xla(jit_compile: JitCompile, image_size: int) -> bool:
     """Whether to compile with XLA.
 
     Args:

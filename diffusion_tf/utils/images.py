@@ -1,6 +1,7 @@
 """Pictures: scaling to and from pixels, grids, PNG, GIF and plots."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -75,7 +76,7 @@ def show_grid(images: np.ndarray) -> np.ndarray:
     return tile(images.repeat(factor, axis=1).repeat(factor, axis=2), padding=4)
 
 
-def save_png(path: str, pixels: np.ndarray) -> None:
+def save_png(path: str | Path, pixels: np.ndarray) -> None:
     """Writes uint8 [H, W, C], C of 1 or 3, as PNG."""
     with replacing(path) as temporary:
         _to_pillow(pixels).save(temporary)

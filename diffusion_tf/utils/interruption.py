@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -25,9 +26,9 @@ class StopSignals:
         received: the signal, None so far.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}  # what `signal.signal` takes
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():

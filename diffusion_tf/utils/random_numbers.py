@@ -7,6 +7,7 @@ its integers agree. So normal numbers are made from integers here.
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +15,11 @@ import tensorflow as tf
 from diffusion_tf.utils.numbers import checked_seed
 
 # Streams of one seed, so that no two uses of randomness share numbers.
-STREAMS = ("data_order", "train", "dropout", "sample", "pictures", "likelihood")
+StreamName = Literal["data_order", "train", "dropout", "sample", "pictures", "likelihood"]
+STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
 
-def stream(seed: int, name: str) -> tf.Tensor:
+def stream(seed: int, name: StreamName) -> tf.Tensor:
     """The seed of one use of randomness.
 
     Args:
@@ -42,19 +44,20 @@ def seed_pair(seed: int | tf.Tensor) -> tf.Tensor:
     Raises:
         ValueError: it is something else.
     """
-    if not tf.is_tensor(seed):
-        seed = np.asarray(checked_seed(seed) if np.ndim(seed) == 0 else seed)
+    values: Any = seed
+    if not tf.is_tensor(values):
+        values = np.asarray(checked_seed(values) if np.ndim(values) == 0 else values)
     if (
-        not tf.as_dtype(seed.dtype).is_integer
-        or seed.dtype == tf.uint64
-        or not any(tf.TensorShape(seed.shape).is_compatible_with(shape) for shape in ([], [2]))
+        not tf.as_dtype(values.dtype).is_integer
+        or values.dtype == tf.uint64
+        or not any(tf.TensorShape(values.shape).is_compatible_with(shape) for shape in ([], [2]))
     ):
         raise ValueError(
-            f"seed has dtype {tf.as_dtype(seed.dtype).name} and shape {seed.shape}; it must be a"
-            " whole number, or int64 [2]."
+            f"seed has dtype {tf.as_dtype(values.dtype).name} and shape {values.shape}; it must be"
+            " a whole number, or int64 [2]."
         )
-    seed = tf.cast(seed, tf.int64)
-    return tf.stack([seed, tf.zeros_like(seed)]) if seed.shape.rank == 0 else seed
+    values = tf.cast(values, tf.int64)
+    return tf.stack([values, tf.zeros_like(values)]) if values.shape.rank == 0 else values
 
 
 def host_seed(seed: int) -> int:

@@ -257,6 +257,11 @@ def test_batches_hold_conditions_that_belong_to_their_examples():
         np.testing.assert_array_equal(x, next(alone))
 
 
+def test_data_without_conditions_say_so(numbers):
+    with pytest.raises(ValueError, match="has no conditions; take one that has labels or vectors"):
+        numbers.train_batches(6, seed=3, with_conditions=True)
+
+
 SMALL = {  # of each data set: example shape, number of examples, shape of the conditions
     "s_curve": ((2,), 10_000, None),
     "swiss_roll": ((2,), 10_000, None),

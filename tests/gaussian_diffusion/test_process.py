@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion import DISTANCES, LOSS_TYPES, GaussianDiffusion
 from diffusion_tf.schedules import get_beta_schedule
 from helpers import golden_arrays
 from helpers.golden_arrays import TYPES, denoise_fn, denoise_fn_for
@@ -299,6 +299,10 @@ def test_bad_betas(betas, message):
 def test_unknown_option_lists_the_right_ones(name, options):
     with pytest.raises(ValueError, match=f"{name} 'other'; choose one of {options}"):
         GaussianDiffusion(betas=LINEAR, **{name: "other"})
+
+
+def test_the_names_of_losses_are_the_bound_and_the_distances():
+    assert set(LOSS_TYPES) == {"kl", *DISTANCES}
 
 
 def test_learned_variance_with_mse():

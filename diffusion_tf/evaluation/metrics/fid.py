@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from diffusion_tf.utils.array_files import check_seal, is_sealed, open_npz, save_npz
@@ -32,7 +33,7 @@ class Statistics:
     covariance: np.ndarray
     num_samples: int | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_samples is not None and self.num_samples < 2:
             raise ValueError(
                 f"A covariance needs at least 2 samples; there are {self.num_samples}."
@@ -73,8 +74,11 @@ class Statistics:
         """
         if Path(path).suffix != ".npz":  # NumPy would append it
             raise ValueError(f"{path} must end in .npz; rename it.")
-        number = {} if self.num_samples is None else {"num_samples": self.num_samples}
-        save_npz(path, {"mu": self.mean, "sigma": self.covariance, **number})
+        number: dict[str, int] = (
+            {} if self.num_samples is None else {"num_samples": self.num_samples}
+        )
+        arrays: dict[str, npt.ArrayLike] = {"mu": self.mean, "sigma": self.covariance, **number}
+        save_npz(path, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Statistics":
@@ -114,7 +118,7 @@ class Moments:
         num_samples: seen so far.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.num_samples = 0
         self._mean = self._scatter = np.zeros(0)  # scatter: the sum of (x - mean) (x - mean)^T
 

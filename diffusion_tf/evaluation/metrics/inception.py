@@ -207,7 +207,9 @@ def _unpack(data: bytes, path: Path) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
             for member in tar:
                 if member.isfile() and os.path.basename(member.name) == GRAPH_NAME:
-                    return tar.extractfile(member).read()
+                    file = tar.extractfile(member)
+                    assert file is not None  # what is a file has content
+                    return file.read()
     except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
         raise ValueError(
             f"{path} is a damaged tarball ({error}); download {URL} again and pass it with"

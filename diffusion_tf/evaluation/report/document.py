@@ -82,7 +82,7 @@ def _summary(evaluation: Evaluation) -> str:
     """What was measured, in a line."""
     source = evaluation.source
     parts = [
-        _WEIGHTS.get(source.weights),
+        _WEIGHTS.get(source.weights or ""),
         None if source.step is None else f"step {source.step:,}",
         f"data set {evaluation.data.name}",
         evaluation.created[:10],
@@ -113,11 +113,12 @@ def _numbers(evaluation: Evaluation) -> Markup:
 
 
 def _number_row(labels: Mapping[str, str], r: Row) -> Markup:
-    paper, verdict = "none", ""
+    paper: str | Markup = "none"
+    verdict: str | Markup = ""
     if r.paper is not None:
         paper = join([f"{r.paper:.2f}", element("small", r.source)])
-        verdict = ("yes", "good") if r.fair else ("no", "bad")
-        verdict = element("span", verdict[0], class_=verdict[1])
+        word, class_ = ("yes", "good") if r.fair else ("no", "bad")
+        verdict = element("span", word, class_=class_)
     cells = [labels.get(r.metric, r.metric), r.split or "", _number(r.measured)]
     return row([*cells, paper, verdict])
 
@@ -136,7 +137,7 @@ def _picture(picture: Picture) -> Markup:
 
 
 def _bits_per_dim(evaluation: Evaluation) -> Markup:
-    bounds: dict[str, BoundResult] = get_metric("bpd").results(evaluation)
+    bounds: dict[str | None, BoundResult] = get_metric("bpd").results(evaluation)
     if not bounds:
         return Markup()
     rows = [row([split, *_parts(bound)]) for split, bound in bounds.items()]
@@ -173,7 +174,7 @@ def _parts(bound: BoundResult) -> list[str]:
 
 
 def _rate_distortion(evaluation: Evaluation) -> Markup:
-    curves: dict[str, CurveResult] = get_metric("rate_distortion").results(evaluation)
+    curves: dict[str | None, CurveResult] = get_metric("rate_distortion").results(evaluation)
     if not curves:
         return Markup()
     with_paper = evaluation.data.name == "cifar10"
@@ -184,12 +185,12 @@ def _rate_distortion(evaluation: Evaluation) -> Markup:
         " x_0 that it predicts is from the truth (section 4.3, figure 5).",
         wide=True,
     )
-    columns = {
+    columns: dict[str | None, dict[int, tuple[float, ...]]] = {
         split: dict(zip(c.reverse_steps, zip(c.rate, c.distortion, strict=True), strict=True))
         for split, c in curves.items()
     }
     if with_paper:
-        columns["paper, test"] = {step: values for step, *values in RATE_DISTORTION}
+        columns["paper, test"] = {step: (rate, rmse) for step, rate, rmse in RATE_DISTORTION}
     header = ["reverse steps"]
     for name in columns:
         header += [f"{name}: rate", f"{name}: RMSE"]
@@ -222,7 +223,7 @@ def _circumstances(evaluation: Evaluation) -> Markup:
                 ("kind", _KINDS.get(source.kind, source.kind)),
                 ("path", source.path),
                 ("step", _count(source.step)),
-                ("weights", _WEIGHTS.get(source.weights)),
+                ("weights", _WEIGHTS.get(source.weights or "")),
             ],
         ),
         _samples(evaluation.samples),
@@ -293,7 +294,7 @@ def _splits(splits: Mapping[str, Split]) -> Markup:
     return table(caption, ["split", "used", "of", "fingerprint"], [rows])
 
 
-def _likelihood_facts(bounds: Mapping[str, BoundResult]) -> list[tuple[str, Any]]:
+def _likelihood_facts(bounds: Mapping[str | None, BoundResult]) -> list[tuple[str, Any]]:
     return [
         (f"{name}, {split}", value)
         for split, bound in bounds.items()

@@ -123,8 +123,8 @@ def join(parts: Iterable[Any]) -> Markup:
 def row(cells: Sequence[Any]) -> Markup:
     """A row of a table: the first cell is its heading, the others are numbers, right-aligned."""
     heading, *numbers = cells
-    cells = (element("td", number, class_="number") for number in numbers)
-    return element("tr", element("th", heading, scope="row"), *cells)
+    others = (element("td", number, class_="number") for number in numbers)
+    return element("tr", element("th", heading, scope="row"), *others)
 
 
 def table(caption: str, header: Sequence[Any], bodies: Sequence[Sequence[Markup]]) -> Markup:
@@ -183,8 +183,8 @@ def figure(png: bytes, *, alt: str, caption: str, wide: bool = False) -> Markup:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"The picture {alt!r} is no PNG ({error}); draw it again.") from None
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    image = element("img", src=source, alt=alt, width=width, height=height)
-    frame = element("div", image, class_="scroll wide") if wide else image
+    shown = element("img", src=source, alt=alt, width=width, height=height)
+    frame = element("div", shown, class_="scroll wide") if wide else shown
     return element("figure", frame, element("figcaption", caption))
 
 

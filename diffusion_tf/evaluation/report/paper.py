@@ -76,13 +76,15 @@ def _reference(evaluation: Evaluation) -> tuple[Numbers, Config | None, str]:
         preset = PRESETS[name]()
         own = evaluation.source.parsed_config() or preset
         learned = own.model_var_type == "learned"
-        variant = {"model_mean_type": own.model_mean_type, "loss_type": own.loss_type}
-        numbers = CIFAR10.get((*variant.values(), learned))
+        numbers = CIFAR10.get((own.model_mean_type, own.loss_type, learned))
         if numbers is None:  # its nearest relative, from which the config then differs
             return CIFAR10[SIMPLE], preset, "The paper does not give this number."
-        if learned:
-            variant["model_var_type"] = "learned"
-        reference = dataclasses.replace(preset, **variant)
+        reference = dataclasses.replace(
+            preset,
+            model_mean_type=own.model_mean_type,
+            loss_type=own.loss_type,
+            model_var_type="learned" if learned else preset.model_var_type,
+        )
         return numbers, reference, "The paper does not give this number for this model."
     if name in LSUN:
         missing = "Of LSUN, the paper gives no more than this FID."

@@ -13,12 +13,19 @@ from diffusion_tf.evaluation.report.paper import RATE_DISTORTION
 
 # Colours that people with any colour vision can tell apart (Okabe and Ito 2008). The training set
 # is a broad line, on which that of the test set is still seen where both agree.
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     "train": {"color": "#56b4e9", "linewidth": 4.0, "marker": "s", "markersize": 7},
     "test": {"color": "#d55e00", "linewidth": 1.3, "marker": "o", "markersize": 3.5},
 }
-_OTHER = {"color": "#009e73", "linewidth": 1.3, "linestyle": "--", "marker": "^", "markersize": 4}
-_PAPER = {"color": "black", "linestyle": "none", "marker": "x", "label": "paper, test"}
+_OTHER: dict[str, Any] = {
+    "color": "#009e73", "linewidth": 1.3, "linestyle": "--", "marker": "^", "markersize": 4,
+}  # fmt: skip
+_PAPER: dict[str, Any] = {
+    "color": "black",
+    "linestyle": "none",
+    "marker": "x",
+    "label": "paper, test",
+}
 _FEW = 40  # timesteps, which are drawn one by one and on a linear axis
 
 Split = Mapping[str, Any]
@@ -96,7 +103,7 @@ def _over_timesteps(values: Mapping[str, Sequence[float]], *, ylabel: str) -> by
     return _to_png(figure)
 
 
-def _draw(axis: Axes, split: str, x: Sequence[float], y: Sequence[float]) -> None:
+def _draw(axis: Axes, split: str, x: Sequence[float] | np.ndarray, y: Sequence[float]) -> None:
     style = _STYLES.get(split, _OTHER)
     if len(x) > _FEW:
         style = {**style, "marker": ""}

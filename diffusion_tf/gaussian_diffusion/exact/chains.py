@@ -96,7 +96,13 @@ class Steps:
         return np.append(first, named[1:], axis=0)
 
 
-def _chain(of_x_0, of_x, variance, denoiser: Affine, start: Moments | None) -> Moments:
+def _chain(
+    of_x_0: np.ndarray,
+    of_x: np.ndarray,
+    variance: np.ndarray,
+    denoiser: Affine,
+    start: Moments | None,
+) -> Moments:
     """Of x <- of_x_0 (slope x + offset) + of_x x + sqrt(variance) z, without noise at the end."""
     shape = denoiser.slope.shape[1:]
     mean, spread = start or Moments(np.zeros(shape), np.ones(shape))

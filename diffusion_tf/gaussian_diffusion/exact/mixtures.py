@@ -1,7 +1,7 @@
 """Optimal networks for mixtures of Gaussians and for data sets."""
 
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -77,7 +77,11 @@ class Mixture:
         return Moments(mean.reshape(x.shape), variance.reshape(x.shape))
 
     def predict(
-        self, diffusion: GaussianDiffusion, x_t: np.ndarray, t: np.ndarray, y: np.ndarray = None
+        self,
+        diffusion: GaussianDiffusion,
+        x_t: np.ndarray,
+        t: np.ndarray,
+        y: np.ndarray | None = None,
     ) -> np.ndarray:
         """What the optimal network of a process returns, computed in NumPy.
 
@@ -124,7 +128,7 @@ class Mixture:
         total = scipy.special.logsumexp(log_p, axis=1, b=self.weights)
         return -total / np.log(2) / np.prod(self.means.shape[1:])
 
-    def _posterior(self, xp: ModuleType, x, abar, y) -> tuple:
+    def _posterior(self, xp: ModuleType, x: Any, abar: Any, y: Any) -> tuple[Any, Any]:
         """Mean and variance of x_0 given x_t [B, D] at abar [B, 1], by NumPy or its kin `xp`."""
         m = xp.asarray(self.means.reshape(len(self.means), -1))
         v = xp.asarray(self.variances.reshape(len(self.variances), -1))
@@ -148,8 +152,8 @@ class Mixture:
         spread = xp.sum(p * (means - xp.expand_dims(mean, 1)) ** 2, axis=1)
         return mean, xp.sum(p * (1 - abar) * v / V, axis=1) + spread
 
-    def _predict(self, xp: ModuleType, diffusion: GaussianDiffusion, x, t, y):
-        def at_t(coefficients):
+    def _predict(self, xp: ModuleType, diffusion: GaussianDiffusion, x: Any, t: Any, y: Any) -> Any:
+        def at_t(coefficients: np.ndarray) -> Any:
             return xp.reshape(xp.take(xp.asarray(coefficients), t), (-1, 1))
 
         flat = xp.reshape(x, (-1, int(np.prod(x.shape[1:]))))
@@ -176,7 +180,7 @@ def empirical(examples: np.ndarray) -> Mixture:
     return Mixture(examples)
 
 
-def _known(xp: ModuleType, log_p, y):
+def _known(xp: ModuleType, log_p: Any, y: Any) -> Any:
     """Log-probabilities of the components [B, K], where examples with a label have but one."""
     if y is None:
         return log_p
@@ -185,7 +189,7 @@ def _known(xp: ModuleType, log_p, y):
     return xp.where(others, xp.asarray(-np.inf), log_p)
 
 
-def _softmax(xp: ModuleType, log_p):
+def _softmax(xp: ModuleType, log_p: Any) -> Any:
     p = xp.exp(log_p - xp.max(log_p, axis=1, keepdims=True))
     return p / xp.sum(p, axis=1, keepdims=True)
 
