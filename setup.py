@@ -37,7 +37,12 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "gpu": ["tensorflow[and-cuda]"],
-        "test": ["pytest", "pytest-xdist", "ruff"],  # xdist runs test files side by side
+        "test": [
+            "pytest",
+            "pytest-xdist",  # runs test files side by side
+            "ruff",
+            "mypy",  # types of our own code, NumPy's and the standard library's
+        ],
         "docs": [
             "mkdocs>=1.6",  # the site; pages that are files of the repository
             "mkdocs-material",  # its theme
