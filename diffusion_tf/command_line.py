@@ -135,7 +135,7 @@ def get_config_from_flags(base: Config | str) -> Config:
         FileNotFoundError: a folder without a run.
     """
     if isinstance(base, str):
-        base = load_config(base)
+        base = named_config(base)
     given = {
         field.name: _parse(field, flags.FLAGS[field.name].value)
         for field in dataclasses.fields(Config)
@@ -144,7 +144,7 @@ def get_config_from_flags(base: Config | str) -> Config:
     return dataclasses.replace(base, **given)
 
 
-def load_config(name: str) -> Config:
+def named_config(name: str) -> Config:
     """The config that a preset or a path means.
 
     Raises:

@@ -44,15 +44,15 @@ def main() -> None:
     """Measures, writes, shows."""
     if os.path.exists(OUT.value) and not OVERWRITE.value:
         raise ValueError(f"{OUT.value} is there already; give another --out, or --overwrite.")
-    from diffusion_tf.benchmark.measuring import Request, measure
+    from diffusion_tf.benchmark.cases import BenchmarkRequest, measure_cases
     from diffusion_tf.benchmark.scaling import measure_scaling, scaling_table
     from diffusion_tf.benchmark.table import table
     from diffusion_tf.convert.architecture import check_known_elsewhere
     from diffusion_tf.utils.files import write_json
 
-    config = command_line.load_config(CONFIG.value)
+    config = command_line.named_config(CONFIG.value)
     check_known_elsewhere(config)
-    request = Request(
+    request = BenchmarkRequest(
         work=tuple(WORK_FLAG.value),
         batch_size=command_line.parse_ints("batch_size", BATCH_SIZE.value),
         dtype=tuple(DTYPE.value),
@@ -61,7 +61,7 @@ def main() -> None:
         seconds=SECONDS.value,
         jit_compile=JIT_COMPILE.value,
     )
-    results = (measure_scaling if SCALING.value else measure)(config, request)
+    results = (measure_scaling if SCALING.value else measure_cases)(config, request)
     write_json(OUT.value, results)
     sys.stdout.write((scaling_table if SCALING.value else table)(results))
     logging.info("Wrote %s.", OUT.value)

@@ -44,7 +44,7 @@ def main() -> None:
     for flag in (SOURCE, TARGET):
         if not flag.value:
             raise ValueError(f"--{flag.name} is missing; name a file or folder.")
-    config = command_line.load_config(CONFIG.value) if CONFIG.value else None
+    config = command_line.named_config(CONFIG.value) if CONFIG.value else None
 
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert import convert

@@ -67,7 +67,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # After the flags: TensorFlow takes its time.
     from diffusion_tf import crosscheck
-    from diffusion_tf.crosscheck.report import table
+    from diffusion_tf.crosscheck.stage_table import table
 
     if WEIGHTS.value and not CONFIG.present:
         config = command_line.get_config_from_flags(crosscheck.config_of(WEIGHTS.value))

@@ -58,7 +58,7 @@ def main() -> None:
     values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     request = Request(**values)
     if IMAGES.value and CONFIG.value and OUT.value:
-        config = command_line.load_config(CONFIG.value)
+        config = command_line.named_config(CONFIG.value)
         evaluate_images(OUT.value, IMAGES.value, config, request)
     elif WORKDIR.value:
         _evaluate(WORKDIR.value, request)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
-from diffusion_tf.benchmark.measuring import Request, circumstances, start_worker, take_turns
+from diffusion_tf.benchmark.cases import BenchmarkRequest, circumstances, start_worker, take_turns
 from diffusion_tf.benchmark.task import OURS, Task
 from diffusion_tf.config import Config
 from diffusion_tf.utils.progress import progress_bar
@@ -15,7 +15,7 @@ BASE = (1000, 16)  # timesteps and images at once, to which the others are compa
 OTHERS = ((100, 16), (4000, 16), (1000, 32), (1000, 64))
 
 
-def measure_scaling(config: Config, request: Request) -> dict[str, Any]:
+def measure_scaling(config: Config, request: BenchmarkRequest) -> dict[str, Any]:
     """Measures sampling with this project alone, all sizes in turns.
 
     Args:

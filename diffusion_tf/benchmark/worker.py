@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from diffusion_tf.benchmark.task import OURS, Task
 
 if TYPE_CHECKING:
-    from diffusion_tf.benchmark.ours import Ours
-    from diffusion_tf.benchmark.theirs import Theirs
+    from diffusion_tf.benchmark.tensorflow_work import TensorFlowWork
+    from diffusion_tf.benchmark.torch_work import TorchWork
 
 
 def main() -> None:
@@ -49,15 +49,15 @@ def _work(channel: TextIO) -> None:
         _answer(channel, seconds=time.perf_counter() - start)
 
 
-def _import(name: str) -> "type[Ours] | type[Theirs]":
+def _import(name: str) -> "type[TensorFlowWork] | type[TorchWork]":
     """The class of an implementation; what it needs is imported with it, and nothing else."""
     if name == OURS:
-        from diffusion_tf.benchmark.ours import Ours
+        from diffusion_tf.benchmark.tensorflow_work import TensorFlowWork
 
-        return Ours
-    from diffusion_tf.benchmark.theirs import Theirs
+        return TensorFlowWork
+    from diffusion_tf.benchmark.torch_work import TorchWork
 
-    return Theirs
+    return TorchWork
 
 
 def _peak_rss() -> int:

@@ -13,8 +13,8 @@ from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pyto
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
 from diffusion_tf.crosscheck.counterpart import Counterpart
 from diffusion_tf.crosscheck.networks import random_unet
-from diffusion_tf.crosscheck.ours import Ours, make_inputs
-from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
+from diffusion_tf.crosscheck.reference import Reference, make_inputs
+from diffusion_tf.crosscheck.torch_side import TorchSide, draw_step_noise
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.devices import tf32
@@ -72,8 +72,8 @@ def crosscheck(
     if weights and counterpart.keeps_weights:
         with contextlib.suppress(ValueError):  # the file has one set of weights only
             other = _load(weights, "raw" if kind == "ema" else "ema")
-    ours = Ours(config, inputs, unet, other, counterpart.names)
-    return counterpart, Comparer(ours, Theirs(counterpart, inputs), counterpart).run()
+    ours = Reference(config, inputs, unet, other, counterpart.names)
+    return counterpart, Comparer(ours, TorchSide(counterpart, inputs), counterpart).run()
 
 
 def _make_counterpart(

@@ -18,8 +18,8 @@ from diffusion_tf.crosscheck.choices import (
     Known,
 )
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.ours import FIRST_STEP, GROUPS, LAST_STEP, Ours
-from diffusion_tf.crosscheck.report import (
+from diffusion_tf.crosscheck.reference import FIRST_STEP, GROUPS, LAST_STEP, Reference
+from diffusion_tf.crosscheck.stage_table import (
     AGREES,
     DIFFERS,
     NOT_COMPARED,
@@ -28,7 +28,7 @@ from diffusion_tf.crosscheck.report import (
     compare,
     differences,
 )
-from diffusion_tf.crosscheck.theirs import Theirs
+from diffusion_tf.crosscheck.torch_side import TorchSide
 
 # Largest relative difference: what rounding in float32 comes to in the network of the paper's
 # CIFAR-10, with room for other processors. Beside diffusers it was 9e-6 in the network, 2.5e-5 in
@@ -134,7 +134,7 @@ class Comparison:
 class Comparer:
     """Compares the stages of two sides."""
 
-    def __init__(self, ours: Ours, theirs: Theirs, counterpart: Counterpart):
+    def __init__(self, ours: Reference, theirs: TorchSide, counterpart: Counterpart):
         self._ours = ours
         self._theirs = theirs
         self._its = counterpart

@@ -12,7 +12,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Process
 from diffusion_tf.crosscheck.needs import guarded, needs
 from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
-from diffusion_tf.crosscheck.ours import COEFFICIENTS
+from diffusion_tf.crosscheck.reference import COEFFICIENTS
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from diffusion_tf.sampling.chains import checked_paths, write_progressive, write_trajectory
+from diffusion_tf.sampling.intermediate_states import (
+    checked_paths,
+    write_progressive,
+    write_trajectory,
+)
 from diffusion_tf.sampling.parts import Parts, beside, kind_of
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample_shards, split

@@ -66,7 +66,7 @@ def _write_image_pictures(
         os.path.join(workdir, name) for name in names
     ]
     shown = dataclasses.replace(sampler, conditions=conditions_to_show(config, dataset))
-    frames = write_trajectory(trajectory, shown, NUM_SAMPLES)
+    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES)
     images.save_png(samples, images.show_grid(frames[-1]))
     grids = [images.show_grid(frame) for frame in frames]
     images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
@@ -124,7 +124,7 @@ def _conditions_alone_and_mixed(config: Config) -> tuple[np.ndarray, list[str]]:
     return vectors, [" ".join(f"{number:.2g}" for number in vector) for vector in vectors]
 
 
-def write_trajectory(path: str, sampler: Sampler, number: int) -> np.ndarray:
+def write_trajectory_picture(path: str, sampler: Sampler, number: int) -> np.ndarray:
     """Draws samples, and writes a picture of how the first of them came about.
 
     Args:

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from diffusion_tf.benchmark.cases import BenchmarkRequest, summary
 from diffusion_tf.benchmark.flops import forward_flops
-from diffusion_tf.benchmark.measuring import Request, summary
 from diffusion_tf.benchmark.processes import Worker
 from diffusion_tf.benchmark.scaling import compare_sizes, scaling_table
 from diffusion_tf.benchmark.table import table
@@ -102,14 +102,14 @@ def test_bfloat16_weights_are_for_sampling_alone():
 )
 def test_requests_that_cannot_be_measured_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Request(**{"variants": (), **values})
+        BenchmarkRequest(**{"variants": (), **values})
 
 
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)  # as if it were not installed
     with pytest.raises(ValueError, match=r"pip install -e '\.\[crosscheck\]'"):
-        Request()
-    assert Request(variants=()).variants == ()
+        BenchmarkRequest()
+    assert BenchmarkRequest(variants=()).variants == ()
 
 
 def test_a_worker_that_cannot_do_its_task_says_why():

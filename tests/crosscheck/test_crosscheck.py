@@ -9,8 +9,8 @@ import pytest
 from diffusion_tf import get_config
 from diffusion_tf.crosscheck import crosscheck
 from diffusion_tf.crosscheck.comparison import Finding
-from diffusion_tf.crosscheck.ours import COEFFICIENTS
-from diffusion_tf.crosscheck.report import NOT_COMPARED
+from diffusion_tf.crosscheck.reference import COEFFICIENTS
+from diffusion_tf.crosscheck.stage_table import NOT_COMPARED
 from helpers.crosscheck_cases import (
     CLIP,
     CONFIG,

@@ -14,7 +14,7 @@ from diffusion_tf.convert.tf1 import write
 from diffusion_tf.crosscheck import crosscheck
 from diffusion_tf.crosscheck.comparison import Finding
 from diffusion_tf.crosscheck.networks import random_unet
-from diffusion_tf.crosscheck.report import DIFFERS, NOT_COMPARED
+from diffusion_tf.crosscheck.stage_table import DIFFERS, NOT_COMPARED
 from helpers.crosscheck_cases import (
     CONFIG,
     FLAGS,

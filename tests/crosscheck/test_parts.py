@@ -10,9 +10,9 @@ from diffusion_tf.crosscheck.adam import adam_update
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
 from diffusion_tf.crosscheck.needs import needs, split_options
 from diffusion_tf.crosscheck.networks import random_unet
-from diffusion_tf.crosscheck.ours import make_inputs
-from diffusion_tf.crosscheck.report import AGREES, DIFFERS, NOT_COMPARED, compare, table
-from diffusion_tf.crosscheck.theirs import draw_step_noise, moments, to_numpy, to_torch
+from diffusion_tf.crosscheck.reference import make_inputs
+from diffusion_tf.crosscheck.stage_table import AGREES, DIFFERS, NOT_COMPARED, compare, table
+from diffusion_tf.crosscheck.torch_side import draw_step_noise, moments, to_numpy, to_torch
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.extras

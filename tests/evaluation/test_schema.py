@@ -10,7 +10,7 @@ import pytest
 
 from diffusion_tf.evaluation.metric import METRICS, get_metric
 from diffusion_tf.evaluation.options import Request
-from diffusion_tf.evaluation.report.paper import compare
+from diffusion_tf.evaluation.report.paper import compare_with_paper
 from diffusion_tf.evaluation.results import Results
 from diffusion_tf.evaluation.schema import VERSION, Evaluation
 from helpers.evaluation_metrics import cifar10_metrics
@@ -23,7 +23,7 @@ def metrics():
 
 def test_a_file_of_before_is_read_and_gets_a_version(metrics):
     assert "version" not in metrics
-    metrics["comparison"] = compare(metrics)
+    metrics["comparison"] = compare_with_paper(metrics)
     written = Evaluation.from_json(metrics).to_json()
     assert written.pop("version") == VERSION
     assert written == metrics

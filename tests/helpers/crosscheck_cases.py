@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from diffusion_tf import get_config
-from diffusion_tf.crosscheck.report import DIFFERS
+from diffusion_tf.crosscheck.stage_table import DIFFERS
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

@@ -11,8 +11,8 @@ import torch
 
 from diffusion_tf.crosscheck.comparison import Comparer
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.ours import Ours, make_inputs
-from diffusion_tf.crosscheck.theirs import Theirs, draw_step_noise
+from diffusion_tf.crosscheck.reference import Reference, make_inputs
+from diffusion_tf.crosscheck.torch_side import TorchSide, draw_step_noise
 from diffusion_tf.schedules import get_beta_schedule
 
 
@@ -141,4 +141,4 @@ def beside(config, process=None, optimizer=None):
     """The comparison with a process, an optimizer, or both."""
     its = Counterpart(name="theirs", process=process, optimizer=optimizer)
     inputs = make_inputs(config, draw_step_noise)
-    return Comparer(Ours(config, inputs), Theirs(its, inputs), its).run()
+    return Comparer(Reference(config, inputs), TorchSide(its, inputs), its).run()

@@ -272,7 +272,7 @@ def test_what_was_there_is_not_overwritten(tmp_path, monkeypatch):
 def test_pictures_of_what_is_not_finite_are_not_drawn(tmp_path):
     bad = sampler_of(Overflowing(0, 2))
     with pytest.raises(NotFiniteError, match="2 of 4 samples are"):
-        pictures.write_trajectory(str(tmp_path / "t.png"), bad, 4)
+        pictures.write_trajectory_picture(str(tmp_path / "t.png"), bad, 4)
     with pytest.raises(NotFiniteError, match="2 of 16 samples of the grid"):
         pictures.grid_drawer(bad)()
     ends = np.zeros((2, 8, 8, 1), np.uint8)

@@ -14,7 +14,7 @@ from diffusion_tf.evaluation.metric import SIMPLE, Model, Numbers, in_report_ord
 from diffusion_tf.evaluation.sample_metrics import LSUN
 from diffusion_tf.evaluation.schema import Evaluation, Row
 
-__all__ = ["CIFAR10", "RATE_DISTORTION", "compare", "compare_numbers", "numbers_of"]
+__all__ = ["CIFAR10", "RATE_DISTORTION", "compare_numbers", "compare_with_paper", "numbers_of"]
 
 
 def numbers_of(model: Model) -> Numbers:
@@ -31,7 +31,7 @@ CIFAR10: dict[Model, Numbers] = {
 }
 
 
-def compare(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def compare_with_paper(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every number that was measured, beside the paper's.
 
     Args:

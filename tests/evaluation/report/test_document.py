@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffusion_tf.evaluation.report.document import Picture, write_report
 from diffusion_tf.evaluation.report.html import Markup, element, facts, figure, join, page
-from diffusion_tf.evaluation.report.paper import compare
+from diffusion_tf.evaluation.report.paper import compare_with_paper
 from diffusion_tf.utils import images
 from helpers.browser import CHROMIUM, Browser
 from helpers.evaluation_metrics import cifar10_metrics
@@ -151,14 +151,14 @@ def test_each_number_stands_beside_the_papers_with_its_sentence(written, metrics
     ):
         assert expected in rows
     sentences = [row[0] for row in rows if len(row) == 1]
-    expected = [row["sentence"] for row in compare(metrics)]
+    expected = [row["sentence"] for row in compare_with_paper(metrics)]
     assert sentences == [s for i, s in enumerate(expected) if i == 0 or s != expected[i - 1]]
     following = rows[rows.index(["FID", "test", "5.500", "5.24section 4.1", "yes"]) + 1]
     assert following == ["A fair comparison."]
 
 
 def test_a_comparison_that_is_there_is_taken(written, metrics):
-    metrics["comparison"] = compare(metrics)[:1]
+    metrics["comparison"] = compare_with_paper(metrics)[:1]
     metrics["comparison"][0]["sentence"] = "As it was said then."
     rows = written().rows
     assert ["As it was said then."] in rows

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from diffusion_tf.config import get_config
-from diffusion_tf.evaluation.report.paper import CIFAR10, RATE_DISTORTION, compare
+from diffusion_tf.evaluation.report.paper import CIFAR10, RATE_DISTORTION, compare_with_paper
 from helpers.evaluation_metrics import cifar10_metrics
 
 
@@ -16,7 +16,7 @@ def metrics():
 
 
 def rows(metrics):
-    compared = compare(metrics)
+    compared = compare_with_paper(metrics)
     by_key = {(row["metric"], row["split"]): row for row in compared}
     assert len(by_key) == len(compared), "a number has two rows"
     return by_key
@@ -41,7 +41,7 @@ def test_the_papers_run_is_compared_fairly(metrics):
         assert row["fair"], row["sentence"]
         assert row["sentence"].startswith("A fair comparison.")
         assert row["source"]
-    assert json.loads(json.dumps(compare(metrics))) == compare(metrics)
+    assert json.loads(json.dumps(compare_with_paper(metrics))) == compare_with_paper(metrics)
 
 
 def test_what_the_paper_does_not_give(metrics):
@@ -256,10 +256,10 @@ def test_what_was_not_measured_has_no_row(metrics):
         ("rmse", "test"): curve["distortion"][-1],
     }
     del metrics["rate_distortion"]
-    assert compare(metrics) == []
+    assert compare_with_paper(metrics) == []
 
 
 def test_a_config_that_is_none_is_named(metrics):
     set_config(metrics, chanels=3)
     with pytest.raises(ValueError, match="'chanels'. Did you mean 'channels'"):
-        compare(metrics)
+        compare_with_paper(metrics)

@@ -21,7 +21,7 @@ from diffusion_tf.crosscheck.choices import (
     unet_stages,
 )
 from diffusion_tf.crosscheck.guesses import good_outputs, timesteps
-from diffusion_tf.crosscheck.report import Value
+from diffusion_tf.crosscheck.stage_table import Value
 from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.utils.random_numbers import host_seed
@@ -126,7 +126,7 @@ def wave(x: Any, t: Any, sin: Callable[[Any], Any]) -> Any:
     return 0.8 * x + 0.3 * sin(3.0 * x + 0.01 * t)
 
 
-class Ours:
+class Reference:
     """Computes the stages, group by group, with the original's choices or others.
 
     Args:
@@ -257,7 +257,7 @@ class Ours:
         i = self._inputs
         up = np.float32(1 + np.finfo(np.float32).eps)
         off = dataclasses.replace(i, x_t=i.x_t * up, noise=i.noise * up)
-        other = Ours(self._config, off)
+        other = Reference(self._config, off)
         if group == "reverse process":
             return other.values(group, choices)
         stage, clip = ("bpd term", True) if group == "bpd" else ("loss", False)
@@ -337,15 +337,15 @@ def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
 
 # In the order of the table.
 GROUPS = {
-    "weights": Ours._weights,
-    "schedule": Ours._schedule,
-    "coefficients": Ours._coefficients,
-    "network": Ours._network,
-    "gradient": Ours._gradient,
-    "forward process": Ours._forward,
-    "reverse process": Ours._reverse,
-    "sampling": Ours._sampling,
-    "loss": Ours._loss,
-    "bpd": Ours._bpd,
-    "optimizer": Ours._optimizer,
+    "weights": Reference._weights,
+    "schedule": Reference._schedule,
+    "coefficients": Reference._coefficients,
+    "network": Reference._network,
+    "gradient": Reference._gradient,
+    "forward process": Reference._forward,
+    "reverse process": Reference._reverse,
+    "sampling": Reference._sampling,
+    "loss": Reference._loss,
+    "bpd": Reference._bpd,
+    "optimizer": Reference._optimizer,
 }

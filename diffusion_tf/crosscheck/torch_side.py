@@ -14,8 +14,8 @@ import numpy as np
 from diffusion_tf.crosscheck.bound import bound_of
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.needs import guarded
-from diffusion_tf.crosscheck.ours import COEFFICIENTS, FIRST_STEP, LAST_STEP, Inputs, wave
-from diffusion_tf.crosscheck.report import Value
+from diffusion_tf.crosscheck.reference import COEFFICIENTS, FIRST_STEP, LAST_STEP, Inputs, wave
+from diffusion_tf.crosscheck.stage_table import Value
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def moments(
     return torch.cat(means), torch.stack(log_variances).reshape(-1, *[1] * (x.ndim - 1))
 
 
-class Theirs:
+class TorchSide:
     """Computes the stages that the other implementation has, group by group."""
 
     def __init__(self, counterpart: Counterpart, inputs: Inputs):
@@ -289,15 +289,15 @@ def _of_examples(log_variance: torch.Tensor | None) -> torch.Tensor | None:
 
 
 _GROUPS = {
-    "weights": Theirs._weights,
-    "schedule": Theirs._schedule,
-    "coefficients": Theirs._coefficients,
-    "network": Theirs._network,
-    "gradient": Theirs._gradient,
-    "forward process": Theirs._forward,
-    "reverse process": Theirs._reverse,
-    "sampling": Theirs._sampling,
-    "loss": Theirs._loss,
-    "bpd": Theirs._bpd,
-    "optimizer": Theirs._optimizer,
+    "weights": TorchSide._weights,
+    "schedule": TorchSide._schedule,
+    "coefficients": TorchSide._coefficients,
+    "network": TorchSide._network,
+    "gradient": TorchSide._gradient,
+    "forward process": TorchSide._forward,
+    "reverse process": TorchSide._reverse,
+    "sampling": TorchSide._sampling,
+    "loss": TorchSide._loss,
+    "bpd": TorchSide._bpd,
+    "optimizer": TorchSide._optimizer,
 }

@@ -20,7 +20,7 @@ from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils.devices import use_xla
 
 
-class Ours:
+class TensorFlowWork:
     """Does steps of a task.
 
     Attributes:

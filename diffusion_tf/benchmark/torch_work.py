@@ -13,7 +13,7 @@ from torch.nn import functional
 from diffusion_tf.benchmark.task import HALF_WEIGHTS, MATRICES, MATRIX_SIZE, Task
 
 
-class Theirs:
+class TorchWork:
     """Does steps of a task, with UNet2DModel and DDPMScheduler.
 
     Attributes:

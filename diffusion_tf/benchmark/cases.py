@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchmarkRequest:
     """What is to be measured, and for how long.
 
     Attributes:
@@ -70,7 +70,7 @@ class Request:
             )
 
 
-def measure(config: Config, request: Request) -> dict[str, Any]:
+def measure_cases(config: Config, request: BenchmarkRequest) -> dict[str, Any]:
     """Measures all cases of a request.
 
     Args:
@@ -104,7 +104,7 @@ def measure(config: Config, request: Request) -> dict[str, Any]:
 
 
 def circumstances(
-    config: Config, request: Request, descriptions: Sequence[Mapping[str, Any]]
+    config: Config, request: BenchmarkRequest, descriptions: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What is measured and where: `machine`, `versions`, `parameters`, `request`, `config`."""
     return {
@@ -121,7 +121,7 @@ def circumstances(
     }
 
 
-def _measure_case(ours: Task, request: Request, progress: Any) -> dict[str, Any]:
+def _measure_case(ours: Task, request: BenchmarkRequest, progress: Any) -> dict[str, Any]:
     """All implementations of one case: started, then in turns, then ended."""
     with ExitStack() as stack:
         workers = [start_worker(ours, stack, progress)]
@@ -144,7 +144,7 @@ def _measure_case(ours: Task, request: Request, progress: Any) -> dict[str, Any]
 
 def take_turns(
     workers: Sequence[Worker],
-    request: Request,
+    request: BenchmarkRequest,
     progress: Any,
     multipliers: Sequence[Worker] = (),
 ) -> tuple[list[list[float]], list[float]]:
@@ -173,7 +173,7 @@ def take_turns(
     return seconds, ceilings
 
 
-def _multiplying(request: Request) -> tuple[str, ...]:
+def _multiplying(request: BenchmarkRequest) -> tuple[str, ...]:
     """Whose products of large matrices are measured: ours and PyTorch's."""
     return (OURS, *request.variants[:1])
 
