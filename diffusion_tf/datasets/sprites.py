@@ -1,6 +1,6 @@
 """Sprites of 16x16 pixels with a context vector: creatures drawn here, or arrays in a folder.
 
-The five attributes of a drawn creature are its context, and can be measured from its pixels alone.
+The five attributes of a drawn creature are its context.
 """
 
 from pathlib import Path
@@ -16,16 +16,13 @@ _FINE = 4  # points across a pixel, for antialiasing
 _CONTEXT, _CHANCE = 0, 1  # streams of random numbers that one seed is enough for
 _CHUNK = 512  # sprites at once, so that memory does not grow with their number
 
-_RADIUS = (2.7, 4.9)  # of the body, in pixels: the geometric mean of half width and half height
-_ASPECT = (1 / 1.7, 1.7)  # height / width
+RADIUS = (2.7, 4.9)  # of the body, in pixels: the geometric mean of half width and half height
+ASPECT = (1 / 1.7, 1.7)  # height / width
 _LOOK = 0.42  # how far the eye goes to a side, in half widths
 _GROUND = 13.0  # row of the horizon
 
-_GAZE = (-0.375, 0.375)  # where `_gaze` finds an eye at the two ends, measured on drawings
-_TINY = 1e-3  # keeps what has no body from a division by 0
-
-_BODY = np.array([[60, 105, 235], [165, 75, 195], [240, 85, 55]], float)  # cold, half, warm
-_SKY = np.array([[190, 225, 235], [26, 28, 52]], float)  # day, night
+BODY = np.array([[60, 105, 235], [165, 75, 195], [240, 85, 55]], float)  # cold, half, warm
+SKY = np.array([[190, 225, 235], [26, 28, 52]], float)  # day, night
 _GRASS = np.array([[125, 185, 95], [32, 58, 52]], float)
 _LIGHT = np.array([[255, 235, 140], [225, 225, 205]], float)  # sun, moon
 _FEET, _WHITE, _PUPIL = (
@@ -82,47 +79,6 @@ def random_attributes(number: int, seed: int) -> np.ndarray:
     attributes = rng.uniform(size=(number, len(ATTRIBUTES)))
     corners = rng.uniform(size=(number, 1)) < 0.25
     return np.where(corners, np.rint(attributes), attributes).astype(np.float32)
-
-
-def measure(pixels: np.ndarray) -> np.ndarray:
-    """Estimates the attributes of drawn or sampled creatures from their pixels alone.
-
-    The body is what is much redder or bluer than it is green. Its extent gives size and tallness,
-    its colour warmth, the hole in it look; night is the brightness of the picture's upper edges.
-
-    Args:
-        pixels: uint8 [N, 16, 16, 3].
-
-    Returns:
-        float64 [N, 5]: each grows with its attribute and is near it, but noise, and sprites that
-        are no creatures, can take it out of [0, 1].
-
-    Raises:
-        ValueError: another shape or dtype.
-    """
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE, 3):
-        raise ValueError(
-            f"pixels have dtype {pixels.dtype} and shape {pixels.shape}; they must be uint8"
-            f" [N, {SIDE}, {SIDE}, 3]."
-        )
-    red, green, blue = np.moveaxis(pixels.astype(np.float64), -1, 0)
-    body = np.clip((np.maximum(red, blue) - green - 50) / 45, 0, 1)
-    columns, rows = body.max(axis=1), body.max(axis=2)
-    width, height = columns.sum(axis=1) + _TINY, rows.sum(axis=1) + _TINY
-    redder, both = ((body * v).sum(axis=(1, 2)) for v in (red - blue, red + blue))
-    edges = np.concatenate([pixels[:, 0], pixels[:, :9, 0], pixels[:, :9, -1]], axis=1)
-    cold, warm = ((c[0] - c[2]) / (c[0] + c[2]) for c in _BODY[[0, 2]])
-    day, night = _SKY.mean(axis=1)
-    return np.stack(
-        [
-            _position(redder / (both + _TINY), cold, warm),
-            _position(np.sqrt(width * height) / 2, *_RADIUS),
-            _position(np.log(height / width), *np.log(_ASPECT)),
-            _position(_gaze(body, columns, rows), *_GAZE),
-            _position(np.median(edges.mean(axis=2), axis=1), day, night),
-        ],
-        axis=1,
-    )
 
 
 def load_arrays(data_dir: str) -> tuple[np.ndarray, np.ndarray]:
@@ -183,12 +139,12 @@ def _paint(attributes: np.ndarray, chance: np.ndarray) -> np.ndarray:
     """Attributes [n, 5] and random numbers in [-1, 1], [n, 5] -> colours [n, 16, 16, 3]."""
     warmth, size, tallness, look, night = attributes.T
     x, y = 8 + 0.8 * chance[:, 0], 14.2 + 0.4 * chance[:, 1]  # of the middle, of the lower end
-    radius = _between(_RADIUS, size)
-    root = np.exp(_between(np.log(_ASPECT), tallness) / 2)
+    radius = _between(RADIUS, size)
+    root = np.exp(_between(np.log(ASPECT), tallness) / 2)
     rx, ry = radius / root, radius * root
     y = y - ry
     shade = 1 + 0.1 * chance[:, 2, None]
-    colour = _mixed(_BODY, warmth) * np.minimum(shade, 1.04)
+    colour = _mixed(BODY, warmth) * np.minimum(shade, 1.04)
     side, stance = np.sign(chance[:, 3]), 0.5 + 0.1 * chance[:, 4]
 
     picture = _background(night, shade)
@@ -209,7 +165,7 @@ def _paint(attributes: np.ndarray, chance: np.ndarray) -> np.ndarray:
 def _background(night: np.ndarray, shade: np.ndarray) -> np.ndarray:
     """A sky that grows paler towards the horizon, and grass, [n, 16, 16, 3]."""
     row = np.arange(SIDE)[:, None, None]
-    sky = (_mixed(_SKY, night) * (0.5 + 0.5 * shade))[:, None, None]
+    sky = (_mixed(SKY, night) * (0.5 + 0.5 * shade))[:, None, None]
     grass = _mixed(_GRASS, night)[:, None, None] * shade[:, None, None]
     picture = np.where(row < _GROUND, sky + (255 - sky) * 0.15 * row / _GROUND, grass)
     return np.tile(picture, (1, 1, SIDE, 1))
@@ -242,26 +198,3 @@ def _mixed(colours: np.ndarray, amount: np.ndarray) -> np.ndarray:
 
 def _between(ends: tuple[float, float] | np.ndarray, amount: np.ndarray) -> np.ndarray:
     return ends[0] + (ends[1] - ends[0]) * amount
-
-
-def _position(value: np.ndarray, start: float, end: float) -> np.ndarray:
-    """Where a value lies between two: 0 at the start, 1 at the end."""
-    return (value - start) / (end - start)
-
-
-def _gaze(body: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """How far the hole in the body lies to the right of its middle, in half widths, [n].
-
-    What is no body counts the less the farther from the middle it is, and not at all outside the
-    ellipse of the body's extent: this tells the eye from the edges.
-    """
-    across, down = (_from_middle(profile) for profile in (columns, rows))
-    inside = np.clip(1 - across[:, None, :] ** 2 - down[:, :, None] ** 2, 0, 1)
-    hole = (1 - body) * inside
-    return (hole * across[:, None]).sum(axis=(1, 2)) / (hole.sum(axis=(1, 2)) + _TINY)
-
-
-def _from_middle(profile: np.ndarray) -> np.ndarray:
-    """Places of pixels relative to the middle of a profile [n, 16], in half extents."""
-    extent, place = profile.sum(axis=1, keepdims=True) + _TINY, np.arange(SIDE)
-    return (place - (profile @ place)[:, None] / extent) / (extent / 2)

@@ -66,10 +66,10 @@ class Trainer:
             self.optimizer.build(self.model.trainable_variables)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         # XLA takes the whole update of one replica; of several, what lies between their exchanges.
-        if jit_compile:
-            compiled = "_update" if self.num_replicas == 1 else "_loss_and_gradients"
-            function = tf.function(getattr(self, compiled), jit_compile=True, autograph=False)
-            setattr(self, compiled, function)
+        self._update = _compiled_if(jit_compile and self.num_replicas == 1, self._plain_update)
+        self._loss_and_gradients = _compiled_if(
+            jit_compile and self.num_replicas > 1, self._plain_loss_and_gradients
+        )
 
     @tf.function(autograph=False)
     def train_step(
@@ -124,7 +124,7 @@ class Trainer:
     def _mean_over_replicas(self, value: tf.Tensor) -> tf.Tensor:
         return self.strategy.reduce("MEAN", self.strategy.run(lambda: value), axis=None)
 
-    def _update(self, batch: tuple) -> dict:
+    def _plain_update(self, batch: tuple) -> dict:
         pnorm = root_mean_square(self.model.trainable_variables)
         lr = tf.cast(self.optimizer.learning_rate, tf.float32)
         shares = self.strategy.run(self._update_replica, args=batch)
@@ -197,7 +197,7 @@ class Trainer:
         )
         return [tf.where(overflows > 0, np.nan, g) for g in gradients]
 
-    def _loss_and_gradients(
+    def _plain_loss_and_gradients(
         self, batch: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Of a replica's batch, worked off in `accumulation_steps` parts, one after the other."""
@@ -263,6 +263,11 @@ def root_mean_square(variables: list[keras.Variable]) -> tf.Tensor:
     """The original's `rms` of all weights, its pnorm."""
     norm = tf.linalg.global_norm([v.value for v in variables])
     return norm / np.sqrt(sum(np.prod(v.shape) for v in variables), dtype=np.float32)
+
+
+def _compiled_if(compiled: bool, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as it is, or compiled with XLA."""
+    return tf.function(function, jit_compile=True, autograph=False) if compiled else function
 
 
 def _replica_id() -> tf.Tensor:

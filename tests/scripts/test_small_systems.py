@@ -10,9 +10,10 @@ from sklearn.svm import SVC
 
 from diffusion_tf.datasets.embeddings import digit_embeddings
 from diffusion_tf.datasets.points import s_curve
-from diffusion_tf.datasets.sprites import ATTRIBUTES, measure
+from diffusion_tf.datasets.sprites import ATTRIBUTES
 from helpers.energy import energy_distance
 from helpers.processes import run
+from helpers.sprite_attributes import measure
 
 TINY = ["--ch=32", "--num_res_blocks=1", "--num_diffusion_timesteps=12", "--steps=3", "--warmup=1",
         "--batch_size=8", "--log_steps=1", "--jit_compile=off", "--grid_steps=0"]  # fmt: skip
