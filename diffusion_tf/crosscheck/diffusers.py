@@ -10,8 +10,8 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert.diffusers import NAMES, unet_config
 from diffusion_tf.convert.diffusers_pipeline import scheduler_config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
-from diffusion_tf.crosscheck.needs import needs, split_options
 from diffusion_tf.crosscheck.networks import load_ours, submodules
+from diffusion_tf.crosscheck.optional import needs, split_options
 from diffusion_tf.crosscheck.torch_side import moments
 from diffusion_tf.models.unet import UNet
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Process
-from diffusion_tf.crosscheck.needs import guarded, needs
 from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
+from diffusion_tf.crosscheck.optional import guarded, needs
 from diffusion_tf.crosscheck.reference import COEFFICIENTS
 from diffusion_tf.models.unet import UNet
 

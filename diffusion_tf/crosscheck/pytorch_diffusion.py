@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from diffusion_tf.config import Config
 from diffusion_tf.convert.pytorch_diffusion import NAMES
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
-from diffusion_tf.crosscheck.needs import needs, split_options, translate
 from diffusion_tf.crosscheck.networks import attn_resolutions, load_ours, submodules
+from diffusion_tf.crosscheck.optional import needs, split_options, translate
 from diffusion_tf.crosscheck.torch_side import moments
 from diffusion_tf.models.unet import UNet
 

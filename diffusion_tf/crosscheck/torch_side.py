@@ -13,7 +13,7 @@ import numpy as np
 
 from diffusion_tf.crosscheck.bound import bound_of
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
-from diffusion_tf.crosscheck.needs import guarded
+from diffusion_tf.crosscheck.optional import guarded
 from diffusion_tf.crosscheck.reference import COEFFICIENTS, FIRST_STEP, LAST_STEP, Inputs, wave
 from diffusion_tf.crosscheck.stage_table import Value
 

@@ -8,8 +8,8 @@ from diffusion_tf import get_config
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.crosscheck.adam import adam_update
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices, VariedDiffusion, unet_stages
-from diffusion_tf.crosscheck.needs import needs, split_options
 from diffusion_tf.crosscheck.networks import random_unet
+from diffusion_tf.crosscheck.optional import needs, split_options
 from diffusion_tf.crosscheck.reference import make_inputs
 from diffusion_tf.crosscheck.stage_table import AGREES, DIFFERS, NOT_COMPARED, compare, table
 from diffusion_tf.crosscheck.torch_side import draw_step_noise, moments, to_numpy, to_torch
