@@ -18,6 +18,7 @@ from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
 from diffusion_tf.utils.interruption import Interrupted
+from diffusion_tf.utils.sentences import sentence, shown_text
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
@@ -183,8 +184,9 @@ def parse_ints(name: str, values: list[str]) -> tuple[int, ...]:
     try:
         return tuple(int(value) for value in values)
     except ValueError:
+        given = shown_text(",".join(values))
         raise ValueError(
-            f"--{name}={','.join(values)} is not a comma-separated list of whole numbers."
+            f"--{name}={given} is not a comma-separated list of whole numbers."
         ) from None
 
 
@@ -201,8 +203,8 @@ def _is_ours_or_urgent(record: python_logging.LogRecord) -> bool:
 def run(main: Callable[[], None]) -> None:
     """Runs a script: parses flags, then calls main.
 
-    A mistake of the person's ends the script with exit code 1 and its sentence on standard error;
-    --debug shows the traceback instead.
+    An error ends the script with exit code 1 and its sentence on standard error, see
+    `utils.sentences`; --debug shows the traceback instead.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about its own start
     # Whatever other backend this machine prefers; nothing else here uses Keras.
@@ -223,9 +225,9 @@ def run(main: Callable[[], None]) -> None:
         except Interrupted as interrupted:
             logging.info("%s", interrupted)
             sys.exit(interrupted.exit_code)
-        except (ValueError, OSError, FloatingPointError) as error:
+        except Exception as error:  # the net below the checks; it says what nobody expected
             if flags.FLAGS.debug:
                 raise
-            sys.exit(f"Error: {error}")
+            sys.exit(f"Error: {sentence(error)}")
 
     app.run(guarded)

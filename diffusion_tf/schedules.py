@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 
 from diffusion_tf.utils.literals import BetaSchedule
-from diffusion_tf.utils.numbers import is_real, is_whole
+from diffusion_tf.utils.numbers import MAX_TIMESTEPS, is_real, is_whole, shown, whole
 
 BETA_SCHEDULES: tuple[BetaSchedule, ...] = get_args(BetaSchedule)
 
@@ -31,7 +31,8 @@ def get_beta_schedule(
     """
     T = num_diffusion_timesteps
     if not is_whole(T) or T < 1:
-        raise ValueError(f"num_diffusion_timesteps is {T!r}; it must be a whole number >= 1.")
+        raise ValueError(f"num_diffusion_timesteps is {shown(T)}; it must be a whole number >= 1.")
+    whole(T, "num_diffusion_timesteps", 1, MAX_TIMESTEPS)
     for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
         if not (is_real(beta) and 0 < beta <= 1):
             raise ValueError(f"{name} is {beta!r}; a variance must lie in (0, 1].")

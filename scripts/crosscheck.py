@@ -7,13 +7,13 @@ Same weights, same inputs, same noise on both sides. Exits with 1 if a stage dif
 """
 
 import dataclasses
-import json
 import os
 import sys
 
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.utils.json_files import NotJSON, parse_json
 
 AGAINST: flags.FlagHolder = flags.DEFINE_enum(
     "against",
@@ -56,9 +56,9 @@ command_line.define_config_flags()
 def main() -> None:
     """Compares, shows the table, and exits."""
     try:
-        options = json.loads(OPTIONS.value)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--options={OPTIONS.value} is not JSON: {error}.") from None
+        options = parse_json(OPTIONS.value)
+    except NotJSON as error:
+        raise ValueError(f"--options is not JSON: {error}.") from None
     if not isinstance(options, dict):
         raise ValueError(f"--options={OPTIONS.value} is no JSON object of arguments.")
     config = command_line.get_config_from_flags(CONFIG.value)

@@ -31,12 +31,17 @@ def main() -> None:
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_images
-    from diffusion_tf.sampling import files, pictures
+    from diffusion_tf.sampling import files, parts, pictures
     from diffusion_tf.sampling.guidance import get_conditions
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
     files.check_output(OUT.value, overwrite=OVERWRITE.value)
+    if parts.kind_of(OUT.value) != "png":
+        raise ValueError(f"--out={OUT.value} is not a picture; give a name that ends with .png.")
+    if not timesteps:
+        raise ValueError("--timesteps is empty; give one number or more, such as 125,250,500.")
+    pictures.check_num_lambdas(NUM_LAMBDAS.value)
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")

@@ -42,6 +42,7 @@ def main() -> None:
         base = command_line.Config.load(config_path)
     config = command_line.get_config_from_flags(base)
 
+    from diffusion_tf.config.sizes import check_training_fits
     from diffusion_tf.datasets import get_dataset
     from diffusion_tf.sampling import pictures, sampler
     from diffusion_tf.training import loop
@@ -49,6 +50,9 @@ def main() -> None:
     from diffusion_tf.utils import devices
 
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
+    check_training_fits(
+        config, workers=devices.num_workers(strategy), accelerators=devices.num_accelerators()
+    )
     dataset = get_dataset(config, DATA_DIR.value)
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)

@@ -7,16 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
-from diffusion_tf.utils.files import read_json_object, replacing
+from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.json_files import is_usable_text, read_json_object
 from diffusion_tf.utils.literals import BetaSchedule, LossType, ModelMeanType, ModelVarType
 from diffusion_tf.utils.numbers import (
     INT32_MAX,
     INT64_MAX,
+    MAX_RES_BLOCKS,
+    MAX_TIMESTEPS,
     check_rate,
     checked_seed,
     finite,
     is_real,
     is_whole,
+    shown,
     whole,
 )
 
@@ -32,12 +36,13 @@ Unreadable = Literal["refuse", "skip"]
 UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
 
+_TEXT = "a text, without NUL or half a character"
 # Type of a field: whether a value is of it, and what to ask for if it is not.
 _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (is_whole, "a whole number"),
     float: (is_real, "a number"),
-    str: (lambda value: isinstance(value, str), "a text"),
+    str: (lambda value: isinstance(value, str) and is_usable_text(value), _TEXT),
     tuple[int, ...]: (
         lambda value: isinstance(value, tuple) and all(map(is_whole, value)),
         "a list of whole numbers",
@@ -52,6 +57,10 @@ _AT_LEAST_1 = (
     "batch_size", "steps", "accumulation_steps", "steps_per_call", "log_steps", "checkpoint_steps",
     "keep_checkpoints",
 )  # fmt: skip
+_AT_MOST = {
+    "num_diffusion_timesteps": MAX_TIMESTEPS, "num_res_blocks": MAX_RES_BLOCKS,
+    "steps_per_call": 100_000, "image_size": 2**15,
+}  # fmt: skip
 _AT_LEAST_0 = ("max_images", "data_dim", "num_classes", "cond_dim", "warmup", "grid_steps")
 
 
@@ -159,6 +168,8 @@ class Config:
         checked_seed(self.seed)
         for name in _AT_LEAST_1:
             whole(getattr(self, name), name, 1, INT64_MAX if name in _COUNTS else INT32_MAX)
+            most = _AT_MOST.get(name, INT64_MAX)
+            _require(self, name, getattr(self, name) <= most, f"at most {most}")
         for name in _AT_LEAST_0:
             _require(self, name, getattr(self, name) >= 0, "0 or more")
             whole(getattr(self, name), name, 0, INT64_MAX if name in _COUNTS else INT32_MAX)
@@ -250,7 +261,7 @@ class Config:
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise ValueError(f"A config has no field {name!r}.{hint}")
+                raise ValueError(f"A config has no field {shown(name)}.{hint}")
         return cls(**values)
 
     @classmethod
@@ -287,7 +298,7 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
     kind = type_of(field_)
     is_of_type, what = _TYPES[kind]
     if not is_of_type(value):
-        raise ValueError(f"{field_.name} is {value!r}; it must be {what}.")
+        raise ValueError(f"{field_.name} is {shown(value)}; it must be {what}.")
     if kind is float:
         number = finite(value, field_.name)
         return value if type(value) is int else number  # 27 stays 27 in a file
@@ -296,4 +307,4 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
 
 def _require(config: Config, name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise ValueError(f"{name} is {getattr(config, name)!r}; it must be {what}.")
+        raise ValueError(f"{name} is {shown(getattr(config, name))}; it must be {what}.")

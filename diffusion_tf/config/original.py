@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusion_tf.config import PRESETS, Config, get_config
-from diffusion_tf.utils.files import read_json_object
+from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.numbers import whole
 
 # The presets whose network bears the original's name.
@@ -126,9 +126,11 @@ def read_config(path: str) -> Config:
 
     Raises:
         FileNotFoundError: nothing there, or a folder without a run.
-        ValueError: what the file holds is no config.
+        OSError: a file that cannot be read, or is not a regular one.
+        ValueError: what the file holds is not a config.
     """
-    return _read_file(path) if os.path.isfile(path) else read_folder(path)
+    is_file = os.path.exists(path) and not os.path.isdir(path)  # a pipe is told what it is
+    return _read_file(path) if is_file else read_folder(path)
 
 
 def read_folder(folder: str) -> Config:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.config import Config
+from diffusion_tf.config.sizes import unet_weights
 from diffusion_tf.convert.maps import Weights, assign
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.memory import check_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,12 @@ class Architecture:
         fields = self.config_fields(size)
         for name in ("image_size", "channels"):
             del fields[name]
+        check_memory(
+            4 * unet_weights(**asdict(self)),
+            f"The network of {self.ch} channels, ch_mult {self.ch_mult} and {self.num_res_blocks}"
+            " blocks per resolution",
+            "take a smaller one",
+        )
         unet = UNet(out_ch=self.out_channels, dropout=dropout, **fields)
         unet.build([(None, size, size, self.in_channels), (None,)])
         if image_size is None:

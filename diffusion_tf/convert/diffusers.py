@@ -8,6 +8,7 @@ import numpy as np
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.numbers import MAX_RES_BLOCKS, check_rate, shown, whole, whole_numbers
 
 _BLOCK = (
     ("norm1", "norm1", NORM),
@@ -139,23 +140,22 @@ def unet_from_config(values: Mapping[str, Any]) -> UNet:
     """
     values = {name: value for name, value in values.items() if not name.startswith("_")}
     _refuse_others(values)
+    _check_types(values)
     widths, size = values["block_out_channels"], values.get("sample_size")
     attends = [kind == "AttnDownBlock2D" for kind in values["down_block_types"]]
     types = ["AttnDownBlock2D" if a else "DownBlock2D" for a in attends]
     up_types = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)]
     if list(values["down_block_types"]) != types or list(values["up_block_types"]) != up_types:
         raise ValueError(
-            f"config.json has down_block_types {values['down_block_types']} and up_block_types"
-            f" {values['up_block_types']}; they must be (Attn)DownBlock2D, and (Attn)UpBlock2D with"
-            " attention at the same resolutions."
+            f"config.json has down_block_types {shown(values['down_block_types'])} and"
+            f" up_block_types {shown(values['up_block_types'])}; they must be (Attn)DownBlock2D,"
+            " and (Attn)UpBlock2D with attention at the same resolutions."
         )
     if len(widths) != len(types) or any(width % widths[0] for width in widths):
         raise ValueError(
-            f"config.json has block_out_channels {widths}; there must be {len(types)}, multiples of"
-            " the first."
+            f"config.json has block_out_channels {shown(widths)}; there must be {len(types)},"
+            " multiples of the first."
         )
-    if not (size is None or isinstance(size, int)):
-        raise ValueError(f"config.json has sample_size {size}; images must be square, one number.")
     architecture = Architecture(
         in_channels=values.get("in_channels", 3),
         out_channels=values.get("out_channels", 3),
@@ -195,6 +195,27 @@ def _refuse_others(values: Mapping[str, Any]) -> None:
             f"config.json is of a network that computes something else: {unlike};"
             " give a DDPM of the paper, such as google/ddpm-cifar10-32."
         )
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a field that cannot be what it stands for."""
+    for name in ("down_block_types", "up_block_types"):
+        kinds = values[name]
+        if not (isinstance(kinds, list | tuple) and all(isinstance(kind, str) for kind in kinds)):
+            raise ValueError(f"config.json has {name} {shown(kinds)}; it must be a list of texts.")
+    if not whole_numbers(values["block_out_channels"], "config.json's block_out_channels", 1):
+        raise ValueError("config.json has block_out_channels []; it must hold a number.")
+    for name in ("in_channels", "out_channels"):
+        whole(values.get(name, 1), f"config.json's {name}", 1)
+    whole(values.get("layers_per_block", 1), "config.json's layers_per_block", 1, MAX_RES_BLOCKS)
+    check_rate(values.get("dropout", 0.0), "config.json's dropout")
+    size = values.get("sample_size")
+    if isinstance(size, list | tuple):
+        raise ValueError(
+            f"config.json has sample_size {shown(size)}; images must be square, one number."
+        )
+    if size is not None:
+        whole(size, "config.json's sample_size", 1)
 
 
 def _check(unet: UNet) -> None:

@@ -16,8 +16,10 @@ from diffusion_tf.convert.state_files import read_state_dict, tensor_names, writ
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
-from diffusion_tf.utils.files import read_json_object, write_json
+from diffusion_tf.utils.files import write_json
+from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.literals import BetaSchedule
+from diffusion_tf.utils.numbers import is_real, shown
 
 _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
@@ -103,7 +105,7 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("trained_betas") is None:
         fields["beta_schedule"] = _inverse(_SCHEDULES, values, "beta_schedule", "linear")
     else:
-        fields["beta_schedule"] = _schedule_with(np.asarray(values["trained_betas"]), fields)
+        fields["beta_schedule"] = _schedule_with(_trained_betas(values), fields)
     return fields
 
 
@@ -216,6 +218,15 @@ def read(path: str) -> Contents:
 def _betas(beta_schedule: BetaSchedule, fields: Mapping[str, Any]) -> np.ndarray:
     arguments = ("beta_start", "beta_end", "num_diffusion_timesteps")
     return get_beta_schedule(beta_schedule, **{name: fields[name] for name in arguments})
+
+
+def _trained_betas(values: Mapping[str, Any]) -> np.ndarray:
+    betas = values["trained_betas"]
+    if not (isinstance(betas, list) and all(map(is_real, betas))):
+        raise ValueError(
+            f"scheduler_config.json has trained_betas {shown(betas)}; it must be a list of numbers."
+        )
+    return np.asarray(betas, np.float64)
 
 
 def _schedule_with(betas: np.ndarray, fields: Mapping[str, Any]) -> str:

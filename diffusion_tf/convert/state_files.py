@@ -6,13 +6,16 @@ code in it is refused and nothing of it runs.
 
 import importlib
 import os
+import zipfile
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from diffusion_tf.utils.archives import open_zip
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.regular_files import open_regular
 
 
 def read_state_dict(path: str) -> dict[str, np.ndarray]:
@@ -50,12 +53,15 @@ def _load(path: str) -> dict[str, Any]:
         if is_safe:
             state = package.load_file(path)
         else:
+            _check_expansion(path)
             state = package.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a foreign file can make them raise has no common class
         raise ValueError(
             f"{path} is not a file of tensors alone ({_first_sentence(error)}); nothing in it was"
             " run."
         ) from None
+    for name, value in state.items() if isinstance(state, dict) else ():
+        _check_dense(value, f"{name} in {path}", os.path.getsize(path))
     values = state.values() if isinstance(state, dict) else [None]
     if not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
         raise ValueError(f"{path} holds no state dict, a tensor for each name; save that alone.")
@@ -87,14 +93,32 @@ def _float32(tensor: Any, name: str) -> np.ndarray:
         return as_float32(tensor, name)
     if tensor.is_complex():
         raise ValueError(f"{name} has dtype {tensor.dtype}; weights are real numbers.")
-    try:
-        # float64 holds what any other type does, so nothing overflows unseen.
-        values = tensor.detach().double().numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # quantized, sparse, meta
-        raise ValueError(
-            f"{name} has no plain values ({_first_sentence(error)}); save it as a dense tensor."
-        ) from None
-    return as_float32(values, name)
+    # float64 holds what any other type does, so nothing overflows unseen.
+    return as_float32(tensor.detach().double().numpy(), name)
+
+
+def _check_expansion(path: str) -> None:
+    """Refuses an archive that is not stored as it is, as torch stores it, and would fill memory."""
+    with open_regular(path) as file:
+        if zipfile.is_zipfile(file):
+            open_zip(file).close()
+
+
+def _check_dense(tensor: Any, name: str, file_size: int) -> None:
+    """Refuses tensors of torch whose numbers do not lie in the file, one after the other."""
+    if not hasattr(tensor, "layout"):  # of NumPy, or not a tensor at all
+        return
+    kind = None
+    if tensor.is_quantized:
+        kind = "quantized"
+    elif tensor.is_nested or str(tensor.layout) != "torch.strided":
+        kind = "nested" if tensor.is_nested else "sparse"
+    elif tensor.device.type != "cpu":
+        kind = f"on the device {tensor.device.type!r}, without numbers"
+    elif tensor.numel() * tensor.element_size() > file_size:
+        kind = f"of {tensor.numel():,} numbers, more than its file holds"
+    if kind:
+        raise ValueError(f"{name} is {kind}; save it as a dense tensor on the CPU.")
 
 
 def _package(name: str, path: str) -> ModuleType:

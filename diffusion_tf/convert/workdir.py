@@ -23,8 +23,8 @@ from diffusion_tf.training.checkpoints import (
     restore_run,
 )
 from diffusion_tf.training.optimizers import get_optimizer
-from diffusion_tf.utils.files import read_json_object
 from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.keras_backend import keras
 
 

@@ -1,12 +1,14 @@
 """Arrays that people bring in .npy and .npz files: read without pickle, refused in one sentence."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from diffusion_tf.utils.array_files import open_npz, readable
+from diffusion_tf.utils.array_files import SEAL_BYTES, open_npz, read_header, readable
 from diffusion_tf.utils.numbers import whole_array
+from diffusion_tf.utils.regular_files import open_regular
 
 
 def read_npy(path: str | Path) -> np.ndarray:
@@ -17,14 +19,14 @@ def read_npy(path: str | Path) -> np.ndarray:
         OSError: it cannot be opened.
     """
     try:
+        with open_regular(path) as file:
+            if file.peek(2)[:2] == b"PK":
+                raise ValueError("it is an .npz")
+            read_header(file, os.path.getsize(path), trailing=SEAL_BYTES)
         with readable():
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise ValueError(_unreadable(path, ".npy", error)) from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ValueError(_unreadable(path, ".npy", "it is an .npz"))
-    return array
 
 
 def read_npz(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import google_crc32c
 import numpy as np
 
+from diffusion_tf.utils.regular_files import open_regular
+
 HEADER_BYTES = 12  # length and its checksum
 FOOTER_BYTES = 4  # checksum of the data
 PROBES = 1000  # headers that are looked at before a file counts as one of equal records
@@ -34,7 +36,7 @@ class TFRecordFile:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         try:
-            self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115, open while this lives
+            self._file = open_regular(self.path, buffering=0)  # open while this lives
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"There is no TFRecord file {self.path}; write it again or restore it."

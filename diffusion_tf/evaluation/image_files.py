@@ -1,17 +1,19 @@
 """Images that were made by anything: an npz file or a folder, read a batch at a time."""
 
 import hashlib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from diffusion_tf.config import Config
+from diffusion_tf.utils.array_files import open_archive, read_header
 from diffusion_tf.utils.image_reading import channels_of, find_images, load_image, size_of
 
 _Values = TypeVar("_Values", np.ndarray, float)
@@ -177,21 +179,15 @@ def _open_folder(path: Path, channels: int | None, value_range: Range | None) ->
 def _open_npz(path: Path, value_range: Range | None) -> ImageFiles:
     """Reads the header alone."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = [name for name in archive.namelist() if name.endswith(".npy")]
-            chosen = "arr_0.npy" if "arr_0.npy" in arrays else arrays[0] if arrays else ""
-            if not chosen or (len(arrays) > 1 and chosen != "arr_0.npy"):
-                there = ", ".join(name.removesuffix(".npy") for name in arrays) or "none"
-                raise ValueError(f"its arrays are {there}, and it must hold one, arr_0")
+        with open_archive(path) as archive:
+            chosen = _choose([name for name in archive.namelist() if name.endswith(".npy")])
             with archive.open(chosen) as file:
-                shape, dtype = _read_header(file)
+                header = read_header(file, archive.getinfo(chosen).file_size)
+        if header.fortran_order:
+            raise ValueError("its array is stored column by column")
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as images ({error}); write it again.") from None
-    if dtype.hasobject:
-        raise ValueError(
-            f"{path} holds Python objects, which are not unpickled; save the images as uint8"
-            " [N, H, W, C]."
-        )
+    shape, dtype = header.shape, header.dtype
     if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape or not _is_pixel(dtype):
         raise ValueError(
             f"{path} holds {dtype} of shape {shape}; images are uint8 or floats, [N, H, W, 1 or 3]."
@@ -199,30 +195,26 @@ def _open_npz(path: Path, value_range: Range | None) -> ImageFiles:
     return ImageFiles(str(path), shape, dtype, (chosen,), value_range)
 
 
+def _choose(arrays: list[str]) -> str:
+    """The name of the array that holds the images."""
+    chosen = "arr_0.npy" if "arr_0.npy" in arrays else arrays[0] if arrays else ""
+    if not chosen or (len(arrays) > 1 and chosen != "arr_0.npy"):
+        there = ", ".join(name.removesuffix(".npy") for name in arrays) or "none"
+        raise ValueError(f"its arrays are {there}, and it must hold one, arr_0")
+    return chosen
+
+
 def _is_pixel(dtype: np.dtype) -> bool:
     return dtype == np.uint8 or dtype.kind == "f"
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read is None:
-        raise ValueError(f"its array has format {version}")
-    shape, is_fortran, dtype = read(file)
-    if is_fortran:
-        raise ValueError("its array is stored column by column")
-    return shape, dtype
-
-
 def _read_array(images: ImageFiles, batch_size: int) -> Iterator[np.ndarray]:
     number, *image_shape = images.shape
-    bytes_per_image = int(np.prod(image_shape)) * images.dtype.itemsize
+    bytes_per_image = math.prod(image_shape) * images.dtype.itemsize
+    name = images._names[0]
     try:
-        with zipfile.ZipFile(images.path) as archive, archive.open(images._names[0]) as file:
-            _read_header(file)
+        with open_archive(images.path) as archive, archive.open(name) as file:
+            read_header(file, archive.getinfo(name).file_size)
             for start in range(0, number, batch_size):
                 count = min(batch_size, number - start)
                 data = file.read(count * bytes_per_image)

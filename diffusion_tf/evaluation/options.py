@@ -124,7 +124,10 @@ class Request:
         for name in self.metrics:
             missing = get_metric(name).needs & lacking
             if "classes" in missing:
-                raise ValueError(f"Metric {name!r} needs --features=inception, not pixels.")
+                raise ValueError(
+                    f"Metric {name!r} rests on the classes of the Inception network; it"
+                    " needs --features=inception, not pixels."
+                )
             if missing:
                 raise ValueError(
                     f"{name} needs a model; give --workdir instead of --images, or choose some of"

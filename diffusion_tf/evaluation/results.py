@@ -25,7 +25,8 @@ from diffusion_tf.evaluation.schema import (
     plain,
 )
 from diffusion_tf.utils.devices import tf32_is_allowed
-from diffusion_tf.utils.files import read_json_object, replacing
+from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.json_files import read_json_object
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
 CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change

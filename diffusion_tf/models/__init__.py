@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from diffusion_tf.config import Config
+from diffusion_tf.config.sizes import check_network_fits
 from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.devices import num_accelerators
 from diffusion_tf.utils.keras_backend import keras
 
 
@@ -12,8 +14,9 @@ def get_model(config: Config) -> keras.Model:
     """Builds the network that a config describes, with its variables.
 
     Raises:
-        ValueError: sizes that the network cannot have.
+        ValueError: sizes that the network cannot have, or that do not fit into memory.
     """
+    check_network_fits(config, accelerators=num_accelerators())
     builders: dict[str, Callable[[Config], keras.Model]] = {"unet": _unet, "mlp": _mlp}
     model = builders[config.model](config)
     model.build([(None, *config.sample_shape), (None,)])

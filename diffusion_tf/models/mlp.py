@@ -9,7 +9,7 @@ from diffusion_tf.gaussian_diffusion.checks import checked_timesteps
 from diffusion_tf.models.blocks import Shape, TimeEmbedding, dense
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 from diffusion_tf.utils.keras_backend import keras, layers
-from diffusion_tf.utils.numbers import INT32_MAX, check_rate, whole
+from diffusion_tf.utils.numbers import INT32_MAX, MAX_RES_BLOCKS, check_rate, whole
 
 
 class MLPBlock(layers.Layer):
@@ -92,6 +92,7 @@ class MLP(keras.Model):
             whole(value, name_, -INT32_MAX)
             for value, name_ in ((ch, "ch"), (num_res_blocks, "num_res_blocks"))
         )
+        whole(num_res_blocks, "num_res_blocks", -INT32_MAX, MAX_RES_BLOCKS)
         check_rate(dropout, "dropout")
         if ch < 16 or ch % 4 or num_res_blocks < 1:
             raise ValueError(

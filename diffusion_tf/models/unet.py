@@ -23,7 +23,7 @@ from diffusion_tf.models.blocks import (
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 from diffusion_tf.utils.keras_backend import keras, layers
-from diffusion_tf.utils.numbers import INT32_MAX, check_rate, whole, whole_numbers
+from diffusion_tf.utils.numbers import INT32_MAX, MAX_RES_BLOCKS, check_rate, whole, whole_numbers
 
 RunLayer = Callable[..., tf.Tensor]  # of `UNet.walk`
 
@@ -113,6 +113,7 @@ class UNet(keras.Model):
             )
         )  # fmt: skip
         ch_mult = whole_numbers(ch_mult, "ch_mult", -INT32_MAX)
+        whole(num_res_blocks, "num_res_blocks", -INT32_MAX, MAX_RES_BLOCKS)
         check_rate(dropout, "dropout")
         for mult in ch_mult:
             if ch < 1 or mult < 1 or ch * mult % NUM_GROUPS or ch % NUM_GROUPS:

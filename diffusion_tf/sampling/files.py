@@ -14,6 +14,7 @@ from diffusion_tf.sampling.intermediate_states import (
     write_trajectory,
 )
 from diffusion_tf.sampling.parts import Parts, beside, kind_of
+from diffusion_tf.sampling.room import check_room
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample_shards, split
 from diffusion_tf.utils.array_files import Damaged
@@ -61,8 +62,8 @@ def write_samples(
             to -1 (the sample), in `NAME.trajectory.npz` and a picture.
 
     Raises:
-        ValueError: num_samples or batch_size < 1; steps that are not there; parts of other samples
-            are there; see also `check_output`.
+        ValueError: num_samples or batch_size < 1, or too many, see `check_room`; steps that are not
+            there; parts of other samples are there; see also `check_output`.
         NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
@@ -78,6 +79,7 @@ def write_samples(
     progressive, trajectory = checked_paths(sampler.process, progressive, trajectory)
     batch_size, num_shards = split(num_samples, batch_size)
     num_samples = int(num_samples)
+    check_room(out, sampler, num_samples, batch_size, 4 if float32 or vectors else 1)
     description = {
         **origin,
         **sampler.describe(),
@@ -88,7 +90,7 @@ def write_samples(
     }
     parts = Parts(out, description, overwrite=overwrite)
 
-    def draw(missing: list[int]) -> Iterator[dict[int, np.ndarray]]:
+    def draw(missing: Sequence[int]) -> Iterator[dict[int, np.ndarray]]:
         return sample_shards(sampler, missing, num_shards, batch_size)
 
     def draw_paths() -> None:
@@ -113,7 +115,7 @@ def write_samples(
 
 
 def _draw_missing(
-    parts: Parts, num_shards: int, draw: Callable[[list[int]], Iterator[dict[int, np.ndarray]]]
+    parts: Parts, num_shards: int, draw: Callable[[Sequence[int]], Iterator[dict[int, np.ndarray]]]
 ) -> None:
     """Draws and keeps the shards that are not there, or damaged."""
     missing = parts.missing(num_shards)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from absl import logging
 
 from diffusion_tf.utils import images
 from diffusion_tf.utils.array_files import Damaged, is_intact, load_npy, save_npy, seal
-from diffusion_tf.utils.files import read_json_object, replacing
+from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import NotFiniteError
+from diffusion_tf.utils.json_files import read_json_object
 
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 
@@ -22,6 +23,11 @@ DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 def kind_of(out: str) -> str:
     """What a name asks for: npz, png or folder."""
     return next((kind for kind in ("npz", "png") if out.endswith(f".{kind}")), "folder")
+
+
+def parts_folder(out: str | Path) -> Path:
+    """The folder of the parts of an output."""
+    return Path(out).with_name(f"{Path(out).name}.parts")
 
 
 def beside(out: str | Path, ending: str) -> Path:
@@ -58,7 +64,7 @@ class Parts:
         """
         self._out = Path(out)
         self._kind = kind_of(out)
-        self.folder = self._out.with_name(f"{self._out.name}.parts")
+        self.folder = parts_folder(out)
         self._shape = (description["batch_size"], *description["sample_shape"])
         self._dtype = np.dtype(description["dtype"])
         self.context = json.dumps(description, sort_keys=True)
@@ -71,12 +77,17 @@ class Parts:
     def __len__(self) -> int:
         return len(list(self.folder.glob("[0-9]*.npy")))
 
-    def missing(self, num_shards: int) -> list[int]:
+    def missing(self, num_shards: int) -> Sequence[int]:
         """Numbers of the shards that are still to be drawn.
 
-        Those that are damaged are among them; the log says so.
+        Those that are damaged are among them; the log says so. The folder is listed once, so that
+        nothing is looked for that is not there.
         """
-        return [shard for shard in range(num_shards) if not self._is_there(shard)]
+        numbers = {
+            int(path.stem) for path in self.folder.glob("[0-9]*.npy") if path.stem.isdecimal()
+        }
+        there = {n for n in sorted(numbers) if n < num_shards and self._is_there(n)}
+        return [n for n in range(num_shards) if n not in there] if there else range(num_shards)
 
     def save(self, shard: int, samples: np.ndarray) -> None:
         """Keeps a shard.

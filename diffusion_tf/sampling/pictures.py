@@ -18,13 +18,14 @@ from diffusion_tf.sampling.shards import sample
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
-from diffusion_tf.utils.numbers import INT32_MAX, is_whole, whole
+from diffusion_tf.utils.numbers import INT32_MAX, is_whole, shown, whole
 
 NUM_SAMPLES = 64
 NUM_FRAMES = 60  # of trajectory.gif
 NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
 NUM_GRID = 16  # samples of a grid in TensorBoard
 NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
+MAX_LAMBDAS = 100  # columns of a picture
 GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
 MAX_CONDITIONS = 20  # rows of guidance.png
 GUIDANCE_STEPS = 250  # at most: more would take longer than the rest of the pictures
@@ -232,22 +233,39 @@ def draw_interpolations(
         uint8 [B, len(timesteps), num_lambdas + 2, H, W, C]: x1, the mixtures, x2.
 
     Raises:
-        ValueError: num_lambdas < 2, or a timestep that the process does not have.
+        ValueError: see `check_num_lambdas`; no timestep, or one that the process does not have.
         NotFiniteError: some of the mixtures hold NaN or infinity.
     """
-    num_lambdas = whole(num_lambdas, "num_lambdas", -INT32_MAX)
-    if num_lambdas < 2:
-        raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
+    num_lambdas = check_num_lambdas(num_lambdas)
     T = sampler.process.num_timesteps
+    if not len(timesteps):
+        raise ValueError("timesteps is empty; give one number or more.")
     for t in timesteps:
         if not (is_whole(t) and 0 <= t < T):
-            raise ValueError(f"timesteps has {t}; each must lie in 0..{T - 1}.")
+            raise ValueError(f"timesteps has {shown(t)}; each must lie in 0..{T - 1}.")
     lambdas = np.linspace(0, 1, num_lambdas, dtype=np.float32)
     rows = []
     for t, mixtures in zip(timesteps, sampler.mixtures(x1, x2, lambdas, timesteps), strict=True):
         check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
         rows.append(np.stack([x1, *images.to_pixels(mixtures), x2], axis=1))
     return np.stack(rows, axis=1)
+
+
+def check_num_lambdas(num_lambdas: int) -> int:
+    """A number of mixtures as an int.
+
+    Raises:
+        ValueError: less than 2, or more than a picture can show.
+    """
+    num_lambdas = whole(num_lambdas, "num_lambdas", -INT32_MAX)
+    if num_lambdas < 2:
+        raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
+    if num_lambdas > MAX_LAMBDAS:
+        raise ValueError(
+            f"num_lambdas is {num_lambdas}; it must be at most {MAX_LAMBDAS}, the columns of a"
+            " picture."
+        )
+    return num_lambdas
 
 
 def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -> None:

@@ -190,10 +190,9 @@ class _Loop:
                 )
 
     def _not_finite(self, what: str, step: int) -> FloatingPointError:
-        return FloatingPointError(
-            f"{what} at step {step}; the last good checkpoint is {self.checkpoints.latest}: go on"
-            " from it with a smaller --lr."
-        )
+        latest = self.checkpoints.latest
+        remedy = f"the last good checkpoint is {latest}: go on from it" if latest else "start again"
+        return FloatingPointError(f"{what} at step {step}; {remedy} with a smaller --lr.")
 
     def _interrupted(self) -> Interrupted:
         return Interrupted(

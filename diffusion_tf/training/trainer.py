@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.config.sizes import check_training_fits
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.models import get_model
 from diffusion_tf.models.conditioning import no_condition
 from diffusion_tf.training.optimizers import get_optimizer
-from diffusion_tf.utils.devices import num_workers
+from diffusion_tf.utils.devices import num_accelerators, num_workers
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.random_numbers import fold_in, host_seed, normal, stream
 
@@ -56,6 +57,7 @@ class Trainer:
         self.jit_compile = jit_compile
         self.num_replicas = strategy.num_replicas_in_sync
         _check_batch(config, self.num_replicas)
+        check_training_fits(config, workers=num_workers(strategy), accelerators=num_accelerators())
         self.diffusion = diffusion or get_diffusion(config)
         keras.utils.set_random_seed(host_seed(config.seed))
         with strategy.scope():

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 from absl import logging
+
+from diffusion_tf.utils.cluster import check_resolves, parse_cluster, waiting
+from diffusion_tf.utils.numbers import shown
 
 StrategyName = Literal["auto", "single", "mirrored", "multi_worker", "tpu"]
 STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
@@ -31,6 +33,7 @@ def get_strategy(name: StrategyName, *, deterministic: bool = False) -> tf.distr
 
     Raises:
         ValueError: unknown name, devices that are not there, or a TF_CONFIG that is not valid.
+        OSError: the machines of a cluster do not come together.
     """
     if name not in STRATEGIES:
         raise ValueError(f"Unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}.")
@@ -48,6 +51,11 @@ def get_strategy(name: StrategyName, *, deterministic: bool = False) -> tf.distr
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if kind in kinds)
     logging.info("Devices: %s, %d x %s.", name, strategy.num_replicas_in_sync, kind)
     return strategy
+
+
+def num_accelerators() -> int:
+    """Number of GPUs or TPUs that TensorFlow sees."""
+    return max(len(tf.config.list_physical_devices(kind)) for kind in ("GPU", "TPU"))
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
@@ -101,35 +109,16 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
-    text = os.environ.get("TF_CONFIG", "")
+    cluster = parse_cluster(os.environ.get("TF_CONFIG", ""))
+    check_resolves(cluster)
     try:
-        cluster = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"Strategy 'multi_worker' needs the cluster in TF_CONFIG; {text!r} is not JSON"
-            f" ({error})."
+        with waiting(cluster):
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"The machines of TF_CONFIG did not come together ({shown(error.message)}); see whether"
+            " all of them run and reach each other, and start all of them again."
         ) from None
-    _check_cluster(cluster)
-    return tf.distribute.MultiWorkerMirroredStrategy()
-
-
-def _check_cluster(config: object) -> None:
-    """Refuses what tf.distribute would wait for, or stumble over, without a clear word."""
-    if not isinstance(config, dict) or not {"cluster", "task"} <= config.keys():
-        raise ValueError(
-            f"TF_CONFIG is {json.dumps(config)}; it must hold 'cluster' and 'task', as"
-            " tf.distribute describes."
-        )
-    cluster, task = config["cluster"], config["task"]
-    if not {"type", "index"} <= task.keys():
-        raise ValueError(f"TF_CONFIG has task {task}; its task must have a 'type' and an 'index'.")
-    machines = len(cluster.get(task["type"], ()))
-    if not 0 <= int(task["index"]) < machines:
-        there = f"{task['type']} 0..{machines - 1}" if machines else f"no {task['type']}"
-        raise ValueError(
-            f"TF_CONFIG says that this machine's task is {task['type']} {task['index']}, but its"
-            f" cluster has {there}; give each machine an index of its own."
-        )
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -1,4 +1,4 @@
-"""Files that matter are written beside their place and renamed into it; JSON is read with care."""
+"""Files that matter are written beside their place and renamed into it."""
 
 import contextlib
 import json
@@ -52,18 +52,3 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON object, its keys in order."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_json_object(path: str | Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object.
-
-    Raises:
-        ValueError: the file is no JSON, or holds something else than an object.
-    """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no JSON object; restore or delete it.")
-    return values

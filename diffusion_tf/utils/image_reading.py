@@ -5,16 +5,26 @@
 * It becomes grey or RGB as the caller's channels say, from grey, palettes, CMYK and others alike.
 * Transparency is dropped. Of 16 bits the upper 8 are kept; 32 bits are refused.
 * Of an animation the first frame counts.
+* Pillow's limit on pixels, 178,956,970, holds; what another program would have to read is refused.
 * `read_image` crops the middle out and resizes it; `load_image` wants the exact size.
 """
 
+import contextlib
+import functools
 import os
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffusion_tf.utils.regular_files import open_regular
+
 Shape = tuple[int, int, int]  # height, width, channels
 _GREY = ("1", "L", "LA", "La")  # and I;16 in all its byte orders
+_OTHER_PROGRAMS = ("EPS",)  # formats that Pillow starts another program for, Ghostscript
+_LARGE = 2**24  # pixels; of images with more, one is decoded at a time
+_large = threading.Lock()
 
 
 class UnreadableImageError(ValueError):
@@ -100,10 +110,10 @@ def channels_of(path: str) -> int:
         ValueError: not an image.
     """
     try:
-        with Image.open(path) as image:
+        with _decoder(path) as image:
             return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
-    except OSError as error:
-        raise ValueError(_unreadable(path, _reason(error, path))) from None
+    except UnreadableImageError as error:
+        raise ValueError(_unreadable(path, error)) from None
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
@@ -127,14 +137,37 @@ def _open(path: str, channels: int) -> Image.Image:
     Raises:
         UnreadableImageError: see `read_image`.
     """
+    with _decoder(path) as image, _one_at_a_time(image):
+        return to_mode(ImageOps.exif_transpose(image), channels)
+
+
+@contextlib.contextmanager
+def _decoder(path: str) -> Iterator[Image.Image]:
+    """An image whose header is read; its pixels are when they are asked for, within the block.
+
+    Raises:
+        UnreadableImageError: see `read_image`.
+    """
     try:
         # Given a path, Pillow maps TIFF files into memory and mistakes the sides of turned ones.
-        with open(path, "rb") as file, Image.open(file) as image:
-            return to_mode(ImageOps.exif_transpose(image), channels)
+        with open_regular(path) as file, Image.open(file, "r", _formats()) as image:
+            yield image
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
         raise UnreadableImageError(_reason(error, path)) from None
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """All formats of Pillow but those that another program would be started for."""
+    Image.init()
+    return [name for name in Image.ID if name not in _OTHER_PROGRAMS]
+
+
+def _one_at_a_time(image: Image.Image) -> contextlib.AbstractContextManager:
+    """Lets threads that read large images wait for each other: two take the memory of both."""
+    return _large if image.width * image.height > _LARGE else contextlib.nullcontext()
 
 
 def _named(path: str, channels: int) -> Image.Image:
@@ -155,7 +188,7 @@ def _reason(error: Exception, path: str) -> str:
     """What Pillow says, without the path, which is named anyway."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow knows"
-    return f"{error}".replace(path, "it") or type(error).__name__
+    return f"{error}".replace(path, "it").rstrip(".") or type(error).__name__
 
 
 def _walk(folder: str) -> list[str]:

@@ -13,7 +13,21 @@ if TYPE_CHECKING:
 
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 INT64_MIN = -(2**63)
+MAX_TIMESTEPS = 10**6  # of a process; the paper has a thousand
+MAX_RES_BLOCKS = 128  # of a resolution; each takes its time to build, and the paper has 2
 _FLOAT32_MAX = 2.0**128 - 2.0**104
+_SHOWN, _SHOWN_DIGITS = 100, 40  # characters of a value in a message, digits of a number
+
+
+def shown(value: Any) -> str:
+    """A value for a message: as Python writes it, cut where that is long."""
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN_DIGITS:
+        return f"a whole number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
+    try:
+        text = repr(value)
+    except ValueError:  # a list of such numbers
+        text = f"a {type(value).__name__} of whole numbers that are too long to show"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def whole(value: Any, name: str, low: int, high: int = INT32_MAX) -> int:
@@ -32,9 +46,9 @@ def whole(value: Any, name: str, low: int, high: int = INT32_MAX) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number.") from None
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number.") from None
     if not low <= number <= high:
-        raise ValueError(f"{name} is {number}; it must {_within(number, low, high)}.")
+        raise ValueError(f"{name} is {shown(number)}; it must {_within(number, low, high)}.")
     return number
 
 
@@ -45,7 +59,7 @@ def whole_numbers(values: Any, name: str, low: int) -> tuple[int, ...]:
         ValueError: it is not a list, or a number is not whole or less than `low`.
     """
     if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} is {values!r}; it must be a list of whole numbers.")
+        raise ValueError(f"{name} is {shown(values)}; it must be a list of whole numbers.")
     return tuple(whole(value, f"a number of {name}", low) for value in values)
 
 
@@ -60,7 +74,7 @@ def finite(value: Any, name: str) -> float:
     except OverflowError:  # a whole number beyond float64
         number = math.inf
     if not abs(number) <= _FLOAT32_MAX:
-        raise ValueError(f"{name} is {value!r}; it must be a finite number of float32.")
+        raise ValueError(f"{name} is {shown(value)}; it must be a finite number of float32.")
     return number
 
 
@@ -77,7 +91,7 @@ def is_whole(value: Any) -> bool:
 def check_rate(rate: Any, name: str) -> None:
     """Raises a ValueError unless a value is a probability of dropping that keeps something."""
     if not (is_real(rate) and 0 <= rate < 1):
-        raise ValueError(f"{name} is {rate!r}; it must be in [0, 1).")
+        raise ValueError(f"{name} is {shown(rate)}; it must be in [0, 1).")
 
 
 def checked_seed(seed: Any, name: str = "seed") -> int:
@@ -90,7 +104,7 @@ def checked_seed(seed: Any, name: str = "seed") -> int:
         return whole(seed, name, INT64_MIN, INT64_MAX)
     except ValueError:
         raise ValueError(
-            f"{name} is {seed!r}; a seed must be a whole number from -2**63 to 2**63 - 1."
+            f"{name} is {shown(seed)}; a seed must be a whole number from -2**63 to 2**63 - 1."
         ) from None
 
 
@@ -123,7 +137,7 @@ def whole_array(values: Any, name: str, low: int, high: int = INT32_MAX) -> "np.
         raise ValueError(f"{name} has dtype {array.dtype}; it must hold whole numbers.")
     wrong = outside(array, low, high)
     if wrong is not None:
-        raise ValueError(f"{name} has {wrong}; each must {_within(wrong, low, high)}.")
+        raise ValueError(f"{name} has {shown(wrong)}; each must {_within(wrong, low, high)}.")
     return array.astype(np.int32)
 
 

@@ -246,7 +246,7 @@ def test_an_array_that_ends_too_early(tmp_path):
     )
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("arr_0.npy", member.getvalue() + PIXELS[:5].tobytes())
-    with pytest.raises(ValueError, match=r"a.npz is damaged .*; write it again"):
+    with pytest.raises(ValueError, match=r"header claims 420 bytes, and there are 300\); write it"):
         list(open_images(tmp_path / "a.npz").batches(3))
 
 

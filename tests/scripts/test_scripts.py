@@ -220,6 +220,19 @@ MISTAKES = [
     ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
     ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
     ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),
+    ("interpolate", ["--workdir=run", "--timesteps="], "--timesteps is empty; give one number"),
+    ("interpolate", ["--workdir=none", "--out=o.npz"], "--out=o.npz is not a picture"),
+    (
+        "interpolate",
+        ["--workdir=none", "--num_lambdas=1000000000"],
+        "num_lambdas is 10000",
+    ),
+    ("train", ["--workdir=new", "--ch=3200000"], "ch is 3200000: a training step needs"),
+    ("train", ["--workdir=new", "--batch_size=1000000000"], "batch_size is 1000000000: a"),
+    ("train", [f"--ch_mult={'9' * 5000}"], "--ch_mult=999"),
+    ("sample", ["--workdir=run", "--batch_size=10000000", "--num_samples=10000000"], "batch_size"),
+    ("sample", ["--workdir=run", "--num_samples=2147483647"], "num_samples is 2147483647: "),
+    ("crosscheck", [f"--options={'[' * 1000}", "--against=diffusers"], "--options is not JSON"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffusion_tf.utils.files import read_json_object, replacing, replacing_folder, write_json
+from diffusion_tf.utils.files import replacing, replacing_folder
 
 
 def test_a_finished_file_takes_its_place(tmp_path):
@@ -46,9 +46,3 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path):
         temporary.rmdir()  # so that there is nothing to rename
     assert (path / "old").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_json_is_written_in_order_and_read_again(tmp_path):
-    write_json(tmp_path / "a.json", {"b": [1, None], "a": "\u00e9"})
-    assert (tmp_path / "a.json").read_text().index('"a"') < 10
-    assert read_json_object(tmp_path / "a.json") == {"a": "\u00e9", "b": [1, None]}

@@ -1,5 +1,9 @@
 """Image files of many kinds: one reader, whatever they are read for."""
 
+import os
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,3 +139,54 @@ def test_an_image_of_another_size_is_refused(tmp_path):
     images.save_png(path, np.zeros((10, 12, 1), np.uint8))
     with pytest.raises(ValueError, match="12x10 pixels, not 8x8; crop and resize"):
         image_reading.load_image(path, (8, 8, 1))
+
+
+def png(width, height):
+    """A PNG of one bit, black, that is small whatever its size."""
+    rows = zlib.compressobj(9)
+    row = b"\0" * (1 + (width + 7) // 8)
+    data = b"".join(rows.compress(row) for _ in range(height)) + rows.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d))
+        for name, d in chunks
+    )
+
+
+READERS = {
+    "read": lambda path: image_reading.read_image(path, (8, 8, 1)),
+    "load": lambda path: image_reading.load_image(path, (8, 8, 1)),
+    "size": image_reading.size_of,
+    "channels": image_reading.channels_of,
+}
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+BAD = {
+    "bomb": (png(30_000, 30_000), "decompression bomb"),
+    "eps": (EPS, "not an image that Pillow knows"),
+    "text": (b"hello", "not an image that Pillow knows"),
+    "nothing": (b"", "not an image that Pillow knows"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_not_to_be_decoded_is_refused_by_every_reader(tmp_path, reader, name):
+    data, message = BAD[name]
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ValueError, match=message) as refused:
+        READERS[reader](str(tmp_path / "a.png"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_pipe_is_not_waited_for(tmp_path, reader):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="is a named pipe; name a regular file"):
+        READERS[reader](str(tmp_path / "a.png"))
+
+
+def test_a_large_photograph_is_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(9000, 6000))
+    pixels = image_reading.read_image(str(tmp_path / "a.png"), (8, 8, 3))
+    np.testing.assert_array_equal(pixels, np.zeros((8, 8, 3), np.uint8))

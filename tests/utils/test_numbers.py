@@ -19,7 +19,7 @@ from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import split
 from diffusion_tf.schedules import get_beta_schedule
-from diffusion_tf.utils.numbers import whole_array
+from diffusion_tf.utils.numbers import checked_seed, shown, whole_array
 from diffusion_tf.utils.random_numbers import host_seed, stream
 
 NAN, INF = float("nan"), float("inf")
@@ -312,3 +312,20 @@ def test_complex_statistics_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", mu=np.ones(1) * 1j, sigma=np.eye(1))
     with pytest.raises(ValueError, match="mu has dtype complex128; it must hold real numbers"):
         Statistics.load(tmp_path / "a.npz")
+
+
+LONG = {"large": 10**5000, "small": -(10**5000), "list": [10**5000], "text": "a" * 5000}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_value_that_is_too_long_to_show_is_described(name):
+    assert len(shown(LONG[name])) < 120
+    with pytest.raises(ValueError, match="steps is .*; it must be"):
+        Config(steps=LONG[name])
+
+
+def test_the_digits_of_a_number_are_counted():
+    assert shown(10**5000) == "a whole number of about 5001 digits"
+    assert shown(2**70) == str(2**70)
+    with pytest.raises(ValueError, match="seed is a whole number of about 5001 digits; a seed"):
+        checked_seed(10**5000)

@@ -6,29 +6,39 @@ before 15 September 2019: it resizes and scales all images alike. Later ones tak
 a graph.
 """
 
+import contextlib
 import gzip
 import hashlib
 import io
 import os
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from google.protobuf.message import DecodeError
 
+from diffusion_tf.evaluation.metrics.frozen_graph import parse_graph
+from diffusion_tf.utils.archives import TooLarge, gunzip
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.images import to_pixels
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.numbers import shown
+from diffusion_tf.utils.regular_files import read_regular
 
-URL = "http://download.tensorflow.org/models/frozen_inception_v1_2015_12_05_v4.tar.gz"
+# What is called http://download.tensorflow.org is a folder of this host, which has a certificate.
+URL = (
+    "https://storage.googleapis.com/download.tensorflow.org/models/"
+    "frozen_inception_v1_2015_12_05_v4.tar.gz"
+)
 GRAPH_NAME = "inceptionv1_for_inception_score_tpu.pb"  # what the original takes out of the tarball
 INPUT = "Mul:0"  # TFGAN's INCEPTION_INPUT: resized images in [-1, 1]
 FEATURES, LOGITS = "pool_3:0", "logits:0"  # 2,048 and 1,008 numbers
 SIZE = 299  # pixels
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_BYTES = 512 * 2**20  # of the file, and of what a tarball expands to; the graph has 95 MB
 INPUT_DESCRIPTION = (
     "floats clipped to [-1, 1] and scaled to 0..255; TF1's bilinear resize to 299x299 without"
     " half-pixel centres; (x - 128) / 128"
@@ -49,7 +59,8 @@ class Inception:
         sha256: of the bytes, in hexadecimal; belongs beside every number computed with them.
 
     Raises:
-        ValueError: the bytes are no graph, or the tensors are missing.
+        ValueError: the bytes are not a graph, the tensors are missing, or it has an operation that
+            `frozen_graph` does not allow.
     """
 
     def __init__(self, graph_def: bytes, *, name: str = "the Inception file"):
@@ -58,15 +69,16 @@ class Inception:
         graph = tf.Graph()
         with graph.as_default():
             self._pixels = tf.compat.v1.placeholder(tf.float32, [None, None, None, 3])
-            outputs = tf.graph_util.import_graph_def(
-                parsed,
-                input_map={INPUT: preprocess(self._pixels)},
-                return_elements=[FEATURES, LOGITS],
-                name="inception",
-            )
+            with _usable(name):
+                outputs = tf.graph_util.import_graph_def(
+                    parsed,
+                    input_map={INPUT: preprocess(self._pixels)},
+                    return_elements=[FEATURES, LOGITS],
+                    name="inception",
+                )
             # TFGAN flattens them: pool_3 is [B, 1, 1, 2048].
             self._outputs = [tf.reshape(x, [tf.shape(x)[0], -1]) for x in outputs]
-        self._session = tf.compat.v1.Session(graph=graph)
+        self._session, self._name = tf.compat.v1.Session(graph=graph), name
 
     def __call__(
         self, images: np.ndarray, *, batch_size: int = 64, quantize: bool = False
@@ -83,19 +95,21 @@ class Inception:
             float32 [N, 2048] and float32 [N, 1008].
 
         Raises:
-            ValueError: another shape or dtype, values that are not finite, or batch_size < 1.
+            ValueError: another shape or dtype, values that are not finite, batch_size < 1, or a
+                graph that cannot be run.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
         images = np.asarray(images)
         _check_images(images)
-        batches = [
-            self._session.run(
-                self._outputs,
-                {self._pixels: _to_rgb_0_255(images[start : start + batch_size], quantize)},
-            )
-            for start in range(0, len(images), batch_size)
-        ]
+        with _usable(self._name):
+            batches = [
+                self._session.run(
+                    self._outputs,
+                    {self._pixels: _to_rgb_0_255(images[start : start + batch_size], quantize)},
+                )
+                for start in range(0, len(images), batch_size)
+            ]
         features, logits = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         return features, logits
 
@@ -108,7 +122,8 @@ def load_inception(
 ) -> Inception:
     """The network from a file, or from the cache, where it is put when first asked for.
 
-    No hash of it has been published, so none is checked unless given; the hash is logged.
+    It comes over https. No hash of it has been published, so none is checked unless given; the
+    hash is logged.
 
     Args:
         path: a frozen graph (.pb), or the tarball at `URL` that holds `GRAPH_NAME`.
@@ -119,8 +134,9 @@ def load_inception(
     Raises:
         FileNotFoundError: no such file.
         OSError: the tarball cannot be fetched.
-        ValueError: a damaged file, a tarball without the graph, a file that is no graph or lacks
-            the tensors, or another hash.
+        ValueError: a damaged file, a tarball without the graph or that expands to more than
+            `MAX_BYTES`, a file that is not a graph, lacks the tensors or has other operations than
+            those of `frozen_graph`, or another hash.
     """
     path = Path(path) if path is not None else _fetch(cache_dir)
     graph_def = _read_graph_def(path)
@@ -175,11 +191,9 @@ def _to_rgb_0_255(images: np.ndarray, quantize: bool) -> np.ndarray:
 
 def _parse(data: bytes, name: str) -> tf.compat.v1.GraphDef:
     try:
-        graph_def = tf.compat.v1.GraphDef.FromString(data)
-    except DecodeError:
-        raise ValueError(
-            f"{name} holds no TensorFlow graph; pass {GRAPH_NAME} or the tarball at {URL}."
-        ) from None
+        graph_def = parse_graph(data, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; pass {GRAPH_NAME} or the tarball at {URL}.") from None
     # The node of the input may be absent, if others refer to it: it is replaced anyway.
     names = {node.name for node in graph_def.node}
     referred = {source.split(":")[0] for node in graph_def.node for source in node.input}
@@ -193,24 +207,40 @@ def _parse(data: bytes, name: str) -> tf.compat.v1.GraphDef:
     return graph_def
 
 
+@contextlib.contextmanager
+def _usable(name: str) -> Iterator[None]:
+    """Within it a graph is imported or run; what TensorFlow says of it becomes one sentence."""
+    try:
+        yield
+    except (ValueError, tf.errors.OpError, RuntimeError, TypeError) as error:
+        reason = shown(" ".join((str(error) or type(error).__name__).split()))
+        raise ValueError(
+            f"The graph in {name} cannot be used ({reason}); pass {GRAPH_NAME} or the tarball at"
+            f" {URL}."
+        ) from None
+
+
 def _read_graph_def(path: Path) -> bytes:
     """The bytes of the graph, out of the tarball if it is one."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; check the path of the Inception graph.")
-    data = path.read_bytes()
+    data = read_regular(path, MAX_BYTES)
     return _unpack(data, path) if data.startswith(GZIP_MAGIC) else data
 
 
 def _unpack(data: bytes, path: Path) -> bytes:
     """The graph in a .tar.gz, decompressed to its last byte, so that its checksum is compared."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as tar:
+        with tarfile.open(fileobj=io.BytesIO(gunzip(data, MAX_BYTES))) as tar:
             for member in tar:
-                if member.isfile() and os.path.basename(member.name) == GRAPH_NAME:
+                is_file = member.isfile() and not member.issparse()  # whose holes could be any size
+                if is_file and os.path.basename(member.name) == GRAPH_NAME:
                     file = tar.extractfile(member)
                     assert file is not None  # what is a file has content
                     return file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+    except TooLarge as error:
+        raise ValueError(f"{path} is not the tarball at {URL}: {error}; pass that one.") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, ValueError) as error:
         raise ValueError(
             f"{path} is a damaged tarball ({error}); download {URL} again and pass it with"
             " --inception_path."

@@ -1,7 +1,9 @@
 """The Inception network's way from a file to features, with a small graph of the same tensors."""
 
+import gzip
 import http.server
 import io
+import os
 import tarfile
 import threading
 
@@ -188,6 +190,7 @@ BAD_FILES = {
     "damaged tarball": (bytes(DAMAGED), "is a damaged tarball"),
     "truncated tarball": (GOOD_TARBALL[:-9], "is a damaged tarball"),
     "start of a tarball": (GOOD_TARBALL[:100], "is a damaged tarball"),
+    "bomb": (gzip.compress(bytes(inception.MAX_BYTES + 1), 1), "expands to more than 536,870,912"),
     "other tarball": (tarball({"a.pb": GRAPH}), f"is a tarball without {inception.GRAPH_NAME}"),
 }
 
@@ -269,3 +272,94 @@ def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="127.0.0.1:9.* cannot be downloaded .*--inception_path"):
         load_inception(cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_network_comes_over_https():
+    assert inception.URL.startswith("https://")
+
+
+def with_node(graph, op, name="evil", **strings):
+    """A graph with one more node, which nothing refers to."""
+    node = graph.node.add(name=name, op=op)
+    for key, value in strings.items():
+        node.attr[key].s = value.encode()
+    return graph
+
+
+def test_a_graph_that_would_write_a_file_is_refused_and_runs_nothing(tmp_path):
+    trace = tmp_path / "trace"
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(small_graph(), name="")
+        write = tf.io.write_file(str(trace), "written")
+        with tf.control_dependencies([write]):
+            tf.identity(graph.get_tensor_by_name("logits:0"), name="after")
+        definition = graph.as_graph_def()
+    for node in definition.node:  # what is asked for comes after the writing
+        node.name = {"logits": "before", "after": "logits"}.get(node.name, node.name)
+        node.input[:] = ["before" if source == "logits" else source for source in node.input]
+    data = definition.SerializeToString()
+    (tmp_path / "a.pb").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.pb has the operation 'WriteFile' .*nothing of it was"):
+        load_inception(tmp_path / "a.pb")
+    (tmp_path / "a.tar.gz").write_bytes(tarball({f"../{inception.GRAPH_NAME}": data}))
+    with pytest.raises(ValueError, match=r"a.tar.gz has the operation 'WriteFile'"):
+        load_inception(tmp_path / "a.tar.gz")
+    assert not trace.exists()
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:  # without the list it would
+        logits = tf.graph_util.import_graph_def(definition, return_elements=["logits:0"], name="")
+        session.run(logits, {"image:0": np.zeros([1, 299, 299, 3])})
+    assert trace.read_text() == "written"
+
+
+@pytest.mark.parametrize(
+    "op", ["ReadFile", "PyFunc", "EagerPyFunc", "RestoreV2", "If", "PartitionedCall", "Other", ""]
+)
+def test_other_operations_are_refused_by_name_wherever_they_are(op):
+    with pytest.raises(ValueError, match=f"has the operation '{op}' .node 'evil'."):
+        Inception(with_node(small_graph(), op).SerializeToString())
+    graph = small_graph()
+    function = graph.library.function.add()
+    function.signature.name = "Relu6"  # as harmless as its name
+    function.node_def.add(name="inner", op="Relu")
+    function.node_def.add(name="evil", op=op)
+    with pytest.raises(ValueError, match=f"has the operation '{op}' .node 'evil'."):
+        Inception(graph.SerializeToString())
+
+
+def test_constants_are_not_expanded():
+    graph = with_node(small_graph(), "Const")
+    node = graph.node[-1]
+    node.attr["dtype"].type = node.attr["value"].tensor.dtype = tf.float32.as_datatype_enum
+    node.attr["value"].tensor.float_val.append(1.0)
+    for size in (10**6, 10**6):
+        node.attr["value"].tensor.tensor_shape.dim.add(size=size)
+    with pytest.raises(ValueError, match="has constants of 8,000,0.* bytes, more than"):
+        Inception(graph.SerializeToString())
+
+
+def test_a_graph_that_does_not_fit_together_is_named():
+    graph = small_graph()
+    (node,) = (node for node in graph.node if node.name == "logits")
+    node.input[1] = "nothing"
+    with pytest.raises(ValueError, match=r"^The graph in a.pb cannot be used .*; pass [^\n]*$"):
+        Inception(graph.SerializeToString(), name="a.pb")
+
+
+def test_a_sparse_member_of_a_tarball_is_not_taken(tmp_path):
+    data = bytearray(gzip.decompress(tarball({f"./{inception.GRAPH_NAME}": GRAPH})))
+    data[156:157] = b"S"  # GNU's type of a file with holes
+    data[257:265] = b"ustar  \0"
+    data[386:398] = data[398:410] = b"00000000000\0"  # where its first piece lies, and how long
+    data[483:495] = b"77777777777\0"  # 8 GB in all
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(data)))
+    with pytest.raises(ValueError, match="a.tar.gz is a (tarball without|damaged tarball)"):
+        load_inception(tmp_path / "a.tar.gz")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pb")
+    with pytest.raises(FileNotFoundError, match="no file .*a.pb"):
+        load_inception(tmp_path / "a.pb")

@@ -1,0 +1,85 @@
+"""JSON from files, flags and the environment: size, depth and numbers are checked before use."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from diffusion_tf.utils.numbers import shown
+from diffusion_tf.utils.regular_files import read_regular
+
+MAX_BYTES = 16 * 2**20  # a metrics.json, the largest file of JSON here, has some 100 KB
+MAX_DEPTH = 50  # lists and objects in each other
+MAX_DIGITS = 40  # of a whole number; no field takes as many
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Reads a file that holds one JSON object.
+
+    Raises:
+        ValueError: the file is not JSON, holds something other than an object, or what
+            `parse_json` refuses.
+        OSError: it cannot be read, or is not a regular file.
+    """
+    try:
+        values = parse_json(read_regular(path, MAX_BYTES).decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
+    except NotJSON as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} does not hold a JSON object; restore or delete it.")
+    return values
+
+
+class NotJSON(ValueError):
+    """A text is not JSON that can be used; the message says why in a few words."""
+
+
+def parse_json(text: str) -> Any:
+    """The value that a text of JSON means.
+
+    Raises:
+        NotJSON: it is not JSON, is nested more than `MAX_DEPTH` deep, or holds a whole number of
+            more than `MAX_DIGITS` digits or a text that cannot be the name of a file.
+    """
+    try:
+        value = json.loads(text, parse_int=_parse_int)
+    except RecursionError:
+        raise NotJSON(f"it is nested more than {MAX_DEPTH} deep") from None
+    except json.JSONDecodeError as error:
+        raise NotJSON(str(error)) from None
+    _check(value)
+    return value
+
+
+def is_usable_text(text: str) -> bool:
+    """Whether a text can be part of a file's name, bytes that are not UTF-8 included."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a character
+        return False
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise NotJSON(f"it holds a whole number of {len(digits.lstrip('-'))} digits")
+    return int(digits)
+
+
+def _check(value: Any) -> None:
+    """Goes through a value without recursion; `where` is the name of the field it stands in."""
+    left = [(value, 1, "it")]
+    while left:
+        value, depth, where = left.pop()
+        if isinstance(value, str) and not is_usable_text(value):
+            raise NotJSON(f"{where} is {shown(value)}, with a character that no text can have")
+        if not isinstance(value, dict | list):
+            continue
+        if depth > MAX_DEPTH:
+            raise NotJSON(f"it is nested more than {MAX_DEPTH} deep")
+        items = value.items() if isinstance(value, dict) else ((where, item) for item in value)
+        for name, item in items:
+            if not is_usable_text(name):
+                raise NotJSON(f"it has a field {shown(name)}, which cannot be a name")
+            left.append((item, depth + 1, name))
