@@ -133,6 +133,10 @@ class PartialSums:
             return
         with open_npz(self._path) as arrays:
             there = dict(arrays)
+        shapes = {"number": (), "origin": (), **{n: total.shape for n, total in self.sums.items()}}
+        if {name: array.shape for name, array in there.items()} != shapes:
+            logging.warning("%s holds other sums than these. They begin anew.", self._path)
+            return
         origin = str(there["origin"])
         if origin != self._origin:
             raise ValueError(

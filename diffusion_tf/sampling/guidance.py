@@ -17,7 +17,8 @@ from diffusion_tf.models.conditioning import (
     no_condition,
 )
 from diffusion_tf.utils.keras_backend import keras
-from diffusion_tf.utils.numbers import finite, whole_array
+from diffusion_tf.utils.numbers import finite, shown, whole_array
+from diffusion_tf.utils.sentences import shown_text
 
 Network = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -92,11 +93,19 @@ def get_conditions(
     values = _default(config) if text is None else _parse(text, config)
     if len(values) == 0:
         raise ValueError(f"{text} holds no conditions; give at least one.")
+    try:
+        _check_fit(values, config)
+    except ValueError as error:
+        where = "--conditions" if text is None else shown_text(text, 100)
+        raise ValueError(f"{where} cannot be the conditions of this network: {error}") from None
+    return Conditions(values, guidance_scale)
+
+
+def _check_fit(values: np.ndarray, config: Config) -> None:
     if config.num_classes:
         check_labels(values, config.num_classes)
     else:
         check_condition(tf.constant(values), config.num_classes, config.cond_dim)
-    return Conditions(values, guidance_scale)
 
 
 def _checked_values(values: np.ndarray) -> np.ndarray:
@@ -145,7 +154,7 @@ def _parse(text: str, config: Config) -> np.ndarray:
     except ValueError:
         form = "labels: 3,5" if config.num_classes else "vectors of one length: 1,0;0.5,0.5"
         raise ValueError(
-            f"{text!r} is no list of conditions; give {form}, a file, *.npy or *.npz, or none."
+            f"{shown(text)} is no list of conditions; give {form}, a file, *.npy or *.npz, or none."
         ) from None
 
 

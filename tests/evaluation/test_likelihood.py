@@ -20,6 +20,7 @@ from diffusion_tf.sampling.guidance import denoise_fn
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils import images
+from diffusion_tf.utils.array_files import save_npz
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.random_numbers import stream
 from helpers.replicas import replicas
@@ -165,6 +166,15 @@ def test_damaged_sums_begin_anew(tmp_path, caplog):
         begun = PartialSums(path, shapes, "this")
         assert begun.number == 0 and not np.any(begun.sums["b"])
         assert f"{path} is damaged" in caplog.text and "The sums begin anew" in caplog.text
+
+
+@pytest.mark.parametrize("arrays", [{}, {"b": np.ones(4)}, {"number": np.ones(2)}, {"c": 1.0}])
+def test_sums_of_another_kind_begin_anew(tmp_path, caplog, arrays):
+    path, shapes = tmp_path / "sums.npz", {"a": (), "b": (3,)}
+    whole = {"number": 2, "origin": '"this"', "a": np.ones(()), "b": np.ones(3)}
+    save_npz(path, {**whole, **arrays} if arrays else {"number": 2})
+    assert PartialSums(path, shapes, "this").number == 0
+    assert "holds other sums than these. They begin anew" in caplog.text
 
 
 def test_damaged_sums_do_not_change_the_result(measure, tmp_path):

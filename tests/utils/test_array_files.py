@@ -3,6 +3,7 @@
 import io
 import multiprocessing
 import os
+import pickle
 import resource
 import zipfile
 from pathlib import Path
@@ -102,6 +103,45 @@ def test_what_is_not_an_archive_is_called_so(tmp_path, reader, data, message):
     with pytest.raises(ValueError, match=f"a.npz cannot be read .*{message}") as refused:
         READERS[reader][1](tmp_path / "a.npz")
     assert "allow_pickle" not in str(refused.value)
+
+
+class Trap:
+    """Whoever unpickles it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_in_a_pickle_is_run(tmp_path, reader):
+    (name, read), trace = READERS[reader], tmp_path / "trace"
+    objects = np.array([Trap(trace)], dtype=object)
+    np.savez(tmp_path / "a.npz", **{name: objects})
+    np.save(tmp_path / "a.npy", objects)
+    (tmp_path / "b.npz").write_bytes(pickle.dumps(Trap(trace)))
+    (tmp_path / "b.npy").write_bytes(pickle.dumps(Trap(trace)))
+    for file in ("a", "b"):
+        with pytest.raises(ValueError, match=f"{file}.npz cannot be read"):
+            read(tmp_path / f"{file}.npz")
+        with pytest.raises(ValueError, match=f"{file}.npy cannot be read"):
+            read_npy(tmp_path / f"{file}.npy")
+    assert not trace.exists()
+    assert pickle.loads(pickle.dumps(Trap(trace))) and trace.exists()  # the trap works
+
+
+def test_names_of_members_lead_nowhere(tmp_path):
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    path = zipped(tmp_path / "in" / "side" / "a.npz", "../../evil", npy(np.zeros((2, 8, 8, 1))))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("/tmp/../evil.npy", npy(np.zeros(3)))
+    with pytest.raises(ValueError, match="a.npz cannot be read as images .its arrays are ../../ev"):
+        open_images(path)
+    (there,) = read_npz(path, ["../../evil"])
+    assert there.shape == (2, 8, 8, 1)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
 def bomb(path, name):

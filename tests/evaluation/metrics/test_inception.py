@@ -346,6 +346,14 @@ def test_a_graph_that_does_not_fit_together_is_named():
         Inception(graph.SerializeToString(), name="a.pb")
 
 
+def test_names_of_members_lead_nowhere(tmp_path):
+    (tmp_path / "in").mkdir()
+    data = tarball({"../../evil": b"evil", f"../{inception.GRAPH_NAME}": GRAPH})
+    (tmp_path / "in" / "a.tar.gz").write_bytes(data)
+    assert load_inception(tmp_path / "in" / "a.tar.gz").sha256 == SHA256
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / "in" / "a.tar.gz"]
+
+
 def test_a_sparse_member_of_a_tarball_is_not_taken(tmp_path):
     data = bytearray(gzip.decompress(tarball({f"./{inception.GRAPH_NAME}": GRAPH})))
     data[156:157] = b"S"  # GNU's type of a file with holes

@@ -264,6 +264,14 @@ def test_text_of_users_stays_text(tmp_path):
     assert "".join(document.text).count(evil) >= 12
 
 
+def test_a_report_may_load_and_run_nothing():
+    text = page("title", ["<script>alert(1)</script>"])
+    before, policy = text.split("Content-Security-Policy", 1)
+    assert "default-src 'none'" in policy.split(">", 1)[0]
+    assert "script-src" not in policy.split(">", 1)[0]
+    assert "<title" not in before and "<style" not in before  # it holds for all that follows
+
+
 def test_elements():
     assert element("p", "a < b", Markup("<b>c</b>"), class_="x", title='"') == (
         '<p title="&quot;" class="x">a &lt; b<b>c</b></p>\n'
