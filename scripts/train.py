@@ -4,6 +4,7 @@ python scripts/train.py --config=digits --workdir=runs/digits
 python scripts/train.py --config=runs/digits/config.json --workdir=runs/again
 """
 
+import dataclasses
 import os
 
 from absl import flags, logging
@@ -50,9 +51,8 @@ def main() -> None:
     from diffusion_tf.utils import devices
 
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
-    check_training_fits(
-        config, workers=devices.num_workers(strategy), accelerators=devices.num_accelerators()
-    )
+    one = dataclasses.replace(config, batch_size=1, accumulation_steps=1)  # the whole batch later
+    check_training_fits(one, accelerators=devices.num_accelerators())
     dataset = get_dataset(config, DATA_DIR.value)
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
