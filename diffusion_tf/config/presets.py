@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diffusion_tf.config.fields import Config
+from diffusion_tf.utils.numbers import shown
 
 
 def digits() -> Config:
@@ -254,6 +255,8 @@ def get_config(name: str, **overrides: Any) -> Config:
     Raises:
         ValueError: unknown preset or field, or a value that no run could use.
     """
-    if name not in PRESETS:
-        raise ValueError(f"Unknown config {name!r}; choose one of {', '.join(sorted(PRESETS))}.")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(
+            f"Unknown config {shown(name)}; choose one of {', '.join(sorted(PRESETS))}."
+        )
     return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})

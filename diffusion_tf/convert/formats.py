@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from diffusion_tf.utils.regular_files import checked_path
+
 if TYPE_CHECKING:
     from diffusion_tf.config import Config
     from diffusion_tf.convert.contents import Contents
@@ -155,7 +157,7 @@ def detect(path: str) -> str:
         ValueError: none of the formats, or a file that cannot be read.
         OSError: the package that reads the file is not installed.
     """
-    errors = []
+    path, errors = checked_path(path), []
     for name, format in FORMATS.items():
         try:
             if format.recognizes(path):

@@ -8,6 +8,7 @@ from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.training import checkpoints
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.regular_files import checked_path
 
 
 def is_original(workdir: str) -> bool:
@@ -41,6 +42,7 @@ def load_model(
             cannot be read.
     """
     check_weights(weights)
+    workdir = checked_path(workdir)
     config = checkpoints.load_config(workdir)
     if is_original(workdir):
         path = workdir if step is None else os.path.join(workdir, f"model.ckpt-{step}")

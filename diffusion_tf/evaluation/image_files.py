@@ -15,6 +15,7 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.utils.array_files import open_archive, read_header
 from diffusion_tf.utils.image_reading import channels_of, find_images, load_image, size_of
+from diffusion_tf.utils.regular_files import checked_path
 
 _Values = TypeVar("_Values", np.ndarray, float)
 Range = tuple[float, float]  # the numbers of black and of white
@@ -159,7 +160,7 @@ def open_images(
         ValueError: no images there, an array of objects or of another shape or dtype, or a damaged
             file.
     """
-    path = Path(path)
+    path = Path(checked_path(path))
     if path.is_dir():
         return _open_folder(path, channels, value_range)
     if not path.is_file():

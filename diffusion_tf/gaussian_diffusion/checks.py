@@ -88,6 +88,19 @@ def checked_timesteps(
     return t
 
 
+def check_floating(x: tf.Tensor) -> None:
+    """ValueError unless x holds floats, which a network computes with."""
+    if not x.dtype.is_floating:
+        raise ValueError(f"x has dtype {x.dtype.name}; it must hold floats: cast it.")
+
+
+def network_output(denoise_fn: Any, x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """What a network says, float32; ValueError if it is not a function, or says something else."""
+    if not callable(denoise_fn):
+        raise ValueError(f"denoise_fn is {denoise_fn!r}; it must be a function of x and t.")
+    return as_float32(denoise_fn(x, t), "what denoise_fn returned")
+
+
 def checked_step(t: int | tf.Tensor, name: str, num_timesteps: int) -> int | tf.Tensor:
     """One timestep: a number in 0..T-1, or an integer scalar whose value is not known yet."""
     if isinstance(t, int) or not tf.is_tensor(t) or hasattr(t, "numpy"):

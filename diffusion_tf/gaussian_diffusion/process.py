@@ -24,6 +24,7 @@ from diffusion_tf.gaussian_diffusion.checks import (
     checked_betas,
     checked_noise,
     checked_timesteps,
+    network_output,
     shape_of,
 )
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, noise_source
@@ -243,7 +244,7 @@ class GaussianDiffusion(Chains):
         self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The network's prediction, and the variance and log-variance that go with it."""
-        output = denoise_fn(x, t)
+        output = network_output(denoise_fn, x, t)
         learned = self.model_var_type == "learned"
         expected = [*x.shape[:-1], x.shape[-1] * 2] if learned else x.shape
         if not output.shape.is_compatible_with(expected):

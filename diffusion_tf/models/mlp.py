@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from diffusion_tf.gaussian_diffusion.checks import checked_timesteps
+from diffusion_tf.gaussian_diffusion.checks import check_floating, checked_timesteps
 from diffusion_tf.models.blocks import Shape, TimeEmbedding, dense
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
 from diffusion_tf.utils.keras_backend import keras, layers
@@ -154,6 +154,7 @@ class MLP(keras.Model):
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         x, t, *condition = inputs
+        check_floating(x)
         t = checked_timesteps(t, x.shape, self.num_timesteps)
         temb = add_condition(self.temb(t), condition, self.cond)
         h = self.dense_in(x)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from diffusion_tf.gaussian_diffusion.checks import checked_timesteps
+from diffusion_tf.gaussian_diffusion.checks import check_floating, checked_timesteps
 from diffusion_tf.models.blocks import (
     NUM_GROUPS,
     AttnBlock,
@@ -246,6 +246,7 @@ class UNet(keras.Model):
             The output, float32 [B, S, S, out_ch].
         """
         x, t, *condition = inputs
+        check_floating(x)
         if self.image_size is None:
             self._check_image(tuple(x.shape))
         elif x.shape[1:3] != (self.image_size, self.image_size):

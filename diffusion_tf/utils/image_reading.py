@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps
 
-from diffusion_tf.utils.regular_files import open_regular
+from diffusion_tf.utils.regular_files import checked_path, open_regular
 
 Shape = tuple[int, int, int]  # height, width, channels
 _GREY = ("1", "L", "LA", "La")  # and I;16 in all its byte orders
@@ -41,6 +41,7 @@ def find_images(folder: str) -> tuple[list[str], int]:
         ValueError: not a folder, or one that cannot be listed.
         FileNotFoundError: no such folder.
     """
+    folder = checked_path(folder)
     if not os.path.exists(folder):
         raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
     if not os.path.isdir(folder):
@@ -172,6 +173,7 @@ def _one_at_a_time(image: Image.Image) -> contextlib.AbstractContextManager:
 
 def _named(path: str, channels: int) -> Image.Image:
     """As `_open`, with errors that name the file and say what to do."""
+    path = checked_path(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no image {path!r}; check the path.")
     try:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import check_finite
+from diffusion_tf.utils.numbers import whole
 
 MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
 
@@ -49,13 +50,15 @@ def tile(images: np.ndarray, *, columns: int = 0, padding: int = 1) -> np.ndarra
         uint8 [height, width, C].
 
     Raises:
-        ValueError: other shape or dtype.
+        ValueError: other shape or dtype, no image, or a negative number.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+    good = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] in (1, 3)
+    if not (good and images.size):
         raise ValueError(
             f"images have dtype {images.dtype} and shape {images.shape}; they must be uint8"
-            " [N, H, W, 1 or 3]."
+            " [N, H, W, 1 or 3], none of them 0."
         )
+    columns, padding = whole(columns, "columns", 0), whole(padding, "padding", 0)
     number, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(number)))
     rows = -(-number // columns)

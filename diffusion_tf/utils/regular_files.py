@@ -5,12 +5,25 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from diffusion_tf.utils.numbers import shown
+
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+
+
+def checked_path(path: object) -> str:
+    """A path as a text.
+
+    Raises:
+        ValueError: it is neither a text nor a `Path`.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{shown(path)} is not a path; give a text or a pathlib.Path.")
+    return os.fsdecode(path)
 
 
 def open_regular(path: str | Path, *, buffering: int = -1) -> BinaryIO:

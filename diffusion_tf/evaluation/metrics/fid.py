@@ -13,6 +13,7 @@ from scipy import special
 
 from diffusion_tf.utils.array_files import check_seal, is_sealed, open_npz, save_npz
 from diffusion_tf.utils.numbers import INT64_MAX, whole
+from diffusion_tf.utils.regular_files import checked_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +333,7 @@ def _check_same_dimension(a: int, b: int) -> None:
 
 
 def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
+    if not Path(checked_path(path)).is_file():
         raise FileNotFoundError(f"There is no file {path}; check the path of the statistics.")
     try:
         if is_sealed(path):
