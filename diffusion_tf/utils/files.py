@@ -3,27 +3,40 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from absl import logging
+
+from diffusion_tf.utils.locks import hold_new, is_held, release, short_digest
+from diffusion_tf.utils.syncing import make_folders, sync, sync_tree
+
+_LONGEST_ENDING = 16  # bytes; endings that mean something are shorter
+_NEW, _OLD = "-", "~"  # in temporary names: what is being written, what is being replaced
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` if the block succeeds.
+    """Yields a temporary file beside `path`; renames it to `path` if the block succeeds.
 
     Missing folders are made. After an error the temporary file is gone and `path` is as it was.
-    The temporary name keeps the ending, which tells image writers their format.
+    What is renamed is on the disk. The temporary name keeps the ending, which tells image writers
+    their format. What killed processes left behind while they wrote to `path` is deleted.
+
+    Raises:
+        OSError: it cannot be written; or the new file is in its place, but the disk failed when it
+            was to store the name.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    make_folders(path.parent)
+    with _temporary(path, _make_file, _ending(path)) as temporary:
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -31,21 +44,135 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yields a new, empty folder beside `path`; gives it that name if the block succeeds.
 
     A folder that is there before goes when the new one is in its place. After an error the new one
-    is gone and `path` is as it was.
+    is gone and `path` is as it was. What is renamed is on the disk. What killed processes left
+    behind is deleted, and a folder that one of them had just taken from its place is put back.
+
+    Raises:
+        OSError: see `replacing`.
     """
     path = Path(os.path.abspath(path))
-    new, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    new.mkdir(parents=True)
-    try:
+    make_folders(path.parent)
+    with _temporary(path, _make_folder) as new:
         yield new
-        if path.exists():
-            path.rename(old)
-        new.rename(path)
+        sync_tree(new)
+        _put_in_place(new, path)
+
+
+def is_empty(folder: str | Path) -> bool:
+    """Whether a folder holds nothing but hidden files, such as a killed process leaves behind."""
+    return all(name.startswith(".") for name in os.listdir(folder))
+
+
+def delete_leftovers(path: str | Path) -> None:
+    """Deletes what killed processes left behind while they wrote to `path`.
+
+    What another process is writing stays. A folder that was taken from its place and has no
+    successor there is put back. What cannot be deleted is in nobody's way; a warning names it.
+    """
+    path = Path(os.path.abspath(path))
+    prefixes = tuple(_prefix(path) + kind for kind in (_NEW, _OLD))
+    for name in os.listdir(path.parent) if path.parent.exists() else ():
+        if name.startswith(prefixes) and not is_held(path.with_name(name)):
+            try:
+                _clear(path.with_name(name), path)
+            except FileNotFoundError:  # another process was faster
+                continue
+            except OSError as error:
+                logging.warning("A leftover could not be deleted (%s).", error)
+
+
+def _clear(leftover: Path, path: Path) -> None:
+    if leftover.name.startswith(_prefix(path) + _OLD) and not os.path.lexists(path):
+        leftover.rename(path)
+    elif leftover.is_dir():
+        shutil.rmtree(leftover)
+    else:
+        leftover.unlink()
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, make: Callable[[Path], int], ending: str = "") -> Iterator[Path]:
+    """Something new beside `path`, deleted after an error; that it is held tells others."""
+    delete_leftovers(path)
+    temporary, fd = _make(path, make, ending)
+    try:
+        yield temporary
+    except BaseException:
+        _delete(temporary)
+        raise
     finally:
-        if old.exists() and not path.exists():
+        release(fd)
+
+
+def _make(path: Path, make: Callable[[Path], int], ending: str) -> tuple[Path, int]:
+    """A new file or folder, and its descriptor, which holds it."""
+    while True:
+        temporary = _temporary_name(path, _NEW, ending)
+        fd = make(temporary)
+        if hold_new(fd, temporary):
+            return temporary, fd
+        release(fd)
+
+
+def _make_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _make_folder(path: Path) -> int:
+    path.mkdir()
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:
+        _delete(path)
+        raise
+
+
+def _delete(path: Path) -> None:
+    """Deletes a file or folder after an error, which matters more than whether this succeeds."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Renames a folder; what is there before goes afterwards."""
+    old = _temporary_name(path, _OLD)
+    with _taken_away(path, old) if path.exists() else contextlib.nullcontext():
+        new.rename(path)
+        try:
+            sync(path.parent)
+        except OSError:
+            path.rename(new)
+            raise
+    delete_leftovers(path)
+
+
+@contextlib.contextmanager
+def _taken_away(path: Path, old: Path) -> Iterator[None]:
+    """Gives a folder a temporary name; after an error it has its own again."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        hold_new(fd, path)
+        path.rename(old)
+        try:
+            yield
+        except BaseException:
             old.rename(path)
-        for leftover in (old, new):
-            shutil.rmtree(leftover, ignore_errors=True)
+            raise
+    finally:
+        release(fd)
+
+
+def _prefix(path: Path) -> str:
+    """What the temporary names for a path begin with: short, whatever its own is."""
+    return f".{short_digest(path.name)}"
+
+
+def _temporary_name(path: Path, kind: str, ending: str = "") -> Path:
+    return path.with_name(f"{_prefix(path)}{kind}{secrets.token_hex(8)}{ending}")
+
+
+def _ending(path: Path) -> str:
+    return path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_ENDING else ""
 
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:

@@ -1,8 +1,19 @@
 """Files are replaced whole or not at all."""
 
+import errno
+import os
+
 import pytest
 
-from diffusion_tf.utils.files import replacing, replacing_folder
+from diffusion_tf.utils.files import (
+    delete_leftovers,
+    is_empty,
+    replacing,
+    replacing_folder,
+    write_json,
+)
+from diffusion_tf.utils.json_files import read_json_object
+from helpers.file_operations import FAILED, FINISHED, KILLED, stopped_at
 
 
 def test_a_finished_file_takes_its_place(tmp_path):
@@ -46,3 +57,162 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path):
         temporary.rmdir()  # so that there is nothing to rename
     assert (path / "old").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_is_written_in_order_and_read_again(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, None], "a": "\u00e9"})
+    assert (tmp_path / "a.json").read_text().index('"a"') < 10
+    assert read_json_object(tmp_path / "a.json") == {"a": "\u00e9", "b": [1, None]}
+
+
+def write(path, text="new"):
+    with replacing(path) as temporary, open(temporary, "w") as file:
+        file.write(text)
+
+
+def write_folder(path, text="new"):
+    with replacing_folder(path) as temporary:
+        (temporary / "in").mkdir()
+        for name in ("a", "in/b"):
+            (temporary / name).write_text(text)
+
+
+def content(path):
+    """Of a file, or of a folder of `write_folder`; None if there is nothing."""
+    if not path.is_dir():
+        return path.read_text() if path.exists() else None
+    assert sorted(path.rglob("*")) == [path / "a", path / "in", path / "in/b"]
+    texts = {(path / name).read_text() for name in ("a", "in/b")}
+    assert len(texts) == 1
+    return texts.pop()
+
+
+WRITERS = pytest.mark.parametrize("writer", [write, write_folder])
+BEFORE = pytest.mark.parametrize("before", [None, "old"])
+
+
+def stopped_everywhere(tmp_path, writer, before, **how):
+    """Writes, and stops at one operation after the other; yields the path and how it ended."""
+    finished = None
+    for number in range(18):
+        path = tmp_path / str(number) / "x.txt"
+        path.parent.mkdir()
+        if before:
+            writer(path, before)
+        ended = stopped_at(number, path.parent, lambda path=path: writer(path), **how)
+        yield path, ended
+        if ended == finished == FINISHED:  # twice: a failed deletion does no harm
+            return
+        finished = ended
+
+
+@WRITERS
+@BEFORE
+def test_killed_at_any_operation_there_is_all_or_nothing_and_the_next_one_clears_up(
+    tmp_path, writer, before
+):
+    endings = []
+    for path, ended in stopped_everywhere(tmp_path, writer, before):
+        endings.append(ended)
+        between = writer is write_folder and before and content(path) is None
+        assert content(path) in (before, "new") or between
+        if between:
+            delete_leftovers(path)
+            assert content(path) == before
+        writer(path, "newer")
+        assert content(path) == "newer"
+        assert list(path.parent.iterdir()) == [path]
+    assert endings == sorted(endings, reverse=True) and endings.count(KILLED) >= 4
+    assert endings[-1] == FINISHED  # no operation was left out
+
+
+@WRITERS
+@pytest.mark.parametrize("error, before", [(errno.ENOSPC, "old"), (errno.EIO, "old"), (28, None)])
+def test_an_error_at_any_operation_leaves_what_was_there_and_nothing_else(
+    tmp_path, writer, before, error
+):
+    endings = []
+    for path, ended in stopped_everywhere(tmp_path, writer, before, error=error):
+        endings.append(ended)
+        if ended == FINISHED:  # what had to be deleted then may be left
+            assert content(path) == "new"
+            continue
+        assert content(path) == before or (writer is write and content(path) == "new")
+        assert list(path.parent.iterdir()) == ([path] if content(path) else [])
+    assert endings.count(FAILED) >= 4 and endings[-1] == FINISHED
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a[1]", "*?.png", " ", "two\nlines.npz", "-rf", "\u00e9\u4e2d.png", "\udcff", "x" * 255,
+     "y" * 251 + ".npz", "z." + "z" * 253, ".hidden", "..."],
+)  # fmt: skip
+@WRITERS
+def test_any_name_will_do(tmp_path, writer, name):
+    path = tmp_path / "in[1] *" / name
+    ended = stopped_at(3, tmp_path, lambda: writer(path))
+    assert ended == KILLED and content(path) is None and any(path.parent.iterdir())
+    for text in ("old", "new"):
+        writer(path, text)
+        assert content(path) == text
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_temporary_name_keeps_the_ending(tmp_path):
+    for name, ending in {"a.png": ".png", "b": "", "c.safetensors": ".safetensors"}.items():
+        with replacing(tmp_path / name) as temporary:
+            assert temporary.suffix == ending and temporary.parent == tmp_path
+
+
+@WRITERS
+def test_what_another_process_is_writing_is_no_leftover(tmp_path, writer):
+    path = tmp_path / "x"
+    with (replacing if writer is write else replacing_folder)(path) as temporary:
+        assert stopped_at(-1, tmp_path, lambda: writer(path, "other")) == FINISHED
+        assert temporary.exists() and content(path) == "other"
+        if writer is write:
+            temporary.write_text("mine")
+        else:
+            temporary.rmdir()
+            write_folder(temporary, "mine")
+    assert content(path) == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@WRITERS
+def test_process_ids_that_repeat_do_no_harm(tmp_path, writer, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as in every container
+    path = tmp_path / "x"
+    assert stopped_at(3, tmp_path, lambda: writer(path)) == KILLED
+    writer(path)
+    assert content(path) == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@WRITERS
+def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, writer, monkeypatch):
+    path, events = tmp_path / "new" / "x", []
+
+    def told(name, function):
+        def wrapper(*arguments):
+            where = os.readlink(f"/proc/self/fd/{arguments[0]}") if name == "sync" else arguments[1]
+            events.append((name, os.path.relpath(where, path.parent).split("/", 1)[-1]))
+            return function(*arguments)
+
+        return wrapper
+
+    for name, function in {"fsync": "sync", "rename": "rename", "replace": "rename"}.items():
+        monkeypatch.setattr(os, name, told(function, getattr(os, name)))
+    writer(path)
+    renamed = events.index(("rename", "x"))
+    assert events[0] == ("sync", "..")  # the name of the folder that was made
+    assert events[renamed + 1 :] == [("sync", ".")]
+    synced = [name for _, name in events[1:renamed]]
+    assert len(synced) == (1 if writer is write else 4)
+    assert writer is write or sorted(synced[:3]) == ["a", "in", "in/b"]
+
+
+def test_a_hidden_file_does_not_make_a_folder_something(tmp_path):
+    (tmp_path / ".lock").touch()
+    assert is_empty(tmp_path)
+    (tmp_path / "a").touch()
+    assert not is_empty(tmp_path)
