@@ -17,6 +17,7 @@ from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
+from diffusion_tf.utils import streams
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.sentences import sentence, shown_text
 
@@ -206,6 +207,7 @@ def run(main: Callable[[], None]) -> None:
     An error ends the script with exit code 1 and its sentence on standard error, see
     `utils.sentences`; --debug shows the traceback instead.
     """
+    streams.secure()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes about its own start
     # Whatever other backend this machine prefers; nothing else here uses Keras.
     os.environ["KERAS_BACKEND"] = "tensorflow"

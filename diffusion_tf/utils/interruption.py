@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request: work ends at a point where nothing is lost."""
+"""SIGTERM, Ctrl-C and SIGHUP as a request: work ends at a point where nothing is lost."""
 
 import signal
 import threading
@@ -18,7 +18,11 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While it is entered, the first SIGTERM or Ctrl-C is remembered; a second one acts at once.
+    """While it is entered, the first signal is remembered; a second one acts at once.
+
+    The signals are SIGTERM, Ctrl-C and SIGHUP, which comes when a terminal is closed. Where SIGHUP
+    is ignored, as under nohup, it stays so. It comes several times, from the shell and from the
+    system: after the first signal it is ignored.
 
     Only the main thread of a program can listen; in another, nothing is ever received.
 
@@ -32,8 +36,9 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +51,8 @@ class StopSignals:
 
     def _remember(self, number: int, _frame: object) -> None:
         self.received = signal.Signals(number)
-        self._restore()
+        for other, handler in self._previous.items():
+            signal.signal(other, signal.SIG_IGN if other == signal.SIGHUP else handler)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -49,3 +49,26 @@ def test_other_threads_hear_nothing(handled):
 def test_exit_codes_are_those_of_shells():
     assert Interrupted("", signal.SIGINT).exit_code == 130
     assert Interrupted("", signal.SIGTERM).exit_code == 143
+
+
+def test_a_closed_terminal_is_a_request_that_may_be_repeated():
+    before = signal.getsignal(signal.SIGHUP)
+    with StopSignals() as signals:
+        for _ in range(3):  # the shell says it, and the system
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) is before
+    assert Interrupted("", signal.SIGHUP).exit_code == 129
+
+
+def test_under_nohup_a_closed_terminal_is_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.received is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
