@@ -11,6 +11,7 @@ from absl import logging
 from diffusion_tf.convert.loading import newest_step
 from diffusion_tf.evaluation.schema import Evaluation
 from diffusion_tf.training.checkpoints import load_config
+from diffusion_tf.training.events import EventLog
 from diffusion_tf.training.log import events_dir
 from diffusion_tf.utils.interruption import StopSignals
 from diffusion_tf.utils.keras_backend import keras
@@ -42,12 +43,12 @@ def watch(
     while step == 0 or step < load_config(workdir).steps:
         step = _wait_for_checkpoint(workdir, after=step)
         results[step] = evaluate(Path(out, f"step_{step:08d}"), step)
-        writer = tf.summary.create_file_writer(events_dir(workdir))
-        with writer.as_default():
+        events = EventLog(events_dir(workdir))
+        with events.writing():
             for row in Evaluation.from_json(results[step]).comparison or ():
                 name = "_".join(filter(None, (row.metric, row.split)))
                 tf.summary.scalar(f"evaluation/{name}", row.measured, step=step)
-        writer.close()
+        events.close()
         keras.utils.clear_session()  # nothing of this model is of use to the next
     return results
 

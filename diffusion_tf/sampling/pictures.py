@@ -46,7 +46,7 @@ def write_pictures(
         config: of the run.
         sampler: the network, with the averaged weights, and the process of training.
         dataset: whose first images are mixed in pairs.
-        losses: of training, steps [N] and losses [N].
+        losses: of training, steps [N] and losses [N]; without any there is no loss.png.
 
     Returns:
         Paths: samples.png, trajectory.gif, loss.png; of images trajectory.png and
@@ -54,6 +54,9 @@ def write_pictures(
     """
     write = write_point_pictures if config.data_dim else _write_image_pictures
     paths = write(workdir, config, sampler, dataset)
+    if not len(losses[0]):
+        logging.warning("No loss.png: the losses of %s cannot be read any more.", workdir)
+        return paths
     loss = os.path.join(workdir, "loss.png")
     images.save_curve(loss, *losses, xlabel="step", ylabel="training loss")
     return [*paths, loss]

@@ -1,20 +1,23 @@
-"""What a training run tells people while it runs: a progress bar, and TensorBoard."""
+"""What a training run tells people while it runs: a progress bar, TensorBoard, the losses."""
 
 import os
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from diffusion_tf.config import Config
+from diffusion_tf.training.events import EventLog, losses_of_events
+from diffusion_tf.training.losses import LossFile, read_losses
 from diffusion_tf.utils.progress import progress_bar
 
 
 class RunLog:
-    """Writes a run's curves and grids to TensorBoard, and shows its progress.
+    """Writes curves and grids to TensorBoard and losses to a file, and shows a run's progress.
 
-    What it has written outlives the process: leaving a writer's `as_default` flushes it. Use it as
-    a context manager. On machines that are not the chief it is silent.
+    What it has written outlives the process. Where it cannot be written, a warning says so and the
+    run goes on. Use it as a context manager. On machines that are not the chief it is silent.
     """
 
     def __init__(self, workdir: str, config: Config, *, first_step: int, silent: bool = False):
@@ -25,13 +28,13 @@ class RunLog:
             config: of the run.
             first_step: number of updates made before.
             silent: write and show nothing.
+
+        Raises:
+            NotADirectoryError: something else has the name of the folder of events.
         """
         self._config = config
-        self._writer = (
-            tf.summary.create_noop_writer()
-            if silent
-            else tf.summary.create_file_writer(events_dir(workdir))
-        )
+        self._losses = None if silent else _open_losses(workdir, first_step)
+        self._events = None if silent else EventLog(events_dir(workdir))
         self._progress = progress_bar(
             "training", "step", total=config.steps, done=first_step, disable=silent
         )
@@ -41,7 +44,9 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._progress.close()
-        self._writer.close()
+        if self._events:
+            self._events.close()
+            self._losses.close()
 
     def write(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float) -> None:
         """Logs consecutive steps.
@@ -51,25 +56,39 @@ class RunLog:
             metrics: [n] each, one value for each step.
             seconds: that they took.
         """
-        number = len(metrics["loss"])
-        steps = range(first_step, first_step + number)
-        with self._writer.as_default():
-            for i, step in enumerate(steps):
-                if step % self._config.log_steps == 0 or step + 1 == self._config.steps:
-                    for name, values in metrics.items():
-                        tf.summary.scalar(f"train/{name}", values[i], step=step)
-            rate = number / seconds
-            tf.summary.scalar("speed/steps_per_second", rate, step=steps[-1])
-            tf.summary.scalar(
-                "speed/images_per_second", rate * self._config.batch_size, step=steps[-1]
-            )
+        steps = range(first_step, first_step + len(metrics["loss"]))
+        if self._events:
+            logged = [step for step in steps if self._is_logged(step)]
+            self._write_metrics(steps, logged, metrics, seconds)
+            self._losses.write(logged, [metrics["loss"][step - first_step] for step in logged])
         self._progress.set_postfix(loss=f"{metrics['loss'][-1]:.4f}", refresh=False)
-        self._progress.update(number)
+        self._progress.update(len(steps))
+
+    def _is_logged(self, step: int) -> bool:
+        return step % self._config.log_steps == 0 or step + 1 == self._config.steps
+
+    def _write_metrics(
+        self, steps: range, logged: list[int], metrics: Mapping[str, np.ndarray], seconds: float
+    ) -> None:
+        rate = len(steps) / seconds
+        with self._events.writing():
+            for step in logged:
+                for name, values in metrics.items():
+                    tf.summary.scalar(f"train/{name}", values[step - steps[0]], step=step)
+            tf.summary.scalar("speed/steps_per_second", rate, step=steps[-1])
+            images = rate * self._config.batch_size
+            tf.summary.scalar("speed/images_per_second", images, step=steps[-1])
 
     def write_grid(self, step: int, grid: np.ndarray) -> None:
         """Logs a picture of samples, uint8 [H, W, C]."""
-        with self._writer.as_default():
-            tf.summary.image("samples/ema", grid[None], step=step)
+        if self._events:
+            with self._events.writing():
+                tf.summary.image("samples/ema", grid[None], step=step)
+
+    def sync(self) -> None:
+        """Waits until the losses are on the disk, before a checkpoint follows on them."""
+        if self._losses:
+            self._losses.sync()
 
 
 def events_dir(workdir: str) -> str:
@@ -78,16 +97,28 @@ def events_dir(workdir: str) -> str:
 
 
 def load_losses(workdir: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the loss curve from the TensorBoard events of a workdir.
+    """Reads the loss curve of a workdir, from TensorBoard's events where it has no file of its own.
 
     Returns:
         steps and losses, in the order of steps; where a run was resumed, the later value counts.
+        Both are empty if there is nothing that can be read.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(events_dir(workdir), size_guidance={"tensors": 0})
-    events.Reload()
-    points = sorted(events.Tensors("train/loss"), key=lambda event: event.wall_time)
-    losses = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in points}
+    try:
+        losses = read_losses(_losses_path(workdir))
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            logging.warning("The losses cannot be read (%s).", error)
+        losses = losses_of_events(events_dir(workdir))
     steps = sorted(losses)
-    return np.array(steps), np.array([losses[step] for step in steps])
+    return np.array(steps, int), np.array([losses[step] for step in steps], float)
+
+
+def _losses_path(workdir: str) -> str:
+    return os.path.join(workdir, "losses.csv")
+
+
+def _open_losses(workdir: str, first_step: int) -> LossFile:
+    """The loss curve of a run; that of an older version begins with what its events hold."""
+    path = _losses_path(workdir)
+    is_older = first_step > 0 and not os.path.exists(path)
+    return LossFile(path, losses_of_events(events_dir(workdir)) if is_older else {})

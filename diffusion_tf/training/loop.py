@@ -175,6 +175,7 @@ class _Loop:
         rms = root_mean_square(self.trainer.model.trainable_variables)
         if not np.isfinite(rms):
             raise self._not_finite(f"The weights are {rms} on average", self.step)
+        self.log.sync()
         self.checkpoints.save()
         self.saved_at = time.monotonic()
 
