@@ -5,10 +5,12 @@ The original's `tf.train.Saver` keeps a variable as `model/down_0/block_0/conv1/
 `/RMSProp` and `/RMSProp_1`), and by themselves `global_step` and the powers of Adam's betas.
 """
 
+import contextlib
 import dataclasses
 import glob
 import os
 import re
+import weakref
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WEIGHTS, WeightsKind, check_weights
 from diffusion_tf.utils.files import replacing, write_json
 from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
 _EMA = "ExponentialMovingAverage"
 _SLOTS = ("Adam", "Adam_1", "RMSProp", "RMSProp_1")
@@ -47,7 +50,8 @@ def newest(path: str) -> str:
         return prefix
     if os.path.isdir(path):
         # Its path may be that of another machine, so only the name counts.
-        state = tf.train.get_checkpoint_state(path)
+        with for_tensorflow(path) as plain:
+            state = tf.train.get_checkpoint_state(plain)
         if state and os.path.exists(_index(path, os.path.basename(state.model_checkpoint_path))):
             return os.path.join(path, os.path.basename(state.model_checkpoint_path))
         found = glob.glob(os.path.join(glob.escape(path), "model.ckpt-*.index"))
@@ -165,12 +169,13 @@ def _write_checkpoint(folder: str, contents: Contents) -> str:
     os.makedirs(folder, exist_ok=True)
     prefix = os.path.join(folder, f"model.ckpt-{step}")
     try:
-        tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=list(tensors),
-            shape_and_slices=[""] * len(tensors),
-            tensors=[tf.constant(value) for value in tensors.values()],
-        )
+        with for_tensorflow(folder) as plain:
+            tf.raw_ops.SaveV2(
+                prefix=os.path.join(plain, os.path.basename(prefix)),
+                tensor_names=list(tensors),
+                shape_and_slices=[""] * len(tensors),
+                tensors=[tf.constant(value) for value in tensors.values()],
+            )
     except tf.errors.OpError as error:
         raise OSError(f"{prefix} could not be written ({_first_line(error)}).") from error
     name = os.path.basename(prefix)
@@ -197,8 +202,12 @@ class _Checkpoint:
 
     def __init__(self, path: str):
         self.prefix = newest(path)
+        folder, name = os.path.split(self.prefix)
+        links = contextlib.ExitStack()
+        weakref.finalize(self, links.close)  # the reader opens more files later
+        plain = links.enter_context(for_tensorflow(folder or "."))
         try:
-            self._reader = tf.train.load_checkpoint(self.prefix)
+            self._reader = tf.train.load_checkpoint(os.path.join(plain, name))
         except (tf.errors.OpError, RuntimeError) as error:
             raise self._damaged(error) from None
         self.names: dict[str, dict[str, str]] = {}

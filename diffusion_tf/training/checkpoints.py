@@ -1,21 +1,36 @@
 """Workdirs: their config, their checkpoints, and the networks in them."""
 
-import glob
+import contextlib
+import errno
 import os
-import shutil
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import tensorflow as tf
+from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.config.original import read_folder
 from diffusion_tf.models import get_model
+from diffusion_tf.training import checkpoint_files
+from diffusion_tf.training.checkpoint_files import checkpoint_dir, name_of
+from diffusion_tf.training.checkpoint_reading import (
+    Unreadable,
+    by_path,
+    explained,
+    first_line,
+    nothing_complete,
+    read,
+    read_one,
+)
+from diffusion_tf.utils.files import is_empty
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.locks import InUse, Lock, lock_in, locked
+from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
 WeightsKind = Literal["ema", "raw"]
 WEIGHTS: tuple[WeightsKind, ...] = get_args(WeightsKind)
+_NO_ROOM = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
 
 def check_weights(weights: str) -> None:
@@ -55,11 +70,27 @@ def claim_workdir(workdir: str, config: Config) -> None:
             raise ValueError(
                 f"{workdir} holds a run of another config ({listed}); choose another --workdir."
             )
-    elif os.path.exists(workdir) and (not os.path.isdir(workdir) or os.listdir(workdir)):
-        raise ValueError(
-            f"{workdir} exists and holds something other than a run; choose another --workdir."
-        )
+    elif os.path.lexists(workdir) and not (os.path.isdir(workdir) and is_empty(workdir)):
+        raise _no_run(workdir)
     config.save(config_path(workdir))
+
+
+def hold_workdir(workdir: str) -> contextlib.AbstractContextManager[Lock]:
+    """Keeps other processes from writing into a workdir, which is made, while the block runs.
+
+    Raises:
+        ValueError: it is not a folder.
+        OSError: another process holds it, or it cannot be made.
+    """
+    if os.path.lexists(workdir) and not os.path.isdir(workdir):
+        raise _no_run(workdir)
+    return locked(lock_in(workdir), workdir)
+
+
+def _no_run(workdir: str) -> ValueError:
+    return ValueError(
+        f"{workdir} exists and holds something other than a run; choose another --workdir."
+    )
 
 
 class Checkpoints:
@@ -85,51 +116,108 @@ class Checkpoints:
             workdir: of the run.
             model, ema_model, optimizer, step: what a checkpoint holds.
             keep: how many are kept.
-            read_only: `save` does nothing, as on machines that are not the chief.
+            read_only: `save` and `clear` do nothing, as on machines that are not the chief.
         """
-        self._step = step
-        self._read_only = read_only
-        self._manager = tf.train.CheckpointManager(
-            _whole(model, ema_model, optimizer, step),
-            _checkpoint_dir(workdir),
-            max_to_keep=keep,
-        )
+        self._workdir, self._folder = workdir, checkpoint_dir(workdir)
+        self._parts, self._step = _parts(model, ema_model, optimizer), step
+        self._checkpoint = tf.train.Checkpoint(step=step, **self._parts)
+        self._keep, self._read_only = keep, read_only
+        self._unreadable: set[int] = set()
 
     @property
     def latest(self) -> str | None:
         """Path of the newest checkpoint, None if there is none."""
-        return self._manager.latest_checkpoint
+        complete = checkpoint_files.find(self._folder).complete
+        return os.path.join(self._folder, name_of(complete[-1])) if complete else None
+
+    def clear(self) -> None:
+        """Deletes what saves left behind that were cut short.
+
+        Raises:
+            OSError: another process is saving there, or it cannot be deleted.
+        """
+        if not self._read_only:
+            checkpoint_files.clear(self._folder)
 
     def save(self) -> None:
         """Writes a checkpoint named after the step; then the oldest may go.
 
         Raises:
-            OSError: it cannot be written. Those before it are as they were.
+            OSError: it cannot be written, or the workdir is gone. Those before it are as they
+                were.
         """
         if self._read_only:
             return
         number = int(self._step.read_value())
         try:
-            self._manager.save(checkpoint_number=number)
-        except tf.errors.OpError as error:
-            folder = self._manager.directory
-            for leftover in glob.glob(os.path.join(glob.escape(folder), f"ckpt-{number}*")):
-                shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
-            raise OSError(
-                f"The checkpoint of step {number} could not be written to {folder}"
-                f" ({_first_line(error)}); the last good one is {self.latest}. Make room and give"
-                " the same command again."
-            ) from error
+            if not os.path.isdir(self._workdir):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._workdir)
+            self._unreadable.discard(number)
+            checkpoint_files.write(self._folder, number, self._write, self._keep, self._unreadable)
+        except InUse:
+            raise
+        except (OSError, tf.errors.OpError) as error:
+            raise self._not_saved(number, error) from error
+
+    def _write(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        # TensorFlow's own restore misses it; with the step, a resumed run has the same bytes.
+        self._checkpoint.save_counter.assign(self._step)
+        with for_tensorflow(folder) as plain:
+            self._checkpoint.write(os.path.join(plain, name))
+
+    def _not_saved(self, number: int, error: Exception) -> OSError:
+        what = f"The checkpoint of step {number} could not be written"
+        if not os.path.isdir(self._workdir):
+            return OSError(
+                f"{what}: {self._workdir} was removed or renamed while the run went on. Put it back"
+                " and give the same command again; without it, that begins anew."
+            )
+        last = f"the last good one is {self.latest}" if self.latest else "there is none before it"
+        full = any(text in str(error) for text in _NO_ROOM)
+        return OSError(
+            f"{what} to {self._folder} ({first_line(error)}); {last}."
+            f" {'Make room' if full else 'Mend that'} and give the same command again."
+        )
 
     def restore(self) -> int:
         """Restores the newest checkpoint, if there is one; returns the step reached.
 
+        Of those that are damaged a warning says what is lost, and the one before is taken.
+
         Raises:
-            ValueError: it cannot be read, or is of another architecture.
+            FileNotFoundError: the run had checkpoints, and none is complete.
+            ValueError: none can be read, or the newest that can is of another architecture.
         """
-        if self.latest:
-            _restore(self._manager.checkpoint, self.latest, whole=True)
-        return int(self._step.read_value())
+        found = checkpoint_files.find(self._folder)
+        doubts = checkpoint_files.doubts_about(self._folder, found)
+        if not found.complete:
+            if doubts:
+                raise nothing_complete(self._workdir, doubts)
+            return int(self._step.read_value())
+        for number in reversed(found.complete):
+            try:
+                read(self._folder, number, self._parts, self._step, whole=True)
+            except Unreadable as error:
+                doubts.append(str(error))
+                self._unreadable.add(number)
+                continue
+            self._check_number(number)
+            if doubts:
+                logging.warning("%s", explained(doubts, number))
+            return number
+        raise ValueError(
+            f"{'; '.join(doubts)}. No other is left in {self._folder}: restore the files from a"
+            " copy, or choose another --workdir to begin anew."
+        )
+
+    def _check_number(self, number: int) -> None:
+        step = int(self._step.read_value())
+        if step != number:
+            raise ValueError(
+                f"{name_of(number)} in {self._folder} holds step {step}; give it the name"
+                f" {name_of(step)} again."
+            )
 
     def restore_from(self, workdir: str) -> int:
         """Restores the newest checkpoint of another run; returns its step.
@@ -141,14 +229,14 @@ class Checkpoints:
             FileNotFoundError: there is none.
             ValueError: it cannot be read, or is of another architecture.
         """
-        _restore(self._manager.checkpoint, _newest(workdir), whole=True)
+        read_one(workdir, self._parts, self._step, whole=True)
         return int(self._step.read_value())
 
 
 def newest_number(workdir: str) -> int:
     """The number in the name of the newest checkpoint, its step; 0 if there is none."""
-    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
-    return int(path.rsplit("-", 1)[1]) if path else 0
+    complete = checkpoint_files.find(checkpoint_dir(workdir)).complete
+    return complete[-1] if complete else 0
 
 
 def load_network(
@@ -171,12 +259,11 @@ def load_network(
             read.
     """
     check_weights(weights)
-    path = _newest(workdir) if step is None else _of_step(workdir, step)
     model = get_model(config)
     reached = tf.Variable(0, dtype=tf.int64)
+    variables = by_path(model.trainable_variables)
     part = {"ema": "ema", "raw": "model"}[weights]
-    variables = _by_path(model.trainable_variables)
-    _restore(tf.train.Checkpoint(step=reached, **{part: variables}), path, whole=False)
+    path = read_one(workdir, {part: variables}, reached, whole=False, step=step)
     for name, variable in variables.items():
         as_float32(variable.numpy(), f"{name} ({weights}) in {path}")
     return model, int(reached.read_value())
@@ -196,74 +283,14 @@ def restore_run(
         FileNotFoundError: there is none.
         ValueError: it cannot be read, or is of another architecture.
     """
-    _restore(_whole(model, ema_model, optimizer, step), _newest(workdir), whole=True)
+    read_one(workdir, _parts(model, ema_model, optimizer), step, whole=True)
 
 
-def _whole(
-    model: keras.Model,
-    ema_model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    step: tf.Variable,
-) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(
-        model=_by_path(model.trainable_variables),
-        ema=_by_path(ema_model.trainable_variables),
-        optimizer=_by_path(optimizer.variables),
-        step=step,
-    )
-
-
-def _checkpoint_dir(workdir: str) -> str:
-    return os.path.join(workdir, "checkpoints")
-
-
-def _newest(workdir: str) -> str:
-    path = tf.train.latest_checkpoint(_checkpoint_dir(workdir))
-    if path is None:
-        raise FileNotFoundError(
-            f"{workdir} has no checkpoint; train there with scripts/train.py until it has written"
-            " one."
-        )
-    return path
-
-
-def _of_step(workdir: str, step: int) -> str:
-    state = tf.train.get_checkpoint_state(_checkpoint_dir(workdir))
-    paths = state.all_model_checkpoint_paths if state else []
-    for path in paths:
-        if path.endswith(f"-{step}"):
-            return path
-    there = ", ".join(path.rsplit("-", 1)[1] for path in paths) or "none"
-    raise FileNotFoundError(
-        f"{workdir} has no checkpoint of step {step} (there: {there}); choose one of these."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _by_path(variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
-    """Variables under their names, which is how checkpoints hold them.
-
-    Not whole Keras models: what a model keeps in lists never reaches the checkpoint.
-    """
-    by_path = {variable.path: variable.value for variable in variables}
-    if len(by_path) != len(variables):
-        raise ValueError("Two variables have the same path; checkpoints need them to differ.")
-    return by_path
-
-
-def _restore(checkpoint: tf.train.Checkpoint, path: str, *, whole: bool) -> None:
-    """Restores every variable of `checkpoint`; with `whole`, every one of the file, too."""
-    try:
-        status = checkpoint.restore(path)
-        if whole:
-            status.assert_consumed()
-        else:
-            status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, LookupError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(
-            f"Checkpoint {path} does not fit this config or is damaged ({_first_line(error)});"
-            " delete its files to use the one before."
-        ) from None
+def _parts(
+    model: keras.Model, ema_model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> dict[str, dict[str, tf.Variable]]:
+    return {
+        "model": by_path(model.trainable_variables),
+        "ema": by_path(ema_model.trainable_variables),
+        "optimizer": by_path(optimizer.variables),
+    }

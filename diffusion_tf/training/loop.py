@@ -10,7 +10,7 @@ from absl import logging
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.sampling.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.sampling.sampler import Sampler
-from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir
+from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
 from diffusion_tf.training.log import RunLog
 from diffusion_tf.training.trainer import Trainer, root_mean_square
 from diffusion_tf.utils.devices import is_chief, num_workers, tf32
@@ -29,13 +29,21 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
 
     Raises:
         ValueError: the workdir holds another run, or the batch does not fit into memory.
-        OSError: a checkpoint cannot be written, or another machine of the run has stopped.
+        OSError: another process trains in the workdir, a checkpoint cannot be written, or another
+            machine of the run has stopped.
         FloatingPointError: loss or gradient are no longer finite; the last checkpoint is kept.
-        Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
+        Interrupted: SIGTERM, Ctrl-C or SIGHUP came; a checkpoint was saved.
     """
-    config, chief = trainer.config, is_chief(trainer.strategy)
-    if chief:
-        claim_workdir(workdir, config)
+    if not is_chief(trainer.strategy):
+        _train(trainer, dataset, workdir, chief=False)
+        return
+    with hold_workdir(workdir):
+        claim_workdir(workdir, trainer.config)
+        _train(trainer, dataset, workdir, chief=True)
+
+
+def _train(trainer: Trainer, dataset: Dataset, workdir: str, *, chief: bool) -> None:
+    config = trainer.config
     checkpoints = Checkpoints(
         workdir,
         model=trainer.model,
@@ -45,6 +53,7 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
         keep=config.keep_checkpoints,
         read_only=not chief,
     )
+    checkpoints.clear()
     first_step = _begin(trainer, checkpoints)
     with (
         RunLog(workdir, config, first_step=first_step, silent=not chief) as log,
@@ -192,8 +201,13 @@ class _Loop:
 
     def _not_finite(self, what: str, step: int) -> FloatingPointError:
         latest = self.checkpoints.latest
-        remedy = f"the last good checkpoint is {latest}: go on from it" if latest else "start again"
-        return FloatingPointError(f"{what} at step {step}; {remedy} with a smaller --lr.")
+        advice = (
+            f"the last good checkpoint is {latest}: name its run in --warm_start, with a smaller"
+            " --lr and another --workdir"
+            if latest
+            else "there is no checkpoint yet: begin anew with a smaller --lr and another --workdir"
+        )
+        return FloatingPointError(f"{what} at step {step}; {advice}.")
 
     def _interrupted(self) -> Interrupted:
         return Interrupted(

@@ -3,9 +3,8 @@
 from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir
 
 
-def save_checkpoint(workdir, trainer, keep=2, read_only=False):
-    claim_workdir(str(workdir), trainer.config)
-    checkpoints = Checkpoints(
+def checkpoints_of(workdir, trainer, keep=2, read_only=False):
+    return Checkpoints(
         str(workdir),
         model=trainer.model,
         ema_model=trainer.ema_model,
@@ -14,5 +13,10 @@ def save_checkpoint(workdir, trainer, keep=2, read_only=False):
         keep=keep,
         read_only=read_only,
     )
+
+
+def save_checkpoint(workdir, trainer, keep=2, read_only=False):
+    claim_workdir(str(workdir), trainer.config)
+    checkpoints = checkpoints_of(workdir, trainer, keep, read_only)
     checkpoints.save()
     return checkpoints

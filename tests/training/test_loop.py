@@ -15,10 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from diffusion_tf.datasets import RandomAccess, get_dataset
 from diffusion_tf.models import get_model
 from diffusion_tf.training import loop
-from diffusion_tf.training.checkpoints import Checkpoints
+from diffusion_tf.training.checkpoints import Checkpoints, hold_workdir
 from diffusion_tf.training.log import events_dir, load_losses
 from diffusion_tf.training.loop import train
 from diffusion_tf.utils.interruption import Interrupted
+from diffusion_tf.utils.locks import InUse
+from helpers.checkpoints import checkpoints_of
 from helpers.small_training import make_trainer
 
 
@@ -77,7 +79,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     trainer = make_trainer(steps=1, lr=3e38, warmup=0)  # loss and gradient of step 0 are fine
-    with pytest.raises(FloatingPointError, match="weights are .* at step 1; .* is None"):
+    with pytest.raises(
+        FloatingPointError, match="at step 1; there is no checkpoint yet: begin anew"
+    ):
         train(trainer, get_dataset(trainer.config), str(tmp_path / "run"))
     assert saved_steps(tmp_path / "run") == []
 
@@ -131,7 +135,7 @@ def test_a_warm_start_takes_over_everything_and_leaves_the_source_alone(tmp_path
     before = {p: p.read_bytes() for p in (tmp_path / "source").rglob("*") if p.is_file()}
     fields = {"warm_start": str(tmp_path / "source"), "lr": 1e-3}
     warm = make_trainer(steps=4, **fields)
-    checkpoints = checkpoints_of(warm, tmp_path / "warm")
+    checkpoints = checkpoints_of(tmp_path / "warm", warm)
     assert checkpoints.restore_from(str(tmp_path / "source")) == 3
     for a, b in zip(
         [*source.model.variables, *source.ema_model.variables, *source.optimizer.variables],
@@ -162,29 +166,79 @@ def test_a_warm_start_from_nowhere_or_from_another_network_is_refused(tmp_path):
         run(tmp_path / "other", steps=3, warm_start=str(tmp_path / "source"))
 
 
-def test_a_signal_saves_and_leaves(tmp_path):
-    trainer = make_trainer(steps=1000, steps_per_call=1)
+def run_and_at_the_fourth_batch(workdir, action, **fields):
+    """Trains, and does something else when the fourth batch is read."""
+    trainer = make_trainer(steps=1000, steps_per_call=1, **fields)
     dataset = get_dataset(trainer.config)
     train_batches = dataset.train_batches
 
-    def stop_at_the_fourth(i):
-        if i == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def signalling(i, batch):
-        tf.numpy_function(stop_at_the_fourth, [i], [])
+    def act(i, batch):
+        tf.numpy_function(lambda i: action() if i == 3 else None, [i], [])
         return batch
 
     dataset.train_batches = lambda *args, **kwargs: (
-        train_batches(*args, **kwargs).enumerate().map(signalling)
+        train_batches(*args, **kwargs).enumerate().map(act)
     )
-    handler = signal.getsignal(signal.SIGTERM)
+    train(trainer, dataset, str(workdir))
+    raise AssertionError("it trained to the end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_leaves(tmp_path, number):
+    handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match=r"Stopped at step (\d+) of 1000 and saved") as caught:
-        train(trainer, dataset, str(tmp_path / "run"))
-    assert caught.value.exit_code == 143
-    assert saved_steps(tmp_path / "run") == [int(trainer.step)]
-    assert int(trainer.step) < 100
-    assert signal.getsignal(signal.SIGTERM) is handler
+        run_and_at_the_fourth_batch(tmp_path / "run", lambda: os.kill(os.getpid(), number))
+    assert caught.value.exit_code == 128 + number
+    (step,) = saved_steps(tmp_path / "run")
+    assert f"Stopped at step {step} of" in str(caught.value) and step < 100
+    assert signal.getsignal(number) is handler
+    assert {p.name for p in (tmp_path / "run").iterdir()} == WORKDIR
+
+
+WORKDIR = {"config.json", "checkpoints", "tensorboard", "losses.csv"}
+
+
+def test_a_workdir_that_is_removed_or_renamed_meanwhile_is_missed(tmp_path):
+    moved = tmp_path / "moved"
+    for action in (
+        lambda: os.rename(tmp_path / "run", moved),
+        lambda: shutil.rmtree(tmp_path / "run"),
+    ):
+        with pytest.raises(OSError, match="run was removed or renamed while the run went on"):
+            run_and_at_the_fourth_batch(tmp_path / "run", action, checkpoint_steps=9)
+        assert not (tmp_path / "run").exists()
+    assert (moved / "config.json").exists()
+
+
+def test_a_workdir_that_another_process_trains_in_is_refused(tmp_path):
+    run(tmp_path / "run", steps=1)
+    with hold_workdir(str(tmp_path / "run")):
+        before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+        with pytest.raises(InUse, match=f"process {os.getpid()} on machine"):
+            run(tmp_path / "run", steps=2)
+        assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+    run(tmp_path / "run", steps=2)
+    (tmp_path / "run" / ".lock").write_text("of a process that was killed")
+    run(tmp_path / "run", steps=3)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == WORKDIR
+
+
+def test_what_a_killed_process_left_of_its_first_file_is_no_run_of_another(tmp_path):
+    for name in (".config.4711.json", ".lock"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_text('{"ste')
+    run(tmp_path / "run", steps=1)
+    assert saved_steps(tmp_path / "run") == [1]
+
+
+def test_a_run_that_lost_its_checkpoints_does_not_begin_anew(tmp_path):
+    run(tmp_path / "run", steps=2, checkpoint_steps=1)
+    (tmp_path / "run" / "checkpoints" / "checkpoint").unlink()
+    assert int(run(tmp_path / "run", steps=3).step) == 3
+    for path in (tmp_path / "run" / "checkpoints").glob("*.index"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="no complete checkpoint .*choose another"):
+        run(tmp_path / "run", steps=4)
 
 
 TESTS = str(Path(__file__).parents[1])
@@ -192,6 +246,7 @@ FULL_DISK = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from functools import partial
+from helpers.checkpoints import checkpoints_of
 from helpers.small_training import make_trainer, pixelwise
 from diffusion_tf.datasets import RandomAccess, get_dataset
 from diffusion_tf.training.loop import train
@@ -224,17 +279,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path):
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == names
     assert process("2", "empty").returncode == 0
     np.testing.assert_array_equal(load_losses(str(tmp_path / "run"))[0], [0, 1])
-
-
-def checkpoints_of(trainer, workdir):
-    return Checkpoints(
-        str(workdir),
-        model=trainer.model,
-        ema_model=trainer.ema_model,
-        optimizer=trainer.optimizer,
-        step=trainer.step,
-        keep=2,
-    )
 
 
 def test_data_that_cannot_be_read_are_named(tmp_path):
