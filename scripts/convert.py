@@ -10,6 +10,7 @@ from absl import flags
 
 from diffusion_tf import command_line
 from diffusion_tf.convert import FORMATS
+from diffusion_tf.utils.locks import check_free, lock_beside
 
 SOURCE = flags.DEFINE_string(
     "source",
@@ -44,6 +45,7 @@ def main() -> None:
     for flag in (SOURCE, TARGET):
         if not flag.value:
             raise ValueError(f"--{flag.name} is missing; name a file or folder.")
+    check_free(lock_beside(TARGET.value), TARGET.value)
     config = command_line.named_config(CONFIG.value) if CONFIG.value else None
 
     # After the flags: TensorFlow takes its time.

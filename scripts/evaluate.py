@@ -16,6 +16,7 @@ from absl import flags
 from diffusion_tf import command_line
 from diffusion_tf.config.original import read_folder
 from diffusion_tf.evaluation.options import Request, parse_range
+from diffusion_tf.utils.locks import check_free, lock_in
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run, also of one of the original's")
 IMAGES = flags.DEFINE_string(
@@ -50,27 +51,27 @@ def main() -> None:
     }
     if values["range"] and not IMAGES.value:
         raise ValueError("--range needs --images; the range of a run's samples is known.")
+    out = OUT.value or os.path.join(WORKDIR.value or "", "evaluation")
     command_line.check_one_machine(STRATEGY.value)
+    check_free(lock_in(out), out)
 
     from diffusion_tf.evaluation.run import evaluate_images  # now: TensorFlow takes its time
 
     values["range"] = parse_range(values["range"])
     values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     request = Request(**values)
-    if IMAGES.value and CONFIG.value and OUT.value:
-        config = command_line.named_config(CONFIG.value)
-        evaluate_images(OUT.value, IMAGES.value, config, request)
+    if IMAGES.value and CONFIG.value:
+        evaluate_images(out, IMAGES.value, command_line.named_config(CONFIG.value), request)
     elif WORKDIR.value:
-        _evaluate(WORKDIR.value, request)
+        _evaluate(out, WORKDIR.value, request)
 
 
-def _evaluate(workdir: str, request: Request) -> None:
+def _evaluate(out: str, workdir: str, request: Request) -> None:
     """Evaluates a checkpoint of a run, or with --watch one after the other."""
     from diffusion_tf.evaluation.run import evaluate_run
     from diffusion_tf.evaluation.watch import watch
     from diffusion_tf.utils.devices import get_strategy, use_xla
 
-    out = OUT.value or os.path.join(workdir, "evaluation")
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
 
     def evaluate(folder: str | Path, step: int | None) -> dict[str, Any]:

@@ -3,9 +3,14 @@
 python scripts/interpolate.py --workdir=runs/digits --image1=0 --image2=1 --timesteps=125,250,500
 """
 
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.utils.locks import check_free, lock_beside, locked
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 IMAGE1 = flags.DEFINE_string("image1", "0", "index in the training data, or an image file")
@@ -25,16 +30,10 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:
-    """Loads, mixes, writes."""
+    """Finishes, or draws, a picture that nobody else writes meanwhile."""
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
-
-    # After the flags: TensorFlow takes its time.
-    from diffusion_tf.convert.loading import load_model
-    from diffusion_tf.datasets import get_images
-    from diffusion_tf.sampling import files, parts, pictures
-    from diffusion_tf.sampling.guidance import get_conditions
-    from diffusion_tf.sampling.sampler import Sampler
-    from diffusion_tf.utils.devices import use_xla
+    check_free(lock_beside(OUT.value), OUT.value)
+    from diffusion_tf.sampling import files, parts, pictures  # after the flags: it takes its time
 
     files.check_output(OUT.value, overwrite=OVERWRITE.value)
     if parts.kind_of(OUT.value) != "png":
@@ -42,6 +41,25 @@ def main() -> None:
     if not timesteps:
         raise ValueError("--timesteps is empty; give one number or more, such as 125,250,500.")
     pictures.check_num_lambdas(NUM_LAMBDAS.value)
+    asked = hashlib.sha256(flags.FLAGS.flags_into_string().encode()).hexdigest()
+    with locked(lock_beside(OUT.value), OUT.value) as lock:
+        finished = lock.noted == asked and os.path.exists(OUT.value) and not OVERWRITE.value
+        if not finished:
+            lock.note("")
+            files.check_output(OUT.value, overwrite=OVERWRITE.value)
+            interpolate(timesteps, lambda: lock.note("" if OVERWRITE.value else asked))
+    logging.info("Wrote %s.", OUT.value)
+
+
+def interpolate(timesteps: Sequence[int], before_saving: Callable[[], None]) -> None:
+    """Loads, mixes, writes."""
+    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.datasets import get_images
+    from diffusion_tf.sampling import pictures
+    from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.sampler import Sampler
+    from diffusion_tf.utils.devices import use_xla
+
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")
@@ -61,8 +79,8 @@ def main() -> None:
     rows = pictures.draw_interpolations(
         sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS.value
     )
+    before_saving()
     pictures.save_interpolations(OUT.value, rows, timesteps)
-    logging.info("Wrote %s.", OUT.value)
 
 
 if __name__ == "__main__":

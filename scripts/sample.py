@@ -8,6 +8,7 @@ Interrupted in whatever way, it goes on when the same command is given again.
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.utils.locks import check_free, lock_beside
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples, exactly")
@@ -48,6 +49,7 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 def main() -> None:
     """Loads, draws, writes."""
     command_line.check_one_machine(STRATEGY.value)
+    check_free(lock_beside(OUT.value), OUT.value)
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.gaussian_diffusion import get_diffusion

@@ -1,6 +1,7 @@
 """From one format into another, verified by reading back before it takes its place."""
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.formats import FORMATS, Format, detect
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.devices import tf32
-from diffusion_tf.utils.files import replacing, replacing_folder
+from diffusion_tf.utils.files import delete_leftovers, replacing, replacing_folder
+from diffusion_tf.utils.locks import has_note, lock_beside, locked
+
+_EXISTS = "{} exists; choose another --target, or add --overwrite."
 
 
 @tf32(False)
@@ -45,22 +49,42 @@ def convert(
             source of no format, or that lacks what is asked for; a network or process that the
             target's format does not have; a config that is needed, or of another network.
         FileNotFoundError: no source.
+        InUse: another process is writing the target.
         OSError: it cannot be written, or a package that reads or writes it is not installed.
     """
     check_weights(weights)
     if format not in FORMATS:
         raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(FORMATS)}.")
-    _check_target(source, target, format, overwrite)
-    source_format, target_format = detect(source), FORMATS[format]
-    contents = FORMATS[source_format].read(source)
-    logging.info("%s", describe(source_format, contents))
-    expected = _expected(contents, target_format, weights)
-    with _replacing(target, target_format) as temporary:
-        target_format.write(temporary, expected, known_config(expected, config))
-        _verify(target_format.read(temporary), expected)
+    _check_target(source, target, format, overwrite or has_note(lock_beside(target)))
+    with locked(lock_beside(target), target) as lock:
+        delete_leftovers(target)
+        request = _request(source, format, weights, config)
+        # Put there by a process that was killed before it could say so; it is compared below.
+        finished = not overwrite and lock.noted == request and os.path.exists(target)
+        _check_target(source, target, format, overwrite or finished)
+        source_format, target_format = detect(source), FORMATS[format]
+        contents = FORMATS[source_format].read(source)
+        logging.info("%s", describe(source_format, contents))
+        expected = _expected(contents, target_format, weights)
+        if not finished:
+            with _replacing(target, target_format) as temporary:
+                target_format.write(temporary, expected, known_config(expected, config))
+                if not _is_same(target_format.read(temporary), expected):
+                    raise OSError(
+                        f"What was written differs from {source}; nothing was kept of it."
+                    )
+                lock.note("" if overwrite else request)
+        elif not _is_same(target_format.read(target), expected):
+            raise ValueError(_EXISTS.format(target))
     logging.info(
         "Wrote %s, and read it back bit for bit. It holds %s.", target, _in_words(expected)
     )
+
+
+def _request(source: str, format: str, weights: str, config: Config | None) -> str:
+    """What is asked for, in one line."""
+    asked = [os.path.abspath(source), format, weights, config and config.to_json()]
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def describe(format: str, contents: Contents) -> str:
@@ -100,15 +124,13 @@ def _expected(contents: Contents, format: Format, weights: WeightsKind) -> Conte
     return replace(contents, step=contents.step or 0)
 
 
-def _verify(found: Contents, expected: Contents) -> None:
-    same = (
+def _is_same(found: Contents, expected: Contents) -> bool:
+    return (
         all(same_bits(found.weights[name], expected.weights[name]) for name in expected.weights)
         and found.slots.keys() == expected.slots.keys()
         and all(same_bits(found.slots[name], expected.slots[name]) for name in expected.slots)
         and found.step == expected.step
     )
-    if not same:
-        raise OSError(f"What was written differs from {expected.path}; nothing was kept of it.")
 
 
 def _check_target(source: str, target: str, format: str, overwrite: bool) -> None:
@@ -123,7 +145,7 @@ def _check_target(source: str, target: str, format: str, overwrite: bool) -> Non
             " choose another --target."
         )
     if not overwrite:
-        raise ValueError(f"{target} exists; choose another --target, or add --overwrite.")
+        raise ValueError(_EXISTS.format(target))
     if f"{os.path.realpath(source)}/".startswith(f"{os.path.realpath(target)}/"):
         raise ValueError(f"{target} holds the source; choose another --target.")
     if files is not None:

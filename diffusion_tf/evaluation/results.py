@@ -3,13 +3,15 @@
 import contextlib
 import dataclasses
 import datetime
+import functools
 import json
+import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import tensorflow as tf
 
@@ -25,11 +27,40 @@ from diffusion_tf.evaluation.schema import (
     plain,
 )
 from diffusion_tf.utils.devices import tf32_is_allowed
-from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.files import delete_leftovers_in, is_empty, replacing
 from diffusion_tf.utils.json_files import read_json_object
+from diffusion_tf.utils.locks import lock_in, locked
+
+P, T = ParamSpec("P"), TypeVar("T")
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
 CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change
+
+
+_OTHER = "{} holds something other than an evaluation; choose another --out."
+
+
+def writing_alone(
+    evaluate: Callable[Concatenate[str | Path, P], T],
+) -> Callable[Concatenate[str | Path, P], T]:
+    """Lets no other process write into the folder of an evaluation, the first argument, meanwhile.
+
+    What killed processes left behind in it is deleted.
+
+    Raises:
+        InUse: another process is writing there.
+        ValueError: it is not a folder.
+    """
+
+    @functools.wraps(evaluate)
+    def alone(out: str | Path, *args: P.args, **kwargs: P.kwargs) -> T:
+        if os.path.exists(out) and not os.path.isdir(out):
+            raise ValueError(_OTHER.format(out))
+        with locked(lock_in(out), out):
+            delete_leftovers_in(out)
+            return evaluate(out, *args, **kwargs)
+
+    return alone
 
 
 class Results:
@@ -89,10 +120,8 @@ class Results:
             for name in METRICS:
                 get_metric(name).results(evaluation)  # refuses what is not one
             return evaluation
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise ValueError(
-                f"{self.folder} holds something other than an evaluation; choose another --out."
-            )
+        if self.folder.exists() and not is_empty(self.folder):
+            raise ValueError(_OTHER.format(self.folder))
         return None
 
     def add(self, split: str | None, results: Mapping[str, Any]) -> None:

@@ -22,11 +22,13 @@ from diffusion_tf.evaluation.report.pictures import (
     illustrate_model,
     illustrate_samples,
 )
+from diffusion_tf.evaluation.results import writing_alone
 from diffusion_tf.evaluation.schema import Samples, Source
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
 from diffusion_tf.sampling.files import write_samples
 from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.parts import is_unfinished
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler, digest
 from diffusion_tf.training.checkpoints import WeightsKind
@@ -34,6 +36,7 @@ from diffusion_tf.utils.array_files import Damaged, check_seal
 from diffusion_tf.utils.devices import tf32
 
 
+@writing_alone
 @tf32(False)
 def evaluate_run(
     out: str | Path,
@@ -62,6 +65,7 @@ def evaluate_run(
     Raises:
         FileNotFoundError, ValueError, OSError: no checkpoint, no data, results of another
             evaluation; see `load_model` and `Measuring`.
+        InUse: another process is writing into the folder.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
     """
     out, strategy = Path(out), strategy or tf.distribute.get_strategy()
@@ -98,6 +102,7 @@ def evaluate_run(
     return _finish(measuring, pictures)
 
 
+@writing_alone
 @tf32(False)
 def evaluate_images(
     out: str | Path, path: str | Path, config: Config, request: Request
@@ -170,7 +175,8 @@ def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:
     if Path(samples.path).exists():
         try:
             check_seal(samples.path)
-            return
+            if not is_unfinished(samples.path):
+                return
         except Damaged as damage:
             logging.warning("%s The samples are drawn again.", damage)
             Path(samples.path).unlink()

@@ -1,5 +1,7 @@
 """Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
 
+import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,14 +15,23 @@ from diffusion_tf.sampling.intermediate_states import (
     write_progressive,
     write_trajectory,
 )
-from diffusion_tf.sampling.parts import Parts, beside, kind_of
+from diffusion_tf.sampling.parts import (
+    Parts,
+    already_there,
+    beside,
+    explained,
+    is_unfinished,
+    kind_of,
+)
 from diffusion_tf.sampling.room import check_room
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample_shards, split
 from diffusion_tf.utils.array_files import Damaged
 from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.files import delete_leftovers
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.interruption import StopSignals
+from diffusion_tf.utils.locks import lock_beside, locked
 
 _OUR_IMAGE = re.compile(r"\d{6,}\.png")
 MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
@@ -43,7 +54,8 @@ def write_samples(
 
     Finished shards are kept in the folder `OUT.parts` until all are there; memory is that of the
     shards that are drawn at the same time. What is written does not depend on the number of
-    devices, nor on interruptions.
+    devices, nor on interruptions: after one at any moment, also when the output is there already,
+    the same call does what is left to do.
 
     Args:
         out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
@@ -65,6 +77,7 @@ def write_samples(
         ValueError: num_samples or batch_size < 1, or too many, see `check_room`; steps that are not
             there; parts of other samples are there; see also `check_output`.
         NotFiniteError: samples hold NaN or infinity. Of their shard nothing is written.
+        InUse: another process is writing there.
         OSError: something cannot be written. What is finished is kept.
         Interrupted: SIGTERM or Ctrl-C came; what is finished is kept.
     """
@@ -77,7 +90,7 @@ def write_samples(
     if vectors and kind_of(out) != "npz":
         raise ValueError(f"Vectors are written to *.npz; {out} is another --out, choose one.")
     progressive, trajectory = checked_paths(sampler.process, progressive, trajectory)
-    batch_size, num_shards = split(num_samples, batch_size)
+    batch_size, _ = split(num_samples, batch_size)
     num_samples = int(num_samples)
     check_room(out, sampler, num_samples, batch_size, 4 if float32 or vectors else 1)
     description = {
@@ -88,17 +101,36 @@ def write_samples(
         "progressive": progressive,
         "trajectory": trajectory,
     }
-    parts = Parts(out, description, overwrite=overwrite)
+    with locked(lock_beside(out), out) as lock:
+        delete_leftovers(out)
+        parts = Parts(out, description)
+        done = f"{num_samples} samples, {hashlib.sha256(parts.context.encode()).hexdigest()}"
+        if lock.noted != done or not os.path.exists(out):
+            with explained(lock_beside(out)):
+                lock.note("")
+            check_output(out, overwrite=overwrite, float32=float32, beside_it=beside_it)
+            parts.begin(overwrite=overwrite)
+            _write(parts, sampler, num_samples, overwrite=overwrite)
+            with explained(lock_beside(out)):
+                lock.note(done)
+        parts.delete()
+
+
+def _write(parts: Parts, sampler: Sampler, num_samples: int, *, overwrite: bool) -> None:
+    """Draws what is missing, and puts it together."""
+    batch_size, num_shards = split(num_samples, parts.description["batch_size"])
 
     def draw(missing: Sequence[int]) -> Iterator[dict[int, np.ndarray]]:
         return sample_shards(sampler, missing, num_shards, batch_size)
 
     def draw_paths() -> None:
-        if progressive:
+        if progressive := parts.description["progressive"]:
             write_progressive(parts, sampler, batch_size, progressive)
-        if trajectory:
+        if trajectory := parts.description["trajectory"]:
             write_trajectory(parts, sampler, batch_size, trajectory)
 
+    if not overwrite and parts.output_is_there() and parts.missing(num_shards):
+        raise ValueError(already_there(parts.out))  # made by somebody else meanwhile
     with parts.deleted_if_none():
         draw_paths()
     _draw_missing(parts, num_shards, draw)
@@ -106,7 +138,7 @@ def write_samples(
     conditions = None if sampler.conditions is None else sampler.conditions.rows(0, num_samples)
     for attempt in range(MAX_ATTEMPTS):
         try:
-            parts.assemble(num_samples, conditions)
+            parts.assemble(num_samples, conditions, overwrite)
             return
         except Damaged:
             if attempt == MAX_ATTEMPTS - 1:
@@ -138,6 +170,9 @@ def check_output(
 ) -> None:
     """Makes sure that samples can be written to `out` before hours are spent on them.
 
+    Where an output is there together with its parts, a process was killed before it had deleted
+    these; that is left to `write_samples`, which compares them.
+
     Args:
         out, overwrite, float32: see `write_samples`.
         beside_it: `progressive`, `trajectory`: what else is to be written.
@@ -154,10 +189,11 @@ def check_output(
         raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
     if float32 and kind_of(out) != "npz":
         raise ValueError(f"--float32 needs an --out that ends with .npz, not {out}.")
+    replaceable = overwrite or is_unfinished(out)
     for name in beside_it:
         for other in (beside(path, f"{name}.npz"), beside(path, f"{name}.png")):
-            if other.exists() and not overwrite:
-                raise ValueError(f"{other} exists; choose another --out, or add --overwrite.")
+            if other.exists() and not (overwrite or (replaceable and path.exists())):
+                raise ValueError(already_there(other))
     if path.is_dir():
         if is_file:
             raise ValueError(f"{out} is a folder; choose another --out.")
@@ -170,5 +206,5 @@ def check_output(
             return
     elif path.exists() and not is_file:
         raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{out} exists; choose another --out, or add --overwrite.")
+    if path.exists() and not replaceable:
+        raise ValueError(already_there(out))

@@ -1,7 +1,9 @@
 """Finished shards of samples: kept beside the output, put together when all are there."""
 
 import contextlib
+import filecmp
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -13,9 +15,17 @@ from absl import logging
 
 from diffusion_tf.utils import images
 from diffusion_tf.utils.array_files import Damaged, is_intact, load_npy, save_npy, seal
-from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.files import (
+    delete_leftovers_in,
+    is_empty,
+    put_in_place,
+    replacing,
+    write_json,
+)
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.json_files import read_json_object
+from diffusion_tf.utils.locks import has_note, lock_beside
+from diffusion_tf.utils.syncing import sync_tree
 
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 
@@ -45,34 +55,44 @@ class Parts:
     samples, is not used.
 
     Attributes:
+        out: what they are to become.
+        description: all that the samples depend on.
         folder: where they are.
         context: of the seals.
     """
 
-    def __init__(self, out: str, description: dict[str, Any], *, overwrite: bool = False):
-        """Makes the folder, or finds the shards that are there.
+    def __init__(self, out: str | Path, description: dict[str, Any]):
+        """Names the folder; see `begin`.
 
         Args:
             out: what they are to become.
             description: all that the samples depend on, in values of JSON; `batch_size`,
                 `sample_shape` and `dtype` are those of a shard.
+        """
+        self.out = Path(out)
+        self._kind = kind_of(str(out))
+        self.folder = parts_folder(out)
+        self._shape = (description["batch_size"], *description["sample_shape"])
+        self._dtype = np.dtype(description["dtype"])
+        self.description = description
+        self.context = json.dumps(description, sort_keys=True)
+
+    def begin(self, *, overwrite: bool = False) -> None:
+        """Makes the folder, or finds the shards that are there.
+
+        Args:
             overwrite: delete shards of other samples.
 
         Raises:
             ValueError: there are shards of other samples, or the folder holds something else.
             OSError: the folder cannot be made.
         """
-        self._out = Path(out)
-        self._kind = kind_of(out)
-        self.folder = parts_folder(out)
-        self._shape = (description["batch_size"], *description["sample_shape"])
-        self._dtype = np.dtype(description["dtype"])
-        self.context = json.dumps(description, sort_keys=True)
         if self.folder.exists():
-            self._check(description, overwrite)
-        if not self._description_path.exists():
-            with explained(self.folder), replacing(self._description_path) as temporary:
-                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+            self._check(self.description, overwrite)
+        with explained(self.folder):
+            if not self._description_path.exists():
+                write_json(self._description_path, self.description, sort_keys=False)
+            delete_leftovers_in(self.folder)
 
     def __len__(self) -> int:
         return len(list(self.folder.glob("[0-9]*.npy")))
@@ -104,33 +124,64 @@ class Parts:
         with explained(path):
             save_npy(path, array.astype(self._dtype, copy=False), context=self.context)
 
-    def assemble(self, num_samples: int, conditions: np.ndarray | None = None) -> None:
-        """Puts the shards together to exactly `num_samples` samples, and deletes them.
+    def assemble(
+        self, num_samples: int, conditions: np.ndarray | None = None, overwrite: bool = True
+    ) -> None:
+        """Puts the shards together to exactly `num_samples` samples; `delete` may follow.
 
         Args:
             num_samples: how many; of the last shard some may be left out.
             conditions: one for each sample, for `*.npz`.
+            overwrite: replace an output that is there. Without it, it must be the same to the last
+                bit, as it is if an earlier process was killed after it had put it there.
 
         Raises:
             Damaged: a shard has been damaged since it was kept.
+            ValueError: another output is there.
             OSError: the output cannot be written. It is as it was, and so are the shards.
         """
-        size = self._shape[0]
-        shards = (
-            self._load(start // size)[: num_samples - start]
-            for start in range(0, num_samples, size)
-        )
-        with explained(self._out):
-            if self._kind == "npz":
-                shape = (num_samples, *self._shape[1:])
-                save_npz(self._out, shards, shape, self._dtype, conditions)
-            elif self._kind == "png":
-                images.save_png(self._out, images.show_grid(np.concatenate(list(shards))))
-            else:
-                self._save_folder(shards)
-        for path in self.folder.glob("beside.*"):
-            path.replace(beside(self._out, path.name.removeprefix("beside.")))
-        self._delete()
+        with explained(self.out):
+            whole = self._assemble(num_samples, conditions)
+            if overwrite or not self.output_is_there():
+                put_in_place(whole, self.out)
+            elif not _same(whole, self.out):
+                raise ValueError(already_there(self.out))
+        for path in self.folder.glob("beside.*"):  # copied, so that this can be interrupted
+            self._copy(path, beside(self.out, path.name.removeprefix("beside.")), overwrite)
+
+    def _copy(self, path: Path, target: Path, overwrite: bool) -> None:
+        with explained(target):
+            if not overwrite and target.exists():
+                if not _same(path, target):
+                    raise ValueError(already_there(target))
+                return
+            with replacing(target) as temporary:
+                shutil.copyfile(path, temporary)
+
+    def output_is_there(self) -> bool:
+        """Whether there is something under the output's name; an empty folder is nothing."""
+        return self.out.exists() and not (self.out.is_dir() and is_empty(self.out))
+
+    def delete(self) -> None:
+        """Deletes the folder; the description goes last, so that this, too, can be interrupted.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
+        try:
+            for path in self.folder.iterdir() if self.folder.exists() else ():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path != self._description_path:
+                    path.unlink()
+            shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OSError(
+                f"{self.folder} could not be deleted ({error.strerror or error}); the same command"
+                " tries it again."
+            ) from error
 
     @contextlib.contextmanager
     def deleted_if_none(self) -> Iterator[None]:
@@ -139,7 +190,7 @@ class Parts:
             yield
         except NotFiniteError:
             if list(self.folder.iterdir()) == [self._description_path]:
-                self._delete()
+                self.delete()
             raise
 
     def path_beside(self, ending: str) -> Path:
@@ -157,7 +208,7 @@ class Parts:
         """Makes sure that the parts that are there can be used, or deletes them."""
         path = self._description_path
         if not path.exists():
-            if any(not path.name.startswith(".") for path in self.folder.iterdir()):
+            if not is_empty(self.folder):
                 raise ValueError(
                     f"{self.folder} holds something else than parts of samples; choose another"
                     " --out."
@@ -174,7 +225,7 @@ class Parts:
                 " them with that command, choose another --out, or add --overwrite."
             )
         if differences:
-            self._delete()
+            self.delete()
 
     def _holds_nothing_else(self) -> bool:
         """Whether the shards that are there, if any, are of the samples that are wanted."""
@@ -195,28 +246,54 @@ class Parts:
         """A shard; Damaged if it is not what was kept."""
         return load_npy(self._path(shard), context=self.context)
 
-    def _save_folder(self, shards: Iterator[np.ndarray]) -> None:
-        """Writes PNG files where nobody looks, and renames their folder when all are there."""
-        folder = self.folder / "images"
-        if folder.exists():
-            shutil.rmtree(folder)
-        number = 0
-        for shard in shards:
-            for pixels in shard:
-                images.save_png(folder / f"{number:06d}.png", pixels)
-                number += 1
-        if self._out.exists():
-            shutil.rmtree(self._out)  # `check_output` has seen to it that all in it are samples
-        folder.rename(self._out)
+    def _assemble(self, num_samples: int, conditions: np.ndarray | None) -> Path:
+        """What the output will be, on the disk, under a name in this folder."""
+        shards = (
+            self._load(start // self._shape[0])[: num_samples - start]
+            for start in range(0, num_samples, self._shape[0])
+        )
+        whole = self.folder / (f"whole.{self._kind}" if self._kind != "folder" else "images")
+        if self._kind == "npz":
+            shape = (num_samples, *self._shape[1:])
+            save_npz(whole, shards, shape, self._dtype, conditions)
+        elif self._kind == "png":
+            images.save_png(whole, images.show_grid(np.concatenate(list(shards))))
+        else:
+            _save_folder(whole, shards)
+        return whole
 
-    def _delete(self) -> None:
-        """Deletes the parts; the description goes last, so that this, too, can be interrupted."""
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path != self._description_path:
-                path.unlink()
-        shutil.rmtree(self.folder)
+
+def is_unfinished(out: str | Path) -> bool:
+    """Whether there are parts of an output, or of its deletion: the same command will finish it."""
+    return (parts_folder(out) / DESCRIPTION).exists() or has_note(lock_beside(out))
+
+
+def already_there(out: str | Path) -> str:
+    """A sentence about an output that would be overwritten."""
+    return f"{out} exists; choose another --out, or add --overwrite."
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files, or two folders of files, hold the same bytes."""
+    if not one.is_dir():
+        return other.is_file() and filecmp.cmp(one, other, shallow=False)
+    names = sorted(os.listdir(one))
+    return names == sorted(os.listdir(other)) and all(
+        _same(one / name, other / name) for name in names
+    )
+
+
+def _save_folder(folder: Path, shards: Iterator[np.ndarray]) -> None:
+    """Writes PNG files where nobody looks."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    number = 0
+    for shard in shards:
+        for pixels in shard:
+            images.write_png(folder / f"{number:06d}.png", pixels)
+            number += 1
+    sync_tree(folder)
 
 
 def _differences(path: Path, description: dict[str, Any]) -> str:

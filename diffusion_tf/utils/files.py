@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from diffusion_tf.utils.syncing import make_folders, sync, sync_tree
 
 _LONGEST_ENDING = 16  # bytes; endings that mean something are shorter
 _NEW, _OLD = "-", "~"  # in temporary names: what is being written, what is being replaced
+_NEW_NAME = re.compile(rf"\.[0-9a-f]{{16}}{_NEW}[0-9a-f]{{16}}.*", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -55,7 +57,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     with _temporary(path, _make_folder) as new:
         yield new
         sync_tree(new)
-        _put_in_place(new, path)
+        put_in_place(new, path)
 
 
 def is_empty(folder: str | Path) -> bool:
@@ -79,6 +81,13 @@ def delete_leftovers(path: str | Path) -> None:
                 continue
             except OSError as error:
                 logging.warning("A leftover could not be deleted (%s).", error)
+
+
+def delete_leftovers_in(folder: str | Path) -> None:
+    """Deletes everything that killed processes left behind in a folder that this one has locked."""
+    for name in os.listdir(folder):
+        if _NEW_NAME.fullmatch(name) and not is_held(Path(folder, name)):
+            _delete(Path(folder, name))
 
 
 def _clear(leftover: Path, path: Path) -> None:
@@ -133,15 +142,25 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Renames a folder; what is there before goes afterwards."""
+def put_in_place(new: Path, path: Path) -> None:
+    """Renames a file or folder that is on the disk; what is there before goes.
+
+    Args:
+        new: what to rename.
+        path: its new name, on the same file system.
+
+    Raises:
+        OSError: it cannot be renamed; both are as they were.
+    """
     old = _temporary_name(path, _OLD)
-    with _taken_away(path, old) if path.exists() else contextlib.nullcontext():
-        new.rename(path)
+    with _taken_away(path, old) if path.is_dir() else contextlib.nullcontext():
+        replaces_file = path.exists()
+        os.replace(new, path)
         try:
             sync(path.parent)
         except OSError:
-            path.rename(new)
+            if not replaces_file:
+                path.rename(new)
             raise
     delete_leftovers(path)
 
@@ -175,7 +194,8 @@ def _ending(path: Path) -> str:
     return path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_ENDING else ""
 
 
-def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object, its keys in order."""
+def write_json(path: str | Path, values: Mapping[str, Any], *, sort_keys: bool = True) -> None:
+    """Writes a JSON object, its keys in alphabetical order or in that of the mapping."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(values, indent=2, sort_keys=sort_keys)
+        temporary.write_text(f"{text}\n", encoding="utf-8")

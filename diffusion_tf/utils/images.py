@@ -82,7 +82,12 @@ def show_grid(images: np.ndarray) -> np.ndarray:
 def save_png(path: str | Path, pixels: np.ndarray) -> None:
     """Writes uint8 [H, W, C], C of 1 or 3, as PNG."""
     with replacing(path) as temporary:
-        _to_pillow(pixels).save(temporary)
+        write_png(temporary, pixels)
+
+
+def write_png(path: str | Path, pixels: np.ndarray) -> None:
+    """As `save_png`, but in its place, and not synced: for one of many in a temporary folder."""
+    _to_pillow(pixels).save(path)
 
 
 def save_gif(path: str, frames: Sequence[np.ndarray], *, frame_ms: int, hold_ms: int) -> None:

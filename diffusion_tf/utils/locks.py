@@ -50,6 +50,8 @@ class Lock:
         Raises:
             OSError: it cannot be written.
         """
+        if text == self.noted:
+            return
         os.ftruncate(self._fd, _HEADER_BYTES)
         if text:
             _write(self._fd, f"{text}\n", _HEADER_BYTES)
@@ -61,35 +63,45 @@ class Lock:
 def locked(path: str | Path, what: str | Path) -> Iterator[Lock]:
     """Holds a lock while the block runs.
 
-    The file is deleted at the end. It stays if the block raises an error after something was noted.
-    Folders that were made for it and are still empty are deleted, too.
+    The file is deleted at the end. It stays if the block raises an error after something was noted
+    and what is written is there. Folders that were made for it and are still empty are deleted,
+    too.
 
     Args:
-        path: of the lock file: `lock_in(folder)` or `lock_beside(path)`.
-        what: is written meanwhile, for the message.
+        path: of the lock file: `lock_in(what)` or `lock_beside(what)`.
+        what: path of what is written meanwhile.
 
     Raises:
         InUse: another process holds it, or this one, in another place.
         OSError: the lock file cannot be written.
     """
     path, process, finished = Path(os.path.abspath(path)), os.getpid(), False
-    made = make_folders(path.parent)
+    fd, made = _begin(path, what)
     try:
-        fd = _acquire(path, what)
-    except BaseException:
-        _delete_empty(made)
-        raise
-    try:
-        lock = Lock(fd)
-        _write_owner(fd)
-        yield lock
+        yield Lock(fd)
         finished = True
     finally:
         if os.getpid() == process:  # not in one that was forked meanwhile
-            if finished or not _read_note(fd):
+            if finished or not (_read_note(fd) and os.path.lexists(what)):
                 _delete(path, fd)
                 _delete_empty(made)
             release(fd)
+
+
+def check_free(path: str | Path, what: str | Path) -> None:
+    """Raises InUse if another process holds a lock, without taking it; see `locked`."""
+    if os.path.exists(path) and is_held(path):
+        with open(path, "rb") as file:
+            raise _in_use(file.fileno(), what)
+
+
+def has_note(path: str | Path) -> bool:
+    """Whether an owner of a lock left a note, see `Lock.note`."""
+    try:
+        with open(path, "rb") as file:
+            return bool(_read_note(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def lock_in(folder: str | Path) -> Path:
@@ -174,6 +186,30 @@ def is_at(fd: int, path: str | Path) -> bool:
         return False
 
 
+def _begin(path: Path, what: str | Path) -> tuple[int, list[Path]]:
+    """The lock file, open, held and signed, and the folders that were made for it."""
+    made = []
+    try:
+        made = make_folders(path.parent)
+        fd = _acquire(path, what)
+        try:
+            _write_owner(fd)
+        except OSError:
+            if not _read_note(fd):
+                _delete(path, fd)
+            release(fd)
+            raise
+        return fd, made
+    except InUse:
+        raise
+    except OSError as error:
+        _delete_empty(made)
+        raise OSError(
+            f"{what} cannot be written ({error.strerror or error}); make room, or choose another"
+            " place."
+        ) from error
+
+
 def _acquire(path: Path, what: str | Path) -> int:
     """The lock file, open and held: also if its owner deletes it at this very moment."""
     while True:
@@ -238,19 +274,26 @@ def _read_note(fd: int) -> str:
 
 
 def _delete(path: Path, fd: int) -> None:
-    """Deletes a lock file that nobody needs."""
-    try:
-        if is_at(fd, path):
-            path.unlink()
-    except OSError as error:
-        logging.warning("%s could not be deleted (%s); it blocks nothing.", path, error)
+    """Deletes a lock file that nobody needs; twice, should the disk fail for a moment."""
+    for attempt in range(2):
+        try:
+            if is_at(fd, path):
+                path.unlink()
+            return
+        except OSError as error:
+            if attempt:
+                logging.warning("%s could not be deleted (%s); it blocks nothing.", path, error)
 
 
 def _delete_empty(folders: list[Path]) -> None:
     """Deletes folders as far as they are empty, the innermost first."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
+    for folder in folders:
+        try:
+            if os.listdir(folder):
+                return
             folder.rmdir()
+        except OSError:  # somebody else was there
+            return
 
 
 def _close_in_child() -> None:

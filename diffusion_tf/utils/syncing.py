@@ -47,8 +47,8 @@ def make_folders(path: str | Path) -> list[Path]:
     """
     path = Path(os.path.abspath(path))
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
         sync(folder.parent)
     return missing
 

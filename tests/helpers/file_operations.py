@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-FINISHED, FAILED, KILLED = 0, 1, 9
+FINISHED, FAILED, SURVIVED, KILLED = 0, 1, 2, 9
 _CHANGES = {"os.rename": 1, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "os.link": 1}
 _FUNCTIONS = ("fsync", "pwrite", "ftruncate")  # of `os`; no audit event tells of them
 
@@ -23,15 +23,15 @@ def stopped_at(
         error: the operation fails with this errno; without it, the process ends on the spot.
 
     Returns:
-        FINISHED (there was no such operation, or its failure did not matter), FAILED with OSError,
-        or KILLED.
+        FINISHED (there was no such operation), SURVIVED (its failure did not matter), FAILED with
+        OSError, or KILLED.
     """
     child = os.fork()
     if child == 0:
         try:
-            _watch(number, str(folder), error)
+            count = _watch(number, str(folder), error)
             action()
-            os._exit(FINISHED)
+            os._exit(SURVIVED if 0 <= number < count() else FINISHED)
         except OSError:
             os._exit(FAILED)
         finally:
@@ -39,17 +39,18 @@ def stopped_at(
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _watch(number: int, folder: str, error: int | None) -> None:
-    count = -1
+def _watch(number: int, folder: str, error: int | None) -> Callable[[], int]:
+    """Stops this process as `stopped_at` says; a function that counts operations."""
+    count = 0
 
     def happens(path: str) -> None:
         nonlocal count
         if not os.path.abspath(path).startswith(folder):
             return
         count += 1
-        if count == number and error is None:
+        if count == number + 1 and error is None:
             os._exit(KILLED)
-        if count == number:
+        if count == number + 1:
             raise OSError(error, os.strerror(error))
 
     def hook(event: str, arguments: tuple) -> None:
@@ -61,6 +62,7 @@ def _watch(number: int, folder: str, error: int | None) -> None:
     for name in _FUNCTIONS:
         setattr(os, name, _told(getattr(os, name), happens))
     sys.addaudithook(hook)
+    return lambda: count
 
 
 def _path(path: object, directory: int = -1) -> str:

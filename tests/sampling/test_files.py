@@ -1,6 +1,8 @@
 """The files that samples go into: whole, the same whatever happened on the way, or as they were."""
 
 import dataclasses
+import errno
+import functools
 import json
 import os
 import signal
@@ -17,7 +19,9 @@ from diffusion_tf.sampling import files, parts
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.interruption import Interrupted
+from diffusion_tf.utils.locks import InUse, lock_beside
 from diffusion_tf.utils.random_numbers import fold_in, stream
+from helpers.file_operations import FINISHED, stopped_at
 
 
 class Network:
@@ -563,3 +567,125 @@ def test_a_way_that_cannot_be_kept_is_refused_before_anything_is_drawn(drawn, fl
     with pytest.raises(ValueError, match=message):
         write("s.npz", **flags)
     assert (names(), drawn) == (["s.trajectory.png"], [])
+
+
+def everything(folder):
+    """Names and contents of all that is in a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def check_stops(tmp_path, out, error=None, **flags):
+    """Stops a call at one operation after the other, and lets the same call finish each time."""
+    whole, ended, number = tmp_path / "whole", None, 0
+    whole.mkdir()
+    write(str(whole / out), **flags)
+    while ended != FINISHED:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        call = functools.partial(write, str(folder / out), **flags)
+        ended = stopped_at(number, folder, call, error=error)
+        if everything(folder) != everything(whole):
+            assert ended != FINISHED
+            call()
+        assert everything(folder) == everything(whole), f"stopped at operation {number}"
+        number += 1
+    return number
+
+
+def test_killed_at_any_operation_the_same_call_finishes(tmp_path):
+    assert check_stops(tmp_path, "s.npz", num_samples=2) > 20
+
+
+def test_an_error_at_any_operation_and_the_same_call_finishes(tmp_path):
+    assert check_stops(tmp_path, "s[1]", errno.ENOSPC, num_samples=1) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [None, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("out", ["s.npz", "s", "s.png"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_stopped_at_any_operation_with_the_way_to_the_first_shard(
+    monkeypatch, tmp_path, out, overwrite, error
+):
+    def save_grid(path, rows, **_):  # as many operations, and a hundredth of the time
+        images.save_png(path, rows[0, 0])
+
+    monkeypatch.setattr(images, "save_labelled_grid", save_grid)
+    flags = {"progressive": 2, "trajectory": (-1, 1), "overwrite": overwrite}
+    assert check_stops(tmp_path, out, error, **flags) > 60
+
+
+@pytest.mark.parametrize("out", ["s.npz", "s.png", "s"])
+def test_parts_of_an_output_that_is_there_are_finished(monkeypatch, tmp_path, drawn, out):
+    ways = {"progressive": 2}
+    interrupt(monkeypatch, out, after=3, **ways)
+    with monkeypatch.context() as context:
+        context.setattr(parts.Parts, "delete", _lightning)
+        with pytest.raises(RuntimeError, match="lightning"):
+            write(out, **ways)
+    for name in names():
+        if name.endswith((".lock", "progressive.png")):  # what comes last is not there yet
+            os.remove(name)
+    before = content_of(out)
+    drawn.clear()
+    write(out, **ways)
+    assert drawn == [] and content_of(out) == before
+    stem = out.split(".")[0]
+    assert names() == sorted([out, f"{stem}.progressive.npz", f"{stem}.progressive.png"])
+
+
+def _lightning(*_):
+    raise RuntimeError("lightning")
+
+
+def content_of(out):
+    return {n: content(f"{out}/{n}") for n in names(out)} if os.path.isdir(out) else content(out)
+
+
+def test_an_output_of_others_is_not_taken_for_one_that_was_not_finished(monkeypatch, drawn):
+    interrupt(monkeypatch, "s.npz", after=3)
+    with open("s.npz", "w") as file:
+        file.write("precious")
+    drawn.clear()
+    with pytest.raises(ValueError, match=r"s.npz exists; .*--overwrite"):
+        write("s.npz")
+    assert drawn == [] and content("s.npz") == b"precious"
+    assert names() == ["s.npz", "s.npz.parts"]
+    os.remove("s.npz")
+    with monkeypatch.context() as context:
+        context.setattr(parts.Parts, "delete", _lightning)
+        with pytest.raises(RuntimeError, match="lightning"):
+            write("s.npz")
+    with open("s.npz", "w") as file:
+        file.write("precious")
+    os.remove(lock_beside("s.npz"))
+    with pytest.raises(ValueError, match=r"s.npz exists; .*--overwrite"):
+        write("s.npz")
+    assert content("s.npz") == b"precious"
+
+
+def test_a_second_process_is_refused_while_one_writes(monkeypatch, drawn):
+    def draw(*_):
+        with pytest.raises(InUse, match=rf"s.npz is being written by process {os.getpid()} on"):
+            write("s.npz")
+        write("t.npz")
+        raise RuntimeError("lightning")
+
+    with monkeypatch.context() as context:
+        context.setattr(parts.Parts, "missing", lambda *_: context.undo() or draw())
+        with pytest.raises(RuntimeError, match="lightning"):
+            write("s.npz")
+    write("s.npz")
+    assert content("s.npz") == content("t.npz") and names() == ["s.npz", "t.npz"]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "two\nlines", " ", "-rf", "\u00e9", "*?", "x" * 240])
+@pytest.mark.parametrize("ending", [".npz", ".png", ""])
+def test_any_name_will_do(monkeypatch, drawn, name, ending):
+    out = name + ending
+    interrupt(monkeypatch, out, after=2, num_samples=5)
+    write(out, num_samples=5)
+    assert drawn == [0, 1, 2, 2] and names() == [out]

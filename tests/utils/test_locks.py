@@ -90,7 +90,7 @@ def test_a_note_is_left_by_who_did_not_finish(tmp_path, note):
     path = lock_beside(tmp_path / "x")
 
     def work():
-        with locked(path, "x") as lock:
+        with locked(path, tmp_path / "x") as lock:
             lock.note("first")
             lock.note(note)
             os.mkdir(tmp_path / "x")
@@ -99,7 +99,7 @@ def test_a_note_is_left_by_who_did_not_finish(tmp_path, note):
     for number in range(15):
         ended = stopped_at(number, tmp_path, work)
         there = (tmp_path / "x").exists()
-        with locked(path, "x") as lock:
+        with locked(path, tmp_path / "x") as lock:
             notes.add(lock.noted)
             assert ended == KILLED or not lock.noted
             assert not there or ended == FINISHED or lock.noted == note
@@ -109,29 +109,35 @@ def test_a_note_is_left_by_who_did_not_finish(tmp_path, note):
     assert notes == {"", "first", note}
 
 
-def test_a_note_stays_after_an_error_and_no_lock_without_one(tmp_path):
+def test_a_note_stays_after_an_error_if_there_is_something_to_finish(tmp_path):
     path = lock_beside(tmp_path / "x")
-    with pytest.raises(RuntimeError), locked(path, "x"):
-        raise RuntimeError
+
+    def fail(note=""):
+        with pytest.raises(RuntimeError), locked(path, tmp_path / "x") as lock:
+            if note:
+                lock.note(note)
+            raise RuntimeError
+
+    fail()
     assert not path.exists()
-    with pytest.raises(RuntimeError), locked(path, "x") as lock:
-        lock.note("almost done")
-        raise RuntimeError
-    with pytest.raises(RuntimeError), locked(path, "x") as lock:
+    fail("almost done")
+    assert not path.exists()
+    (tmp_path / "x").touch()
+    fail("almost done")
+    fail()  # before it has looked
+    with locked(path, tmp_path / "x") as lock:
         assert lock.noted == "almost done"
-        raise RuntimeError  # before it has looked
-    with locked(path, "x") as lock:
-        assert lock.noted == "almost done"
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_half_a_note_is_none(tmp_path):
     path = lock_beside(tmp_path / "x")
-    with pytest.raises(RuntimeError), locked(path, "x") as lock:
+    (tmp_path / "x").touch()
+    with pytest.raises(RuntimeError), locked(path, tmp_path / "x") as lock:
         lock.note("almost done")
         raise RuntimeError
     os.truncate(path, path.stat().st_size - 3)
-    with locked(path, "x") as lock:
+    with locked(path, tmp_path / "x") as lock:
         assert lock.noted == ""
 
 
