@@ -176,6 +176,13 @@ def is_path(config: str) -> bool:
     return config not in PRESETS and os.path.exists(config)
 
 
+def given(flag: flags.FlagHolder[str | None], what: str) -> str:
+    """The value of a flag that must be there, `what` in words; ValueError if it is missing."""
+    if not flag.value:
+        raise ValueError(f"--{flag.name} is missing; name {what}.")
+    return flag.value
+
+
 def parse_ints(name: str, values: list[str]) -> tuple[int, ...]:
     """The numbers of a comma-separated flag.
 

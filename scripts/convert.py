@@ -42,18 +42,16 @@ OVERWRITE = command_line.define_shared_flag("overwrite")
 
 def main() -> None:
     """Reads, writes, compares."""
-    for flag in (SOURCE, TARGET):
-        if not flag.value:
-            raise ValueError(f"--{flag.name} is missing; name a file or folder.")
-    check_free(lock_beside(TARGET.value), TARGET.value)
+    source, target = (command_line.given(flag, "a file or folder") for flag in (SOURCE, TARGET))
+    check_free(lock_beside(target), target)
     config = command_line.named_config(CONFIG.value) if CONFIG.value else None
 
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert import convert
 
     convert(
-        SOURCE.value,
-        TARGET.value,
+        source,
+        target,
         format=FORMAT.value,
         weights=WEIGHTS.value,
         config=config,

@@ -170,8 +170,8 @@ def _check(
         return
 
     def with_value(name: str, value: int) -> int:
-        value = (value,) * len(config.ch_mult) if name == "ch_mult" else value
-        return needed(SimpleNamespace(**{**fields, name: value}))
+        whole = (value,) * len(config.ch_mult) if name == "ch_mult" else value
+        return needed(SimpleNamespace(**{**fields, name: whole}))
 
     names = [name for name in _SMALLEST if fields[name]]
     name = min(names, key=lambda name: with_value(name, _SMALLEST[name]))

@@ -36,7 +36,7 @@ class TFRecordFile:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         try:
-            self._file = open_regular(self.path, buffering=0)  # open while this lives
+            self._file = open_regular(self.path)  # open while this lives
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"There is no TFRecord file {self.path}; write it again or restore it."

@@ -31,12 +31,12 @@ from diffusion_tf.utils.files import delete_leftovers_in, is_empty, replacing
 from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.locks import lock_in, locked
 
-P, T = ParamSpec("P"), TypeVar("T")
-
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
 CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _OTHER = "{} holds something other than an evaluation; choose another --out."
 
 
@@ -53,7 +53,7 @@ def writing_alone(
     """
 
     @functools.wraps(evaluate)
-    def alone(out: str | Path, *args: P.args, **kwargs: P.kwargs) -> T:
+    def alone(out: str | Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if os.path.exists(out) and not os.path.isdir(out):
             raise ValueError(_OTHER.format(out))
         with locked(lock_in(out), out):

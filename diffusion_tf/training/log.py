@@ -44,9 +44,9 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._progress.close()
-        if self._events:
-            self._events.close()
-            self._losses.close()
+        for log in (self._events, self._losses):
+            if log:
+                log.close()
 
     def write(self, first_step: int, metrics: Mapping[str, np.ndarray], seconds: float) -> None:
         """Logs consecutive steps.
@@ -57,9 +57,10 @@ class RunLog:
             seconds: that they took.
         """
         steps = range(first_step, first_step + len(metrics["loss"]))
-        if self._events:
+        if self._events and self._losses:
             logged = [step for step in steps if self._is_logged(step)]
-            self._write_metrics(steps, logged, metrics, seconds)
+            with self._events.writing():
+                self._write_metrics(steps, logged, metrics, seconds)
             self._losses.write(logged, [metrics["loss"][step - first_step] for step in logged])
         self._progress.set_postfix(loss=f"{metrics['loss'][-1]:.4f}", refresh=False)
         self._progress.update(len(steps))
@@ -71,13 +72,12 @@ class RunLog:
         self, steps: range, logged: list[int], metrics: Mapping[str, np.ndarray], seconds: float
     ) -> None:
         rate = len(steps) / seconds
-        with self._events.writing():
-            for step in logged:
-                for name, values in metrics.items():
-                    tf.summary.scalar(f"train/{name}", values[step - steps[0]], step=step)
-            tf.summary.scalar("speed/steps_per_second", rate, step=steps[-1])
-            images = rate * self._config.batch_size
-            tf.summary.scalar("speed/images_per_second", images, step=steps[-1])
+        for step in logged:
+            for name, values in metrics.items():
+                tf.summary.scalar(f"train/{name}", values[step - steps[0]], step=step)
+        tf.summary.scalar("speed/steps_per_second", rate, step=steps[-1])
+        images = rate * self._config.batch_size
+        tf.summary.scalar("speed/images_per_second", images, step=steps[-1])
 
     def write_grid(self, step: int, grid: np.ndarray) -> None:
         """Logs a picture of samples, uint8 [H, W, C]."""

@@ -28,8 +28,7 @@ def check_zip(archive: zipfile.ZipFile) -> None:
         ValueError: members in another compression, encrypted or over each other; or all of them
             expand to more than is allowed. A few words, to go into a sentence.
     """
-    archive.fp.seek(0, os.SEEK_END)
-    size, members = archive.fp.tell(), archive.infolist()
+    size, members = _size_of(archive), archive.infolist()
     for member in members:
         if member.flag_bits & 1:
             raise ValueError(f"its member {member.filename!r} is encrypted")
@@ -74,3 +73,9 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
     archive = zipfile.ZipFile(file)
     check_zip(archive)
     return archive
+
+
+def _size_of(archive: zipfile.ZipFile) -> int:
+    assert archive.fp is not None  # it is open
+    archive.fp.seek(0, os.SEEK_END)
+    return archive.fp.tell()

@@ -12,7 +12,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +131,7 @@ def open_npz(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
                 raise ValueError(
                     f"{member.filename} takes {size:,} bytes of memory, and {there:,} are free"
                 )
+        assert archive.fp is not None  # it is open
         archive.fp.seek(0)
         with np.load(archive.fp, allow_pickle=False) as arrays:
             yield arrays
@@ -170,7 +171,7 @@ class Header(NamedTuple):
     size: int
 
 
-def read_header(file: BinaryIO, file_size: int, *, trailing: int = 0) -> Header:
+def read_header(file: IO[bytes], file_size: int, *, trailing: int = 0) -> Header:
     """Reads the header of an array, and holds what it claims against what is there.
 
     Args:
@@ -195,7 +196,7 @@ def read_header(file: BinaryIO, file_size: int, *, trailing: int = 0) -> Header:
     return Header(shape, dtype, fortran_order, size)
 
 
-def _header_reader(file: BinaryIO) -> Callable:
+def _header_reader(file: IO[bytes]) -> Callable:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0
@@ -234,7 +235,7 @@ def _read(path: str | Path) -> bytes:
         raise Damaged(f"{path} cannot be read ({error.strerror or error}).") from None
 
 
-def _digest(file: io.BufferedIOBase, size: int, context: str) -> bytes:
+def _digest(file: IO[bytes], size: int, context: str) -> bytes:
     """The seal that a file of a size is to have."""
     sha256 = hashlib.sha256(f"{context}\0".encode())
     left = size - SEAL_BYTES

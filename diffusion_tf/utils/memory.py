@@ -18,7 +18,7 @@ def available_bytes() -> int:
     return max(min(_free_bytes(), _container_bytes(), _left_by_limits()), 0)
 
 
-def amount(number: int) -> str:
+def amount(number: float) -> str:
     """A number of bytes for people: `1.5 GB`."""
     for unit in ("bytes", "KB", "MB", "GB", "TB", "PB"):
         if number < 1000 or unit == "PB":

@@ -1,9 +1,9 @@
 """Regular files are opened, nothing else: for the writer of a pipe one could wait forever."""
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from diffusion_tf.utils.numbers import shown
 
@@ -26,17 +26,16 @@ def checked_path(path: object) -> str:
     return os.fsdecode(path)
 
 
-def open_regular(path: str | Path, *, buffering: int = -1) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Opens a file to read its bytes, without ever waiting for somebody who writes it.
 
     Args:
         path: of the file; links are followed.
-        buffering: see `open`.
 
     Raises:
         OSError: there is none, it cannot be opened, or it is a pipe, a device or a socket.
     """
-    return open(path, "rb", buffering=buffering, opener=_open)
+    return open(path, "rb", opener=_open)
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:

@@ -74,7 +74,7 @@ def _of_system(error: OSError) -> str:
     """The system's words, with the file and what to do."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_path(name)]
     place = f"{' and '.join(map(shown_path, names))}: " if names else ""
-    remedy = _REMEDIES.get(error.errno, "see whether it is there and may be used")
+    remedy = _REMEDIES.get(error.errno or 0, "see whether it is there and may be used")
     return f"{place}{error.strerror}; {remedy}."
 
 
