@@ -1,15 +1,29 @@
 """Runs that are stopped in every way are, once resumed, the run that was never stopped."""
 
 import random
+import shlex
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from diffusion_tf.training.checkpoints import load_config
 from diffusion_tf.training.log import load_losses
-from helpers.processes import TINY, newest_step, start, start_workers, wait_for_step
+from helpers.processes import (
+    SCRIPTS,
+    TINY,
+    newest_step,
+    run,
+    sentence,
+    start,
+    start_workers,
+    wait_for_step,
+)
 
 RUN = ["--workdir=run", *TINY, "--dropout=0.1", "--random_flip", "--checkpoint_steps=10"]
 RUN += ["--deterministic", "--keep_checkpoints=3"]
@@ -68,7 +82,7 @@ def test_killed_at_five_random_moments(tmp_path, whole):
 
 @pytest.mark.slow
 def test_asked_to_stop(tmp_path, whole):
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         before = newest_step(tmp_path / "run")
         process = start("train", *RUN, f"--steps={STEPS}", cwd=tmp_path, log="train.log")
         wait_for_step(tmp_path / "run", before // 10 * 10 + 20, process)
@@ -80,6 +94,30 @@ def test_asked_to_stop(tmp_path, whole):
         assert "Traceback" not in log
     train_to_the_end(tmp_path, STEPS)
     assert_the_same_run(tmp_path / "run", whole, STEPS)
+
+
+@pytest.mark.slow
+def test_a_second_training_in_one_workdir_is_refused(tmp_path):
+    process = start("train", *RUN, "--steps=100000", cwd=tmp_path, log="train.log")
+    wait_for_step(tmp_path / "run", 10, process)
+    said = sentence(run("train", *RUN, "--steps=100001", cwd=tmp_path))
+    assert (
+        f"run is being written by process {process.pid} on machine {socket.gethostname()}" in said
+    )
+    assert load_config(str(tmp_path / "run")).steps == 100000
+    process.kill()
+    process.wait()
+    train_to_the_end(tmp_path, newest_step(tmp_path / "run") + 1)  # its lock blocks nobody
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listener", ["2>&1 | head -1", "2>&-"])
+def test_a_run_that_nobody_listens_to_goes_on(tmp_path, listener):
+    command = [sys.executable, str(SCRIPTS / "train.py"), *RUN, "--steps=30"]
+    shell = f"set -o pipefail; {shlex.join(command)} {listener}"
+    assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, timeout=900).returncode == 0
+    assert newest_step(tmp_path / "run") == 30
+    assert (tmp_path / "run" / "loss.png").exists()
 
 
 def finish(workers, cwd):
