@@ -87,6 +87,8 @@ class Parts:
             ValueError: there are shards of other samples, or the folder holds something else.
             OSError: the folder cannot be made.
         """
+        if self.folder.is_symlink():
+            raise ValueError(f"{self.folder} is a link; delete it, or choose another --out.")
         if self.folder.exists():
             self._check(self.description, overwrite)
         with explained(self.folder):
