@@ -187,7 +187,7 @@ def parse_ints(name: str, values: list[str]) -> tuple[int, ...]:
     """The numbers of a comma-separated flag.
 
     Raises:
-        ValueError: one of them is no whole number.
+        ValueError: one of them is not a whole number.
     """
     try:
         return tuple(int(value) for value in values)

@@ -60,7 +60,7 @@ def main() -> None:
     except NotJSON as error:
         raise ValueError(f"--options is not JSON: {error}.") from None
     if not isinstance(options, dict):
-        raise ValueError(f"--options={OPTIONS.value} is no JSON object of arguments.")
+        raise ValueError(f"--options={OPTIONS.value} is not a JSON object of arguments.")
     config = command_line.get_config_from_flags(CONFIG.value)
 
     # Threads of torch that wait by spinning would take the processors from TensorFlow's.

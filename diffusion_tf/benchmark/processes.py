@@ -67,7 +67,7 @@ class Worker:
         self.description["first_step_seconds"] = time.monotonic() - self._start
 
     def seconds(self, steps: int) -> float:
-        """Does so many steps; the seconds that they took."""
+        """Runs `steps` steps; returns the seconds that they took."""
         return self._ask({"steps": steps})["seconds"]
 
     def peak_memory(self) -> int:

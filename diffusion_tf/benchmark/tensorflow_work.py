@@ -60,7 +60,7 @@ class TensorFlowWork:
         }
 
     def run(self, steps: int) -> None:
-        """Does so many steps, to their end."""
+        """Runs `steps` steps and waits for them."""
         self._step(steps).numpy()
 
     def flops_per_step(self) -> int | None:

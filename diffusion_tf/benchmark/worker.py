@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Works until it is told to end."""
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is not an answer
     try:
         _work(channel)
     except (ValueError, RuntimeError) as error:  # RuntimeError: most of PyTorch's

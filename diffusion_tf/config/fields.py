@@ -142,10 +142,10 @@ class Config:
         True, "train float32 in TF32 where a GPU has it, as TensorFlow does; faster, 10 bits"
     )
     accumulation_steps: int = _option(
-        1, "parts that a replica works off its batch in, to save memory", changes_run=False
+        1, "micro-batches each replica splits its batch into, to save memory", changes_run=False
     )
     steps_per_call: int = _option(
-        10, "training steps that run on the devices without asking the host", changes_run=False
+        10, "steps per call, before control returns to the host", changes_run=False
     )
     warm_start: str = _option(
         "", "workdir whose weights, averages, optimizer and step a new run begins with"
@@ -269,7 +269,7 @@ class Config:
         """Reads the JSON that `save` wrote.
 
         Raises:
-            ValueError: the file is no JSON, or its fields are not those of a config.
+            ValueError: the file is not JSON, or its fields are not those of a config.
         """
         return cls.from_dict(read_json_object(path))
 

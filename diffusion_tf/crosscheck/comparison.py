@@ -53,7 +53,7 @@ LOG_VARIANCES = (
 )  # fmt: skip
 # Numbers that count as no smaller than this. A logarithm's difference is the relative one of the
 # variance, also where it is next to 0. A small KL is what is left of 1 - 1; float32 leaves 10^-7
-# then, and 10^-6 bits/dim are no difference.
+# then, and 10^-6 bits/dim make no difference.
 BOUND_FLOOR = 1e-2
 FLOORS = dict.fromkeys(LOG_VARIANCES, 1.0)
 # What is tried when a stage of a group differs: whatever can show there, as the other side may not

@@ -1,4 +1,4 @@
-"""What the other implementations need: packages, arguments that they know, a net to fall in."""
+"""Helpers for optional dependencies: is a package there, which arguments does it know."""
 
 import difflib
 import importlib

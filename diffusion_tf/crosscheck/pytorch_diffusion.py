@@ -31,7 +31,7 @@ def make_counterpart(
     Args:
         config: of the process.
         unet: ours.
-        checkout: folder of the repository, which is no package.
+        checkout: folder of the repository, which is not a package.
         options: arguments of Model and keys of `diffusion_config` that replace those that make them
             ours.
 
@@ -86,7 +86,7 @@ def _importable(checkout: str | None) -> Iterator[None]:
     """The checkout on the path of imports inside the block."""
     if not checkout:
         raise ValueError(
-            "pytorch_diffusion is no package; name the folder of a checkout of"
+            "pytorch_diffusion is not a package; name the folder of a checkout of"
             " github.com/pesser/pytorch_diffusion with --checkout."
         )
     if not (Path(checkout) / "pytorch_diffusion" / "diffusion.py").is_file():

@@ -24,7 +24,8 @@ def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
 
     Args:
         config: says image size, channels, and whether unreadable files are refused or skipped.
-        data_dir: the folder. Hidden files and files that are no images by their ending are ignored.
+        data_dir: the folder. Hidden files, and those whose ending is not that of an image, are
+            ignored.
         split: not used; all images are training images.
 
     Raises:

@@ -37,7 +37,7 @@ def draw(attributes: np.ndarray, seed: int) -> np.ndarray:
         attributes: numbers in [0, 1], [N, 5]: warmth (of the body's colour, blue to red), size
             (small to large), tallness (wide to tall, at the same size), look (the eye on the left
             or on the right), night (a bright or dark background).
-        seed: of what is no attribute: place, shade, the side of the sun, the width of the stance.
+        seed: of what is not an attribute: place, shade, the side of the sun, the stance's width.
             A creature does not change with the number of those after it.
 
     Returns:
@@ -95,7 +95,7 @@ def load_arrays(data_dir: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: no such folder, or a file is missing.
-        ValueError: several files fit; one is no .npy, damaged, or holds Python objects; images that
+        ValueError: several fit; one is not .npy, damaged, or holds Python objects; images that
             are not uint8 or have another number of axes; vectors that are not finite; unequal
             lengths.
     """

@@ -17,7 +17,7 @@ def check_option(name: str, value: str, options: Sequence[str]) -> None:
 
 
 def checked_betas(betas: np.ndarray) -> np.ndarray:
-    """betas as float64 [T]; ValueError if they are no list of variances."""
+    """betas as float64 [T]; ValueError if they are not a list of variances."""
     betas = np.asarray(betas)
     if betas.dtype.kind not in "iuf":
         raise ValueError(f"betas has dtype {betas.dtype}; it must hold real numbers.")

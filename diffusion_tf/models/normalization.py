@@ -14,8 +14,8 @@ from diffusion_tf.utils.keras_backend import keras, layers
 class GroupNormalization(layers.GroupNormalization):
     """Keras's layer, its variables and arguments, for images with the channels last.
 
-    With `swish`, x sigmoid(x) of the normalized x follows. Of the two, and of what they stand
-    `before` or what is computed `then`, training keeps nothing but x for the gradient.
+    With `swish`, x sigmoid(x) of the normalized x follows. For the gradient only x is saved; the
+    rest, and what `before` and `then` compute after it, is recomputed.
 
     `call(x [B, H, W, C], offset [B, C]) -> [B, H, W, C]`, computed in float32 whatever the dtype of
     x. The offset, if there is one, is added to all pixels of an image first: as it only moves the

@@ -1,4 +1,4 @@
-"""Draws samples into files: exactly N, resumed after any interruption, and how they came about."""
+"""Writes exactly N samples, resumable, with optional intermediate states."""
 
 import hashlib
 import os
@@ -184,7 +184,7 @@ def check_output(
     """
     path, is_file = Path(out), kind_of(out) != "folder"
     if path.name in ("", ".."):
-        raise ValueError(f"--out={out} is no name for samples; give a new file or folder.")
+        raise ValueError(f"--out={out} is not a name for samples; give a new file or folder.")
     if path.is_symlink():
         raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
     if float32 and kind_of(out) != "npz":
@@ -200,7 +200,8 @@ def check_output(
         foreign = [p.name for p in path.iterdir() if not _OUR_IMAGE.fullmatch(p.name)]
         if foreign:
             raise ValueError(
-                f"{out} exists and holds {min(foreign)}, which is no sample; choose another --out."
+                f"{out} exists and holds {min(foreign)}, which is not a sample; choose another"
+                " --out."
             )
         if not any(path.iterdir()):
             return

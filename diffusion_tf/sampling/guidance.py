@@ -154,7 +154,8 @@ def _parse(text: str, config: Config) -> np.ndarray:
     except ValueError:
         form = "labels: 3,5" if config.num_classes else "vectors of one length: 1,0;0.5,0.5"
         raise ValueError(
-            f"{shown(text)} is no list of conditions; give {form}, a file, *.npy or *.npz, or none."
+            f"{shown(text)} is not a list of conditions; give {form}, a file, *.npy or *.npz,"
+            " or none."
         ) from None
 
 

@@ -37,7 +37,7 @@ def checked_paths(
     T = diffusion.num_timesteps
     if progressive is not None and not (is_whole(progressive) and 1 <= progressive <= T):
         raise ValueError(
-            f"--progressive={progressive} is no distance between steps; it must lie in 1..{T}."
+            f"--progressive={progressive} is not a distance between steps; it must lie in 1..{T}."
         )
     for time in trajectory:
         if not (is_whole(time) and -1 <= time < T):

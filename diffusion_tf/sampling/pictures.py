@@ -1,4 +1,4 @@
-"""The pictures that a run ends with: samples, how they came about, mixtures, the loss."""
+"""The pictures that a run ends with: samples, trajectories, interpolations, the loss."""
 
 import dataclasses
 import os

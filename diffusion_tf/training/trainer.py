@@ -93,7 +93,7 @@ class Trainer:
 
     @tf.function(autograph=False)
     def train_steps(self, batches: tf.data.Iterator, number: tf.Tensor) -> dict:
-        """Updates from the next batches, without asking the host in between.
+        """Updates from the next batches, without returning to the host in between.
 
         All else that a step needs follows from the seed and the step.
 
@@ -136,7 +136,7 @@ class Trainer:
         return {"loss": loss, "gnorm": gnorm, "pnorm": pnorm, "lr": lr}
 
     def _draw(self, batch: Any) -> tuple[tf.Tensor, ...]:
-        """Flips, timesteps, noise and lost conditions of a replica: its rows of the global batch.
+        """Flips, timesteps, noise, dropped conditions of a replica: its rows of the global batch.
 
         Returns:
             x_start, t, noise, and the conditions of a conditional network.

@@ -68,7 +68,7 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this machine is the one of them that writes."""
+    """Whether this worker is the chief, the one that writes."""
     if num_workers(strategy) == 1:
         return True
     resolver = strategy.cluster_resolver

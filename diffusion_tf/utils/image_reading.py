@@ -45,7 +45,7 @@ def find_images(folder: str) -> tuple[list[str], int]:
     if not os.path.exists(folder):
         raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
     if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder; pass the one that holds it with --data_dir.")
+        raise ValueError(f"{folder} is not a folder; pass the one that holds it with --data_dir.")
     endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files = _walk(folder)
     paths = [path for path in files if os.path.splitext(path)[1].lower() in endings]

@@ -148,7 +148,7 @@ def test_the_script_agrees_and_differs(tmp_path):
     "arguments, expected",
     [
         (["--options=eps", "--against=diffusers"], "--options=eps is not JSON"),
-        (["--options=[1]", "--against=diffusers"], "is no JSON object of arguments"),
+        (["--options=[1]", "--against=diffusers"], "is not a JSON object of arguments"),
         (["--module=nowhere.py:thing"], "There is no file nowhere.py; --module takes FILE.py:NAME"),
         ([], "Give either --against or --module"),
     ],
@@ -231,7 +231,7 @@ def test_a_module_without_the_ending_of_python(tmp_path):
             {"against": "diffusers", "options": {"norm_epsilon": 1}},
             "Did you mean 'norm_eps",
         ),
-        (CONFIG, {"against": "pytorch_diffusion"}, "pytorch_diffusion is no package; name"),
+        (CONFIG, {"against": "pytorch_diffusion"}, "pytorch_diffusion is not a package; name"),
         (CONFIG, {"against": "denoising_diffusion_pytorch", "weights": "w"}, "is another network"),
         (CONFIG, {"own": f"{OWN}:Both", "options": {"a": 1}}, "--options are for --against"),
         (CONFIG, {"own": OWN}, "is not of the form FILE.py:NAME"),

@@ -197,5 +197,5 @@ def test_folders_without_images_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ValueError, match="holds no image, only 1 files of other kinds"):
         get_dataset(RGB, str(tmp_path))
-    with pytest.raises(ValueError, match="notes.txt is no folder"):
+    with pytest.raises(ValueError, match="notes.txt is not a folder"):
         get_dataset(RGB, str(tmp_path / "notes.txt"))

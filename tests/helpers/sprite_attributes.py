@@ -19,7 +19,7 @@ def measure(pixels: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 [N, 5]: each grows with its attribute and is near it, but noise, and sprites that
-        are no creatures, can take it out of [0, 1].
+        are not creatures, can take it out of [0, 1].
     """
     red, green, blue = np.moveaxis(pixels.astype(np.float64), -1, 0)
     body = np.clip((np.maximum(red, blue) - green - 50) / 45, 0, 1)
@@ -49,7 +49,7 @@ def _position(value: np.ndarray, start: float, end: float) -> np.ndarray:
 def _gaze(body: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """How far the hole in the body lies to the right of its middle, in half widths, [n].
 
-    What is no body counts the less the farther from the middle it is, and not at all outside the
+    What is not a body counts the less the farther from the middle it is, and not at all outside the
     ellipse of the body's extent: this tells the eye from the edges.
     """
     across, down = (_from_middle(profile) for profile in (columns, rows))

@@ -320,8 +320,8 @@ def test_numbers_of_numpy_are_numbers(monkeypatch, drawn):
         ({"batch_size": 2**31}, "batch_size is 2147483648; it must be at most"),
         ({"trajectory": (2**32,)}, r"--trajectory has 4294967296; each time must lie in -1..3"),
         ({"trajectory": (0.5,)}, r"--trajectory has 0.5; each"),
-        ({"progressive": 2**32 + 1}, r"--progressive=4294967297 is no distance"),
-        ({"progressive": True}, r"--progressive=True is no distance"),
+        ({"progressive": 2**32 + 1}, r"--progressive=4294967297 is not a distance"),
+        ({"progressive": True}, r"--progressive=True is not a distance"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused_before_anything_is_drawn(drawn, flags, message):
@@ -426,10 +426,10 @@ def test_a_folder_of_samples_is_replaced_as_a_whole():
 @pytest.mark.parametrize(
     "out, flags, message",
     [
-        ("mine", {}, "mine exists and holds letter.txt, which is no sample"),
+        ("mine", {}, "mine exists and holds letter.txt, which is not a sample"),
         ("mine/letter.txt", {}, "is a file; choose another --out, for a folder"),
         ("folder.npz", {}, "folder.npz is a folder"),
-        (".", {}, "is no name for samples"),
+        (".", {}, "is not a name for samples"),
         ("link", {}, "link is a link; give what it leads to"),
         ("s.png", {"float32": True}, "--float32 needs an --out that ends with .npz, not s.png"),
         ("s", {"num_samples": 0}, "num_samples is 0"),
@@ -552,8 +552,8 @@ def test_the_way_to_the_first_shard_goes_beside_it(monkeypatch, out, name):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"progressive": 5}, r"--progressive=5 is no distance .* 1..4"),
-        ({"progressive": 0}, r"--progressive=0 is no distance"),
+        ({"progressive": 5}, r"--progressive=5 is not a distance .* 1..4"),
+        ({"progressive": 0}, r"--progressive=0 is not a distance"),
         (
             {"trajectory": (4,), "overwrite": True},
             r"--trajectory has 4; each time must lie in -1..3",

@@ -151,7 +151,7 @@ def test_what_people_cannot_ask_for(tmp_path):
         (LABELS, "4", 1.0, r"label 4; labels lie in 0..3"),
         (LABELS, "-3", 1.0, "label -3"),
         (LABELS, "1,99", 1.0, "1,99 cannot be the conditions of this network: y has the label 99"),
-        (LABELS, "1,a", 1.0, "'1,a' is no list of conditions; give labels: 3,5"),
+        (LABELS, "1,a", 1.0, "'1,a' is not a list of conditions; give labels: 3,5"),
         (LABELS, "1", float("nan"), "guidance_scale is nan; it must be a finite number"),
         (LABELS, str(tmp_path / "float.npy"), 1.0, r"float64 and shape \(1,\); it must hold label"),
         (VECTORS, None, 1.0, "vectors of 3 numbers; give them with --conditions"),

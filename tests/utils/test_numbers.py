@@ -133,7 +133,7 @@ REFUSED = {
     "t of DDIM": (lambda: DDIM(D, 5).p_sample(network, x=X, t=[5, 1]), "t has 5"),
     "t of some terms": (lambda: D.bpd_terms(network, X, [1, 10]), "timesteps has 10; each must"),
     "terms that wrap": (lambda: D.bpd_terms(network, X, [2**32 + 3]), "timesteps has 4294967299"),
-    "terms that are no steps": (lambda: D.bpd_terms(network, X, [1.5]), "must hold whole numbers"),
+    "terms that are not steps": (lambda: D.bpd_terms(network, X, [1.5]), "must hold whole numbers"),
     "first step": (lambda: D.p_sample_steps(network, x=X, first=10, last=0), "first is 10; it mu"),
     "last step": (lambda: D.p_sample_steps(network, x=X, first=1, last=2), "first >= last"),
     "half a step": (lambda: D.p_sample_steps(network, x=X, first=2.5, last=0), "whole number"),

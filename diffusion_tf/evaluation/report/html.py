@@ -174,14 +174,14 @@ def figure(png: bytes, *, alt: str, caption: str, wide: bool = False) -> Markup:
         wide: scrolls on narrow screens rather than become illegible.
 
     Raises:
-        ValueError: the bytes are no PNG.
+        ValueError: the bytes are not a PNG.
     """
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             image.load()
             width, height = image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"The picture {alt!r} is no PNG ({error}); draw it again.") from None
+        raise ValueError(f"The picture {alt!r} is not a PNG ({error}); draw it again.") from None
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
     shown = element("img", src=source, alt=alt, width=width, height=height)
     frame = element("div", shown, class_="scroll wide") if wide else shown

@@ -1,4 +1,4 @@
-"""The pictures of a report: samples, their neighbours, how they came about, mixtures."""
+"""The pictures of a report: samples, their nearest neighbours, trajectories, interpolations."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -290,11 +290,11 @@ def test_a_picture_that_is_none_is_named(tmp_path, metrics):
     jpeg = io.BytesIO()
     Image.new("L", (8, 8)).save(jpeg, "JPEG")
     for data in (jpeg.getvalue(), b"", b"<svg/>"):
-        with pytest.raises(ValueError, match="picture 'Samples' is no PNG"):
+        with pytest.raises(ValueError, match="picture 'Samples' is not a PNG"):
             figure(data, alt="Samples", caption="")
     png = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(png, "PNG")
-    with pytest.raises(ValueError, match="picture 'Samples' is no PNG"):
+    with pytest.raises(ValueError, match="picture 'Samples' is not a PNG"):
         figure(png.getvalue()[:2000], alt="Samples", caption="")
     assert not report.exists()
 
