@@ -139,6 +139,7 @@ def runs(page):
     return any(is_run(c) for kind in ("bash", "python") for c, _ in blocks(page, kind))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", filter(runs, PAGES), ids=name)
 def test_every_block_runs(page, home, monkeypatch):
     for comment, text in blocks(page, "bash"):

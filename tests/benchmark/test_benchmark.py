@@ -121,6 +121,7 @@ def test_a_worker_that_cannot_do_its_task_says_why():
         worker.ready()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error():
     with Worker(TASK) as worker:
         worker.ready()
@@ -143,6 +144,7 @@ def check_case(case, implementations):
     assert case["ceiling_flops_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_this_project_alone(home):
     result = benchmark(
         home, "--variants=", "--dtype=bfloat16", "--work=train", "--rounds=2", "--out=a.json"

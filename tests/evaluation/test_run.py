@@ -335,6 +335,7 @@ def test_requests_that_do_not_fit_the_data():
 # --- The script
 
 
+@pytest.mark.slow
 def test_the_script_and_what_it_refuses(tmp_path, workdir):
     flags = ["--num_samples=20", "--num_images=40", "--jit_compile=off", "--cache_dir=cache"]
     result = run("evaluate", f"--workdir={workdir}", "--out=e", *flags, cwd=tmp_path)
@@ -363,6 +364,7 @@ def test_mistakes_on_the_command_line(tmp_path, flags, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_watching_a_training(tmp_path):
     flags = ["--workdir=run", "--steps=40", "--checkpoint_steps=20", "--nopictures", *TINY]
     watching = [

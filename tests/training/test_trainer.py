@@ -200,7 +200,9 @@ def test_xla_gives_the_same_step():
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "dtype", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_is_near_float32(dtype):
     arrays = golden.load("optimizer_wide")
     batch = [tf.constant(arrays[key][0]) for key in ("x", "t", "noise")]
@@ -269,7 +271,7 @@ def test_parts_of_a_batch_get_different_dropout():
     assert loss(8) != loss(1)  # eight equal examples, each with a mask of its own in both
 
 
-@pytest.mark.parametrize("num_replicas", [1, 2])
+@pytest.mark.parametrize("num_replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_float16_skips_an_update_that_overflows_anywhere(num_replicas):
     trainer = small_trainer(num_replicas, dtype="mixed_float16", warmup=0)
     before = trainer.model.get_weights()

@@ -44,7 +44,13 @@ def assert_same(numbers, expected):
         np.testing.assert_array_equal(numbers[name], array, err_msg=name)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, {"floatx": "float64", "policy": "mixed_bfloat16"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        pytest.param({"floatx": "float64", "policy": "mixed_bfloat16"}, marks=pytest.mark.slow),
+    ],
+)
 def test_settings_change_no_number(settings, expected, restored):
     set_keras(**settings)
     assert_same(all_numbers(), expected)
@@ -63,6 +69,7 @@ def python(*arguments, **kwargs):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **kwargs)
 
 
+@pytest.mark.slow
 def test_settings_of_a_machine(expected, tmp_path):
     """Read from keras.json when Keras is imported; its backend is that of no one here."""
     settings = {**SETTINGS, "backend": "torch"}
@@ -76,6 +83,7 @@ def test_settings_of_a_machine(expected, tmp_path):
             np.testing.assert_allclose(saved[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_scripts_choose_their_backend(tmp_path):
     """Whatever else is asked for: training, and sampling from what was trained."""
     settings = {**SETTINGS, "backend": "jax"}
