@@ -15,7 +15,7 @@ from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.formats import FORMATS, Format, detect
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.devices import tf32
-from diffusion_tf.utils.files import delete_leftovers, replacing, replacing_folder
+from diffusion_tf.utils.files import delete_leftovers, replacing_alone, replacing_folder
 from diffusion_tf.utils.locks import has_note, lock_beside, locked
 
 _EXISTS = "{} exists; choose another --target, or add --overwrite."
@@ -159,5 +159,5 @@ def _check_target(source: str, target: str, format: str, overwrite: bool) -> Non
 
 @contextlib.contextmanager
 def _replacing(target: str, format: Format) -> Iterator[str]:
-    with (replacing if format.files is None else replacing_folder)(target) as temporary:
+    with (replacing_alone if format.files is None else replacing_folder)(target) as temporary:
         yield str(temporary)

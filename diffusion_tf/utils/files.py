@@ -42,6 +42,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replacing_alone(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, for writers that make temporary files of their own beside what they write.
+
+    Yields a path in a new folder, in which they stay if the process is killed; it has the ending of
+    `path`, and nothing is there yet.
+    """
+    path = Path(os.path.abspath(path))
+    make_folders(path.parent)
+    with _temporary(path, _make_folder) as folder:
+        new = folder / f"new{_ending(path)}"
+        yield new
+        sync(new)
+        put_in_place(new, path)
+        _delete(folder)
+
+
+@contextlib.contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yields a new, empty folder beside `path`; gives it that name if the block succeeds.
 

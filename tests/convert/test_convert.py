@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import pickle
 import resource
 import shutil
@@ -19,6 +20,8 @@ from diffusion_tf.convert.contents import Contents, config_of, same_bits
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.state_files import read_state_dict, write_state_dict
 from diffusion_tf.training.trainer import Trainer
+from diffusion_tf.utils import files
+from diffusion_tf.utils.locks import InUse, lock_beside, locked
 from helpers import golden_arrays
 from helpers.checkpoints import save_checkpoint
 from helpers.processes import run, sentence
@@ -306,6 +309,51 @@ def test_a_target_that_exists_is_kept_without_the_flag(home, tmp_path, format):
     assert after.keys() == before.keys()
     if format in ("pytorch_diffusion", "diffusers"):
         assert after != before
+
+
+def test_a_target_that_is_there_but_was_not_finished_is_finished(home, tmp_path, monkeypatch):
+    target, source = tmp_path / "a.safetensors", str(home / "ddpm")
+
+    def lightning(_):
+        raise RuntimeError("lightning")
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "_delete", lightning)  # it has its name, and is cleared up after
+        with pytest.raises(RuntimeError, match="lightning"):
+            convert(source, str(target), format="pytorch_diffusion")
+    assert len(os.listdir(tmp_path)) == 3
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    shutil.copy(home / "ddpm" / "model_index.json", tmp_path / "copy" / "a.safetensors")
+    before = target.read_bytes()
+    with pytest.raises(ValueError, match="a.safetensors exists; choose"):  # another command
+        convert(str(home / "run"), str(target), format="pytorch_diffusion")
+    convert(source, str(target), format="pytorch_diffusion")
+    assert target.read_bytes() == before
+    with pytest.raises(ValueError):  # another file
+        convert(source, str(tmp_path / "copy" / "a.safetensors"), format="pytorch_diffusion")
+    shutil.rmtree(tmp_path / "copy")
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+    with pytest.raises(ValueError, match="a.safetensors exists; choose"):  # it is finished now
+        convert(source, str(target), format="pytorch_diffusion")
+
+
+def test_a_target_that_another_process_writes_is_refused(home, tmp_path):
+    target = str(tmp_path / "a")
+    message = f"a is being written by process {os.getpid()} on"
+    with locked(lock_beside(target), target), pytest.raises(InUse, match=message):
+        convert(str(home / "ddpm"), target, format="tf1")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("format", ["tf1", "diffusers", "pytorch_diffusion"])
+@pytest.mark.parametrize("name", ["a[1]", "-*?\n\u00e9"])
+def test_any_name_will_do(home, tmp_path, name, format):
+    folder = tmp_path / name
+    convert(str(home / "ddpm"), str(folder / name), format=format)
+    assert os.listdir(folder) == [name]
+    back = folder / "back.safetensors"
+    convert(str(folder / name), str(back), format="pytorch_diffusion")
+    assert back.read_bytes() == (home / NAMES["pytorch_diffusion"]).read_bytes()
 
 
 def test_overwrite_spares_what_is_not_a_checkpoint(home, tmp_path):
