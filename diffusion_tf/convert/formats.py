@@ -4,8 +4,10 @@ A new format is a module with the four functions of `Code`, and a row here. Modu
 imported, so that flags can be read without TensorFlow.
 """
 
+import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -188,7 +190,8 @@ def load_unet(path: str, *, weights: "WeightsKind" = "ema") -> "UNet":
             that is not the one here.
         OSError: the package that reads the file is not installed.
     """
-    return FORMATS[detect(path)].build_unet(path, weights)
+    with _named(path):
+        return FORMATS[detect(path)].build_unet(path, weights)
 
 
 def read(path: str, format: str | None = None) -> "Contents":
@@ -201,4 +204,16 @@ def read(path: str, format: str | None = None) -> "Contents":
     Raises:
         FileNotFoundError, ValueError, OSError: as for `load_unet`.
     """
-    return FORMATS[format or detect(path)].read(path)
+    with _named(path):
+        return FORMATS[format or detect(path)].read(path)
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Within it a checkpoint is read; what is wrong with a tensor is said with the path, too."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error) is not ValueError or str(path) in str(error):
+            raise
+        raise ValueError(f"{path} cannot be read as weights: {error}") from None

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from diffusion_tf.convert import load_unet
 from diffusion_tf.convert.state_files import read_state_dict, tensor_names
 from helpers.torch_networks import import_torch
 
@@ -110,3 +111,11 @@ def test_a_pipe_is_not_waited_for(tmp_path, ending):
     os.mkfifo(tmp_path / f"a.{ending}")
     with pytest.raises(FileNotFoundError, match=f"a.{ending} is not a file"):
         read_state_dict(str(tmp_path / f"a.{ending}"))
+
+
+def test_a_tensor_that_no_layer_can_have_is_named_with_its_file(tmp_path):
+    torch = import_torch()
+    path = str(tmp_path / "a.pt")
+    torch.save({"down.0.block.0.conv1.weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match=f"{path} cannot be read as weights: down.0.block.0.conv1"):
+        load_unet(path)
