@@ -24,9 +24,10 @@ from diffusion_tf.utils.files import (
 )
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.json_files import read_json_object
-from diffusion_tf.utils.locks import has_note, lock_beside
+from diffusion_tf.utils.locks import has_note, lock_beside, short_digest
 from diffusion_tf.utils.syncing import sync_tree
 
+LONGEST_NAME = 255  # bytes, of a file
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 
 
@@ -36,8 +37,14 @@ def kind_of(out: str) -> str:
 
 
 def parts_folder(out: str | Path) -> Path:
-    """The folder of the parts of an output."""
-    return Path(out).with_name(f"{Path(out).name}.parts")
+    """Where the shards of an output are kept until it is finished: `OUT.parts`.
+
+    Where that is longer than names may be, another name stands for it.
+    """
+    out = Path(out)
+    name = f"{out.name}.parts"
+    is_short = len(os.fsencode(name)) <= LONGEST_NAME
+    return out.with_name(name if is_short else f".{short_digest(out.name)}.parts")
 
 
 def beside(out: str | Path, ending: str) -> Path:

@@ -112,7 +112,7 @@ def lock_in(folder: str | Path) -> Path:
 def lock_beside(path: str | Path) -> Path:
     """The lock file of something that is written as a whole; its name is short for any name."""
     path = Path(os.path.abspath(path))
-    return path.with_name(f".{short_digest(path.name)}.lock")
+    return path.parent / f".{short_digest(path.name)}.lock"
 
 
 def short_digest(name: str) -> str:

@@ -345,7 +345,7 @@ def test_a_target_that_another_process_writes_is_refused(home, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("format", ["tf1", "diffusers", "pytorch_diffusion"])
+@pytest.mark.parametrize("format", ["diffusers", "pytorch_diffusion"])
 @pytest.mark.parametrize("name", ["a[1]", "-*?\n\u00e9"])
 def test_any_name_will_do(home, tmp_path, name, format):
     folder = tmp_path / name

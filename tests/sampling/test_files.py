@@ -682,7 +682,7 @@ def test_a_second_process_is_refused_while_one_writes(monkeypatch, drawn):
     assert content("s.npz") == content("t.npz") and names() == ["s.npz", "t.npz"]
 
 
-@pytest.mark.parametrize("name", ["a[1]", "two\nlines", " ", "-rf", "\u00e9", "*?", "x" * 240])
+@pytest.mark.parametrize("name", ["a[1]", "two\nlines", " ", "-rf", "\u00e9", "*?", "x" * 251])
 @pytest.mark.parametrize("ending", [".npz", ".png", ""])
 def test_any_name_will_do(monkeypatch, drawn, name, ending):
     out = name + ending

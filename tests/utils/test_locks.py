@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from diffusion_tf.utils import locks
-from diffusion_tf.utils.locks import InUse, is_held, lock_beside, lock_in, locked
+from diffusion_tf.utils.locks import InUse, check_free, is_held, lock_beside, lock_in, locked
 from helpers.file_operations import FINISHED, KILLED, stopped_at
 
 
@@ -206,3 +206,7 @@ def test_any_name_has_a_lock(tmp_path, name):
     with locked(lock_beside(tmp_path / name), name):
         (tmp_path / name).mkdir()
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_has_no_name_has_a_lock_that_nobody_holds():
+    check_free(lock_beside("/"), "/")
