@@ -134,15 +134,21 @@ def _wrong(what: str, value: Any, expected: str) -> ValueError:
 
 
 def check_resolves(cluster: Cluster) -> None:
-    """Makes sure that this machine's own address means a machine.
+    """Makes sure that this machine's own address means a machine; and this one, if it is alone.
 
     Raises:
-        ValueError: nobody knows the name, so that the others would wait, too.
+        ValueError: nobody knows the name, so that the others would wait, too; or a machine alone
+            has the address of another, which it would wait for.
     """
     if not _resolves(cluster.address):
         raise ValueError(
             f"TF_CONFIG gives this machine, {cluster.job} {cluster.index}, the address"
             f" {cluster.address}, whose name nobody knows; correct it."
+        )
+    if not cluster.others and not _is_here(cluster.address):
+        raise ValueError(
+            f"TF_CONFIG gives this machine, which is alone, the address {cluster.address}, which is"
+            " not one of its own; correct it, or unset TF_CONFIG."
         )
 
 
@@ -206,6 +212,16 @@ def _resolves(address: str) -> bool:
     except (OSError, UnicodeError):  # the latter for names that cannot be
         return False
     return True
+
+
+def _is_here(address: str) -> bool:
+    """Whether one could listen at the host of an address, at any port."""
+    host, _ = _host_and_port(address)
+    for family, kind, protocol, _, where in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as listener:
+            listener.bind(where)
+            return True
+    return False
 
 
 def _answers(address: str) -> bool:

@@ -98,6 +98,13 @@ def test_a_machine_whose_own_name_nobody_knows_does_not_wait():
     check_resolves(parse_cluster(workers("localhost:1", "nowhere.invalid:2")))
 
 
+def test_a_machine_that_is_alone_does_not_wait_for_another():
+    with pytest.raises(ValueError, match="alone, the address 192.0.2.1:5, which is not one of its"):
+        check_resolves(parse_cluster(workers("192.0.2.1:5")))
+    check_resolves(parse_cluster(workers("localhost:5")))
+    check_resolves(parse_cluster(workers("192.0.2.1:5", "192.0.2.2:5")))  # behind a router, perhaps
+
+
 def test_a_machine_alone_says_for_whom_it_waits_and_until_when(tmp_path):
     environment = cluster(2)[0]
     other = json.loads(environment["TF_CONFIG"])["cluster"]["worker"][1]
