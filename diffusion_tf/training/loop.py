@@ -53,8 +53,8 @@ def _train(trainer: Trainer, dataset: Dataset, workdir: str, *, chief: bool) -> 
         keep=config.keep_checkpoints,
         read_only=not chief,
     )
-    checkpoints.clear()
     first_step = _begin(trainer, checkpoints)
+    checkpoints.clear()  # not before it is sure that something can be read
     with (
         RunLog(workdir, config, first_step=first_step, silent=not chief) as log,
         StopSignals() as signals,

@@ -237,8 +237,10 @@ def test_a_run_that_lost_its_checkpoints_does_not_begin_anew(tmp_path):
     assert int(run(tmp_path / "run", steps=3).step) == 3
     for path in (tmp_path / "run" / "checkpoints").glob("*.index"):
         path.unlink()
+    before = sorted((tmp_path / "run").rglob("*"))
     with pytest.raises(FileNotFoundError, match="no complete checkpoint .*choose another"):
         run(tmp_path / "run", steps=4)
+    assert sorted((tmp_path / "run").rglob("*")) == before
 
 
 TESTS = str(Path(__file__).parents[1])
