@@ -82,7 +82,8 @@ def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
                 package.save_file(state, temporary, metadata={"format": "pt"})
             else:
                 tensors = {name: package.from_numpy(value) for name, value in state.items()}
-                package.save(tensors, temporary)
+                with open(temporary, "wb") as file:  # by name, it would write the name, too
+                    package.save(tensors, file)
         except Exception as error:  # each package has its own
             raise OSError(f"{path} could not be written ({_first_sentence(error)}).") from error
 

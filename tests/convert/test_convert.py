@@ -351,6 +351,9 @@ def test_any_name_will_do(home, tmp_path, name, format):
     folder = tmp_path / name
     convert(str(home / "ddpm"), str(folder / name), format=format)
     assert os.listdir(folder) == [name]
+    if format == "pytorch_diffusion":  # the same tensors make the same bytes
+        convert(str(home / "ddpm"), str(folder / "b.pt"), format=format)
+        assert (folder / "b.pt").read_bytes() == (folder / name).read_bytes()
     back = folder / "back.safetensors"
     convert(str(folder / name), str(back), format="pytorch_diffusion")
     assert back.read_bytes() == (home / NAMES["pytorch_diffusion"]).read_bytes()
