@@ -58,7 +58,7 @@ def main() -> None:
     try:
         options = parse_json(OPTIONS.value)
     except NotJSON as error:
-        raise ValueError(f"--options is not JSON: {error}.") from None
+        raise ValueError(f"--options={OPTIONS.value:.100} is not JSON: {error}.") from None
     if not isinstance(options, dict):
         raise ValueError(f"--options={OPTIONS.value} is not a JSON object of arguments.")
     config = command_line.get_config_from_flags(CONFIG.value)

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import signal
 
 import pytest
 
@@ -43,3 +44,11 @@ def compiled(request):
         "graph": tf.function,
         "jit": lambda function: tf.function(function, jit_compile=True),
     }[request.param]
+
+
+@pytest.fixture
+def listening_to_its_terminal():
+    """A closed terminal is told of, although nohup may have started these tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

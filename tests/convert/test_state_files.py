@@ -11,6 +11,7 @@ from diffusion_tf.convert import load_unet
 from diffusion_tf.convert.state_files import read_state_dict, tensor_names
 from helpers.torch_networks import import_torch
 
+pytestmark = pytest.mark.extras
 NAME = "down.0.a"
 TENSORS = {
     "sparse": (lambda torch: torch.eye(3).to_sparse(), "is sparse"),

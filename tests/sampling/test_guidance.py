@@ -156,7 +156,7 @@ def test_what_people_cannot_ask_for(tmp_path):
         (LABELS, str(tmp_path / "float.npy"), 1.0, r"float64 and shape \(1,\); it must hold label"),
         (VECTORS, None, 1.0, "vectors of 3 numbers; give them with --conditions"),
         (VECTORS, "1,2", 1.0, r"shape \(1, 2\).*vectors: floats \[batch, 3\]"),
-        (VECTORS, "1,2,3;1,2", 1.0, "no list of conditions; give vectors of one length"),
+        (VECTORS, "1,2,3;1,2", 1.0, "not a list of conditions; give vectors of one length"),
         (VECTORS, str(tmp_path / "nan.npy"), 1.0, "not finite in 1 of 1 rows"),
         (VECTORS, str(tmp_path / "x.npz"), 1.0, "lacks y"),
         (VECTORS, str(tmp_path / "text.npy"), 1.0, "text.npy cannot be read"),

@@ -71,4 +71,4 @@ def test_a_link_in_place_of_the_parts_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     os.symlink("elsewhere", tmp_path / "o.npz.parts")
     with pytest.raises(ValueError, match="o.npz.parts is a link; delete it"):
-        Parts(str(tmp_path / "o.npz"), DESCRIPTION)
+        Parts(str(tmp_path / "o.npz"), DESCRIPTION).begin()

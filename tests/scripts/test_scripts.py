@@ -36,7 +36,7 @@ def home(tmp_path_factory):
 def test_training_leaves_a_workdir_that_explains_itself(home):
     names = {path.name for path in (home / "run").iterdir()}
     pictures = {"samples.png", "trajectory.png", "trajectory.gif", "interpolation.png", "loss.png"}
-    assert names == {"config.json", "checkpoints", "tensorboard"} | pictures
+    assert names == {"config.json", "checkpoints", "losses.csv", "tensorboard"} | pictures
     log = (home / "train.log").read_text()
     assert "training: 100%" in log and "loss=" in log
     (seconds,) = re.findall(r"The first step, .+, took (\d+) s\.", log)

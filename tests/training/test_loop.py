@@ -183,6 +183,7 @@ def run_and_at_the_fourth_batch(workdir, action, **fields):
     raise AssertionError("it trained to the end")
 
 
+@pytest.mark.usefixtures("listening_to_its_terminal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_leaves(tmp_path, number):
     handler = signal.getsignal(number)

@@ -81,6 +81,7 @@ def test_killed_at_five_random_moments(tmp_path, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("listening_to_its_terminal")
 def test_asked_to_stop(tmp_path, whole):
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         before = newest_step(tmp_path / "run")

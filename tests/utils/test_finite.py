@@ -112,7 +112,7 @@ def test_complex_tensors_keep_no_half(tmp_path, ending):
 def test_tensors_without_plain_values_are_named(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"w in .*a.pt has no plain values"):
+    with pytest.raises(ValueError, match=r"w in .*a.pt is sparse; save it as a dense tensor"):
         read_state_dict(str(tmp_path / "a.pt"))
 
 
@@ -178,19 +178,21 @@ def test_workdirs_name_the_tensor(tmp_path, bad_run):
     "script, flags",
     [
         ("sample", ["--workdir=run", "--num_samples=2", "--out=taken.npz", "--overwrite"]),
-        ("interpolate", ["--workdir=run", "--out=taken.npz", "--overwrite"]),
+        ("interpolate", ["--workdir=run", "--out=taken.png", "--overwrite"]),
         ("convert", ["--source=run", "--target=taken.npz", "--format=pytorch_diffusion",
                      "--overwrite"]),
         ("evaluate", ["--workdir=run", "--metrics=fid", "--num_samples=2", "--out=e"]),
     ],
 )  # fmt: skip
 def test_scripts_end_with_the_tensors_name_and_write_nothing(tmp_path, bad_run, script, flags):
-    (tmp_path / "taken.npz").write_text("precious")
+    for name in ("taken.npz", "taken.png"):
+        (tmp_path / name).write_text("precious")
     result = run(script, *flags, cwd=tmp_path)
     assert result.returncode == 1, result.stderr
     assert "conv_out/bias (ema) in" in result.stderr.strip().splitlines()[-1]
-    assert sorted(os.listdir(tmp_path)) == ["run", "taken.npz"]
-    assert (tmp_path / "taken.npz").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["run", "taken.npz", "taken.png"]
+    for name in ("taken.npz", "taken.png"):
+        assert (tmp_path / name).read_text() == "precious"
 
 
 # --- What is drawn

@@ -51,6 +51,7 @@ def test_exit_codes_are_those_of_shells():
     assert Interrupted("", signal.SIGTERM).exit_code == 143
 
 
+@pytest.mark.usefixtures("listening_to_its_terminal")
 def test_a_closed_terminal_is_a_request_that_may_be_repeated():
     before = signal.getsignal(signal.SIGHUP)
     with StopSignals() as signals:
