@@ -74,7 +74,8 @@ def seal(path: str | Path, *, context: str = "") -> None:
         OSError: it cannot be written.
     """
     if Path(path).suffix == ".npz":
-        with zipfile.ZipFile(path, "a") as archive:
+        # By name, ZipFile would begin an empty archive if the file could not be opened.
+        with open(path, "r+b") as there, zipfile.ZipFile(there, "a") as archive:
             archive.comment = bytes(SEAL_BYTES)
     else:
         with open(path, "ab") as file:

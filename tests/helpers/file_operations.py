@@ -1,6 +1,7 @@
 """A process that is killed, or told of an error, at its n-th file operation below a folder."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ def stopped_at(
     """
     child = os.fork()
     if child == 0:
+        signal.alarm(300)  # a fork that calls TensorFlow waits for threads that it does not have
         try:
             count = _watch(number, str(folder), error)
             action()

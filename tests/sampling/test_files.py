@@ -613,8 +613,17 @@ def test_stopped_at_any_operation_with_the_way_to_the_first_shard(
     def save_grid(path, rows, **_):  # as many operations, and a hundredth of the time
         images.save_png(path, rows[0, 0])
 
+    def progressive(_, number, freq):
+        return freq * np.arange(2, dtype=np.int32), np.linspace(-1, 1, 256).reshape(2, 2, 8, 8, 1)
+
+    def trajectory(_, number, keep, **__):
+        return np.array(keep, np.int32), np.linspace(-1, 1, 256).reshape(2, 2, 8, 8, 1)
+
     monkeypatch.setattr(images, "save_labelled_grid", save_grid)
-    flags = {"progressive": 2, "trajectory": (-1, 1), "overwrite": overwrite}
+    # TensorFlow cannot be called in a fork.
+    monkeypatch.setattr(Sampler, "progressive", progressive)
+    monkeypatch.setattr(Sampler, "trajectory", trajectory)
+    flags = {"progressive": 2, "trajectory": (1, -1), "overwrite": overwrite}
     assert check_stops(tmp_path, out, error, **flags) > 60
 
 

@@ -232,7 +232,11 @@ MISTAKES = [
     ("train", [f"--ch_mult={'9' * 5000}"], "--ch_mult=999"),
     ("sample", ["--workdir=run", "--batch_size=10000000", "--num_samples=10000000"], "batch_size"),
     ("sample", ["--workdir=run", "--num_samples=2147483647"], "num_samples is 2147483647: "),
-    ("crosscheck", [f"--options={'[' * 1000}", "--against=diffusers"], "--options is not JSON"),
+    (
+        "crosscheck",
+        [f"--options={'[' * 1000}", "--against=diffusers"],
+        " is not JSON: it is nested",
+    ),
 ]
 
 

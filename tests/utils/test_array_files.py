@@ -1,5 +1,7 @@
 """What a file of arrays claims is held against what is there, before memory is asked for."""
 
+import errno
+import functools
 import io
 import multiprocessing
 import os
@@ -17,8 +19,9 @@ from diffusion_tf.evaluation.image_files import open_images
 from diffusion_tf.evaluation.metrics.fid import Statistics
 from diffusion_tf.sampling.guidance import get_conditions
 from diffusion_tf.utils import archives
-from diffusion_tf.utils.array_files import Damaged, load_npy, save_npy, seal
+from diffusion_tf.utils.array_files import Damaged, load_npy, open_npz, save_npy, save_npz, seal
 from diffusion_tf.utils.memory import amount, available_bytes, check_memory
+from helpers.file_operations import FINISHED, stopped_at
 
 CONDITIONAL = get_config("digits_conditional")
 READERS = {  # what reads an .npz, and the name of an array that it wants
@@ -252,6 +255,21 @@ def test_a_sealed_array_is_not_believed_either(tmp_path):
     seal(path)
     with pytest.raises(Damaged, match="a.npy is not an array .*claims"):
         load_npy(path)
+
+
+def test_an_error_at_any_operation_leaves_the_whole_archive_or_none(tmp_path):
+    """Also where ZipFile, given a name that cannot be opened, would begin an empty one."""
+    ended, number = None, 0
+    while ended != FINISHED:
+        path = tmp_path / str(number) / "a.npz"
+        path.parent.mkdir()
+        save = functools.partial(save_npz, path, {"a": np.arange(3)})
+        ended = stopped_at(number, path.parent, save, error=errno.ENOSPC)
+        if path.exists():
+            with open_npz(path) as arrays:
+                np.testing.assert_array_equal(arrays["a"], [0, 1, 2])
+        number += 1
+    assert number > 5
 
 
 def _read_with_little_memory(path, answers):
