@@ -55,8 +55,9 @@ def test_samples_of_the_default_run_look_like_digits(tmp_path):
     # Without noise the distance of 256 samples differs by an eighth from draw to draw.
     ddim = of_four(tmp_path, real, "--sampler=ddim", "--sampling_steps=50")
     assert ddim <= 1.5 * distance(samples, real)
-    # In 20 steps of second order no further than that; a tenth is the chance of such a mean.
-    assert of_four(tmp_path, real, "--sampler=dpmpp_2m", "--sampling_steps=20") <= 1.1 * ddim
+    # In 20 steps of second order about as near. By chance two such means differ by a tenth (one
+    # standard error: an eighth of each distance, four of them, twice); a quarter is 2.5 of these.
+    assert of_four(tmp_path, real, "--sampler=dpmpp_2m", "--sampling_steps=20") <= 1.25 * ddim
 
     # On real digits that it has not seen it is 0.89 sure. Of samples it should be, too: 0.85, and
     # 0.02 less for the chance of 256 samples (one standard error is 0.011).
