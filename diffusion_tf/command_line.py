@@ -176,7 +176,7 @@ def is_path(config: str) -> bool:
     return config not in PRESETS and os.path.exists(config)
 
 
-def given(flag: flags.FlagHolder[str | None], what: str) -> str:
+def required(flag: flags.FlagHolder[str | None], what: str) -> str:
     """The value of a flag that must be there, `what` in words; ValueError if it is missing."""
     if not flag.value:
         raise ValueError(f"--{flag.name} is missing; name {what}.")

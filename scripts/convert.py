@@ -42,7 +42,7 @@ OVERWRITE = command_line.define_shared_flag("overwrite")
 
 def main() -> None:
     """Reads, writes, compares."""
-    source, target = (command_line.given(flag, "a file or folder") for flag in (SOURCE, TARGET))
+    source, target = (command_line.required(flag, "a file or folder") for flag in (SOURCE, TARGET))
     check_free(lock_beside(target), target)
     config = command_line.named_config(CONFIG.value) if CONFIG.value else None
 

@@ -6,6 +6,7 @@ The counts leave out what an implementation may save, so that nothing is refused
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 from diffusion_tf.config.fields import Config
 from diffusion_tf.utils.memory import amount, available_bytes
@@ -55,20 +56,26 @@ def check_training_fits(config: Config, *, workers: int = 1, accelerators: int =
 
 def num_weights(config: Config | SimpleNamespace) -> int:
     """Numbers in the weights of a config's network."""
-    outputs = 2 if config.model_var_type == "learned" else 1
     if config.data_dim:
+        outputs = 2 if config.model_var_type == "learned" else 1
         return _mlp_weights(config, config.data_dim * outputs)
+    return unet_weights(**unet_of(config)) + _condition_weights(config, 4 * config.ch)
+
+
+def unet_of(config: Config | SimpleNamespace) -> dict[str, Any]:
+    """What a config says of its U-Net, without conditions: see `convert.architecture`."""
     levels, pixels = range(len(config.ch_mult)), config.block_size**2
     height = config.image_size // config.block_size
-    return unet_weights(
-        in_channels=config.channels * pixels,
-        out_channels=config.channels * pixels * outputs,
-        ch=config.ch,
-        ch_mult=config.ch_mult,
-        num_res_blocks=config.num_res_blocks,
-        attention=[level for level in levels if height >> level in config.attn_resolutions],
-        resamp_with_conv=config.resamp_with_conv,
-    ) + _condition_weights(config, 4 * config.ch)
+    outputs = 2 if config.model_var_type == "learned" else 1
+    return {
+        "in_channels": config.channels * pixels,
+        "out_channels": config.channels * pixels * outputs,
+        "ch": config.ch,
+        "ch_mult": config.ch_mult,
+        "num_res_blocks": config.num_res_blocks,
+        "attention": tuple(i for i in levels if height >> i in config.attn_resolutions),
+        "resamp_with_conv": config.resamp_with_conv or len(levels) == 1,
+    }
 
 
 def unet_weights(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.config import Config
-from diffusion_tf.config.sizes import unet_weights
+from diffusion_tf.config.sizes import unet_of, unet_weights
 from diffusion_tf.convert.maps import Weights, assign
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
@@ -75,18 +75,7 @@ class Architecture:
     @classmethod
     def of_config(cls, config: Config) -> "Architecture":
         """The architecture that a config describes."""
-        levels = range(len(config.ch_mult))
-        height, pixels = config.image_size // config.block_size, config.block_size**2
-        outputs_per_channel = 2 if config.model_var_type == "learned" else 1
-        return cls(
-            in_channels=config.channels * pixels,
-            out_channels=config.channels * pixels * outputs_per_channel,
-            ch=config.ch,
-            ch_mult=config.ch_mult,
-            num_res_blocks=config.num_res_blocks,
-            attention=tuple(i for i in levels if height >> i in config.attn_resolutions),
-            resamp_with_conv=config.resamp_with_conv or len(levels) == 1,
-        )
+        return cls(**unet_of(config))
 
     def is_of(self, config: Config) -> bool:
         """Whether a config describes this architecture."""
