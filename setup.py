@@ -39,6 +39,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]"],
         "test": [
             "pytest",
+            "pytest-timeout",  # a test that hangs fails, and says where
             "pytest-xdist",  # runs test files side by side
             "ruff",
             "mypy",  # types of our own code, NumPy's and the standard library's

@@ -22,6 +22,12 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("training"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(params=[True, False], ids=["instructions", "copies"])
 def bfloat16_instructions(request, monkeypatch):
     """Both ways to multiply in bfloat16, whatever the processor has: with instructions, or copies.

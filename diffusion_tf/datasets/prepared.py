@@ -51,14 +51,38 @@ def load_cifar10(config: Config, data_dir: str | None, split: str) -> InMemory:
         FileNotFoundError: they are not there.
         ValueError: a file is damaged, or has another format than TFRecord.
     """
-    records = _open_records(CIFAR10, data_dir, split)
-    images = np.empty((len(records), *CIFAR10.shape), np.uint8)
-    labels = np.empty(len(records), np.int64)  # as they are stored
+    records, builder = _open_records(CIFAR10, data_dir, split)
+    try:
+        return InMemory(*_read_at_once(builder, split))
+    except tf.errors.OpError:  # TensorFlow says neither which file nor which record
+        _refuse_damaged(records)
+        raise
+
+
+def _read_at_once(builder: "tfds.core.DatasetBuilder", split: str) -> tuple[np.ndarray, np.ndarray]:
+    """All images, uint8 [N, H, W, C], and labels, int64 [N], in the order of their records."""
+    import tensorflow_datasets as tfds
+
+    def decode(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+        return tf.ensure_shape(image, CIFAR10.shape), example["label"]  # tfds checks no shape
+
+    examples = builder.as_dataset(
+        split,
+        decoders={"image": tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(interleave_cycle_length=1),
+    )
+    decoded = examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    images, labels = decoded.batch(len(decoded)).get_single_element()
+    return images.numpy(), labels.numpy()
+
+
+def _refuse_damaged(records: TFRecordFiles) -> None:
+    """Names the first record of CIFAR-10 that is damaged or holds something else."""
     for i in range(len(records)):
         features = _parse(records, i)
-        images[i] = _decode(features, CIFAR10, records.where(i))
-        labels[i] = _label(features, records.where(i))
-    return InMemory(images, labels)
+        _decode(features, CIFAR10, records.where(i))
+        _check_label(features, records.where(i))
 
 
 def load_celebahq256(config: Config, data_dir: str | None, split: str) -> RandomAccess:
@@ -73,7 +97,7 @@ def load_celebahq256(config: Config, data_dir: str | None, split: str) -> Random
         FileNotFoundError: they are not there.
         ValueError: a file is truncated, or has another format than TFRecord.
     """
-    records = _open_records(CELEBAHQ256, data_dir, "train")
+    records, _ = _open_records(CELEBAHQ256, data_dir, "train")
 
     def read(index: int) -> np.ndarray:
         return _decode(_parse(records, index), CELEBAHQ256, records.where(index))
@@ -81,8 +105,10 @@ def load_celebahq256(config: Config, data_dir: str | None, split: str) -> Random
     return RandomAccess(read, len(records), CELEBAHQ256.shape, files=records.paths)
 
 
-def _open_records(source: _Source, data_dir: str | None, split: str) -> TFRecordFiles:
-    """A split, its files and records in the order of tensorflow_datasets."""
+def _open_records(
+    source: _Source, data_dir: str | None, split: str
+) -> tuple[TFRecordFiles, "tfds.core.DatasetBuilder"]:
+    """A split: its files and records in the order of tensorflow_datasets, and what reads them."""
     import tensorflow_datasets as tfds  # a second of import that no other data set needs
 
     try:
@@ -106,7 +132,7 @@ def _open_records(source: _Source, data_dir: str | None, split: str) -> TFRecord
             f"{builder.data_path} has {len(records)} {split} records instead of the"
             f" {info.num_examples} of its dataset_info.json; delete it and prepare the set again."
         )
-    return records
+    return records, builder
 
 
 def _how_to_prepare(
@@ -140,11 +166,10 @@ def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry
         ) from None
 
 
-def _label(features: tf.train.Features.FeatureEntry, where: str) -> int:
+def _check_label(features: tf.train.Features.FeatureEntry, where: str) -> None:
     values = features["label"].int64_list.value
     if len(values) != 1:
         raise ValueError(f"{where}, has {len(values)} labels, not one; prepare the set again.")
-    return values[0]
 
 
 def _decode(features: tf.train.Features.FeatureEntry, source: _Source, where: str) -> np.ndarray:

@@ -17,6 +17,7 @@ from diffusion_tf.datasets import get_dataset
 
 CELEBAHQ = get_config("digits", dataset="celebahq256", image_size=256, channels=3)
 CIFAR10 = get_config("digits", dataset="cifar10", image_size=32, channels=3)
+BLACK = np.zeros((32, 32, 3), np.uint8)
 
 
 def encode(pixels, kind):
@@ -203,4 +204,30 @@ def test_damaged_files_of_cifar10_are_named(cifar10):
     (info,) = folder.glob("cifar10/*/dataset_info.json")
     info.write_text(json.dumps(json.loads(info.read_text()))[:-20])
     with pytest.raises(ValueError, match="description of CIFAR-10 .* is damaged"):
+        get_dataset(CIFAR10, str(folder))
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (encode(BLACK[:16, :16], "PNG"), [1], "has an image of 16x16, not of 32x32"),
+        (b"no image", [1], "holds no image that can be decoded"),
+        (encode(BLACK, "PNG"), [], "has 0 labels, not one"),
+        (encode(BLACK, "PNG"), [1, 2], "has 2 labels, not one"),
+    ],
+    ids=("size", "format", "no label", "two labels"),
+)
+def test_records_of_cifar10_that_hold_something_else_are_named(cifar10, image, labels, message):
+    folder, _ = cifar10
+    *_, last = shards(folder, "cifar10")
+    features = {
+        "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"train_00010"])),
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    with tf.io.TFRecordWriter(str(last)) as writer:
+        writer.write(example)
+        writer.write(example)
+    with pytest.raises(ValueError, match=f"{last.name}, record 0 at byte 0, {message}"):
         get_dataset(CIFAR10, str(folder))

@@ -29,6 +29,7 @@ def stopped_at(
     """
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(300)  # a fork that calls TensorFlow waits for threads that it does not have
         try:
             count = _watch(number, str(folder), error)
