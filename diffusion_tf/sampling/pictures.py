@@ -58,7 +58,7 @@ def write_pictures(
         logging.warning("No loss.png: the losses of %s cannot be read any more.", workdir)
         return paths
     loss = os.path.join(workdir, "loss.png")
-    images.save_curve(loss, *losses, xlabel="step", ylabel="training loss")
+    images.save_figure(loss, images.loss_curve(*losses))
     return [*paths, loss]
 
 

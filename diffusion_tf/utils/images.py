@@ -131,20 +131,22 @@ def save_labelled_grid(
     save_figure(path, figure)
 
 
-def save_curve(path: str, x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str) -> None:
-    """Plots y over x on a logarithmic y axis, with a running mean over 5% of the points."""
+def loss_curve(steps: np.ndarray, losses: np.ndarray) -> Figure:
+    """Plots losses by step on a logarithmic axis, with their running mean over 5% of the run."""
     figure = Figure(figsize=(6, 4), dpi=120)
     axis = figure.subplots()
-    axis.plot(x, y, linewidth=0.5, alpha=0.5, color="tab:blue")
-    window = max(1, len(y) // 20)
-    mean = np.convolve(y, np.ones(window) / window, mode="valid")
-    axis.plot(x[len(y) - len(mean) :], mean, color="tab:blue", label=f"mean of {window} points")
+    axis.plot(steps, losses, linewidth=0.5, alpha=0.5, color="tab:blue", label="single steps")
+    window = len(losses) // 20
+    if window > 1:
+        mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+        covered = steps[-1] - steps[-window - 1]
+        axis.plot(steps[window - 1 :], mean, color="tab:blue", label=f"mean of {covered} steps")
     axis.set_yscale("log")
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
+    axis.set_xlabel("step")
+    axis.set_ylabel("training loss")
     axis.grid(which="both", alpha=0.3)
     axis.legend()
-    save_figure(path, figure)
+    return figure
 
 
 def save_figure(path: str, figure: Figure) -> None:

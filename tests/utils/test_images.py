@@ -77,9 +77,8 @@ def test_gif_has_every_frame_and_its_duration(tmp_path):
 
 
 def test_plots_are_pictures(tmp_path):
-    images.save_curve(
-        str(tmp_path / "c.png"), np.arange(50), np.exp(-np.arange(50)), xlabel="x", ylabel="y"
-    )
+    curve = images.loss_curve(np.arange(50), np.exp(-np.arange(50)))
+    images.save_figure(str(tmp_path / "c.png"), curve)
     grid = np.zeros((2, 3, 8, 8, 1), np.uint8)
     images.save_labelled_grid(
         str(tmp_path / "g.png"), grid, row_labels=["a", "b"], column_labels=["1", "2", "3"]
@@ -88,3 +87,14 @@ def test_plots_are_pictures(tmp_path):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 100
             assert np.asarray(picture.convert("L")).std() > 0
+
+
+@pytest.mark.parametrize(
+    ("number", "names"), [(100, ["single steps", "mean of 50 steps"]), (5, ["single steps"])]
+)
+def test_a_loss_curve_names_its_lines_in_steps(number, names):
+    (axis,) = images.loss_curve(10 * np.arange(1, number + 1), np.arange(1.0, number + 1)).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == names
+    if len(names) == 2:  # the first mean is that of the losses 1 to 5, drawn at their last step
+        x, y = axis.get_lines()[1].get_data()
+        np.testing.assert_allclose((x[0], y[0]), (50, 3))
