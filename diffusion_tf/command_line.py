@@ -25,6 +25,12 @@ flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 
 # What several scripts take, so that the same word means the same thing everywhere.
 _SHARED = {
+    "clip_denoised": lambda name: flags.DEFINE_boolean(
+        name,
+        None,
+        "clip the predicted x_0 to [-1, 1] at every step [images: on, as the original does;"
+        " vectors: off]",
+    ),
     "conditions": lambda name: flags.DEFINE_string(
         name,
         None,

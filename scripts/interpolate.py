@@ -22,6 +22,7 @@ NUM_LAMBDAS = flags.DEFINE_integer("num_lambdas", 9, "mixtures from one image to
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
+CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
 OVERWRITE = command_line.define_shared_flag("overwrite")
@@ -75,6 +76,7 @@ def interpolate(timesteps: Sequence[int], before_saving: Callable[[], None]) -> 
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         conditions=conditions,
+        clip_denoised=CLIP_DENOISED.value,
     )
     rows = pictures.draw_interpolations(
         sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS.value

@@ -21,7 +21,9 @@ OUT = flags.DEFINE_string(
     "*.npz (uint8 NHWC, arr_0; vectors float32), *.png (one grid), or a folder for PNG files",
 )
 FLOAT32 = flags.DEFINE_boolean(
-    "float32", False, "write float32 in [-1, 1] as the sampler gives them, not uint8; for *.npz"
+    "float32",
+    False,
+    "write float32 as the sampler gives them, -1 black and 1 white, not uint8; for *.npz",
 )
 PROGRESSIVE = flags.DEFINE_integer(
     "progressive",
@@ -39,6 +41,7 @@ OVERWRITE = command_line.define_shared_flag("overwrite")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 SAMPLER = command_line.define_shared_flag("sampler")
+CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
 ETA = command_line.define_shared_flag("eta")
 SAMPLING_STEPS = command_line.define_shared_flag("sampling_steps")
 STRATEGY = command_line.define_shared_flag("strategy")
@@ -76,6 +79,7 @@ def main() -> None:
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         conditions=get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value),
         strategy=strategy,
+        clip_denoised=CLIP_DENOISED.value,
     )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     files.write_samples(

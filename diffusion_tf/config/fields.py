@@ -235,6 +235,14 @@ class Config:
         return self.num_classes > 0 or self.cond_dim > 0
 
     @property
+    def clip_denoised(self) -> bool:
+        """Whether predictions of x_0 are clipped to [-1, 1] where nobody chooses.
+
+        Those of images are, as the original does; vectors may lie anywhere.
+        """
+        return not self.data_dim
+
+    @property
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one example: that of an image, or (data_dim,)."""
         return (self.data_dim,) if self.data_dim else self.image_shape

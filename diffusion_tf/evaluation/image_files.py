@@ -1,5 +1,6 @@
 """Images that were made by anything: an npz file or a folder, read a batch at a time."""
 
+import dataclasses
 import hashlib
 import math
 import zipfile
@@ -48,6 +49,7 @@ class ImageFiles:
     dtype: np.dtype
     _names: tuple[str, ...]  # of the files; of the array in an npz file
     _asked: Range | None = None
+    _bounded: bool = True  # whether numbers far beyond the range are refused
 
     def check_shape(self, config: Config) -> None:
         """Makes sure that the images can be compared with those of a config.
@@ -86,7 +88,7 @@ class ImageFiles:
             return PIXELS
         low, high = self._seen.low, self._seen.high
         if self._asked is not None:
-            _check_range(self.path, low, high, self._asked)
+            _check_range(self.path, low, high, self._asked, self._bounded)
             return self._asked
         _check_range(self.path, low, high, FLOATS)
         if low >= _DARK:
@@ -143,7 +145,11 @@ class ImageFiles:
 
 
 def open_images(
-    path: str | Path, *, channels: int | None = None, value_range: Range | None = None
+    path: str | Path,
+    *,
+    channels: int | None = None,
+    value_range: Range | None = None,
+    bounded: bool = True,
 ) -> ImageFiles:
     """Finds out what images a file or folder holds.
 
@@ -154,6 +160,8 @@ def open_images(
         channels: that the images of a folder are converted to. If not given, 3 as soon as one of
             them is not grey.
         value_range: the numbers of black and white in an array of floats; see `ImageFiles.range`.
+        bounded: refuse floats that leave `value_range` by more than half of it. Those of a sampler
+            that does not clip, or whose network knows little, may.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -165,7 +173,7 @@ def open_images(
         return _open_folder(path, channels, value_range)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file or folder {path}; check --images.")
-    return _open_npz(path, value_range)
+    return dataclasses.replace(_open_npz(path, value_range), _bounded=bounded)
 
 
 def _open_folder(path: Path, channels: int | None, value_range: Range | None) -> ImageFiles:
@@ -230,12 +238,14 @@ def _read_folder(images: ImageFiles, batch_size: int) -> Iterator[np.ndarray]:
         yield np.stack([load_image(name, images.shape[1:]) for name in names])
 
 
-def _check_range(path: str, low: float, high: float, value_range: Range) -> None:
-    """Samples that were not clipped may leave their range, by half of it at most."""
+def _check_range(
+    path: str, low: float, high: float, value_range: Range, bounded: bool = True
+) -> None:
+    """Samples that were not clipped may leave their range, by half of it at most if bounded."""
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"{path} holds pixels that are not finite; look at what drew them.")
     black, white = value_range
-    if min(_scaled(low, black, white), -_scaled(high, black, white)) < -2:
+    if bounded and min(_scaled(low, black, white), -_scaled(high, black, white)) < -2:
         raise ValueError(
             f"{path} holds floats from {low:.4g} to {high:.4g}; images are uint8, or floats in"
             f" [{black:g}, {white:g}], unless --range says the numbers of black and white."

@@ -15,11 +15,17 @@ from diffusion_tf.evaluation.metrics.fid import InceptionScore, Statistics
 from diffusion_tf.evaluation.options import Request
 from diffusion_tf.evaluation.quality import EXTRACT_BATCH, measure_images, real_statistics
 from diffusion_tf.evaluation.results import Results
-from diffusion_tf.evaluation.schema import Data, FeaturesUsed, Samples, Source, Split
+from diffusion_tf.evaluation.schema import (
+    Data,
+    FeaturesUsed,
+    Likelihoods,
+    Samples,
+    Source,
+    Split,
+)
 from diffusion_tf.sampling.guidance import Conditions
 from diffusion_tf.sampling.sampler import Sampler
 
-CLIP_DENOISED = True  # as the original's evaluation
 MAX_DEFAULT_SAMPLES = 50_000  # the paper's number
 
 
@@ -48,7 +54,7 @@ class Measuring:
         *,
         source: Source,
         samples: Samples,
-        has_model: bool,
+        likelihoods: Likelihoods | None = None,
     ):
         """Loads the real images, and finds what has been measured before.
 
@@ -58,14 +64,14 @@ class Measuring:
             config: see above.
             source: what the samples or likelihoods come from.
             samples: which samples; a `num_samples` of 0 is replaced.
-            has_model: whether likelihoods can be measured.
+            likelihoods: how they are measured, None where there is no model.
 
         Raises:
             ValueError, FileNotFoundError, OSError: see `Request`, `get_dataset`, `get_features` and
                 `Results`.
         """
         self.config, self.request = config, request
-        chosen = request.chosen_metrics(config, has_model=has_model)
+        chosen = request.chosen_metrics(config, has_model=likelihoods is not None)
         self._metrics = [get_metric(name) for name in chosen]
         self._splits = request.chosen_splits(config)
         self.datasets, data = _real_images(config, request)
@@ -74,6 +80,7 @@ class Measuring:
             source=source,
             data=data,
             samples=_with_number(samples, data) if self.needs("samples") else None,
+            likelihoods=likelihoods if self.needs("likelihoods") else None,
             features=self._load_features(samples) if self.needs("features") else None,
             overwrite=request.overwrite,
         )
@@ -120,8 +127,9 @@ class Measuring:
 
     def likelihood(self, split: str) -> tuple[Likelihood, dict[str, Any]]:
         """The bound of a split, and how it was measured."""
-        how = {"seed": self.request.seed, "clip_denoised": CLIP_DENOISED}
-        return self._likelihoods[split], how
+        how = self.results.evaluation.likelihoods
+        assert how is not None  # likelihoods are needed
+        return self._likelihoods[split], dataclasses.asdict(how)
 
     @functools.cached_property
     def sample_features(self) -> tuple[Statistics, InceptionScore | None]:
@@ -146,14 +154,15 @@ class Measuring:
         conditions = Conditions(dataset.known_conditions) if self.config.conditional else None
         with self.results.timed(f"bits/dim of {split} images"):
             return measure_likelihood(
-                dataclasses.replace(sampler, conditions=conditions, clip_denoised=CLIP_DENOISED),
+                dataclasses.replace(sampler, conditions=conditions),
                 dataset,
                 batch_size=self.request.batch_size,
                 partial_path=self.results.partial_path(split),
                 origin={
                     "network": described.source.network_sha256,
                     "images": described.data.splits[split].fingerprint,
-                    "seed": self.request.seed,
+                    "seed": sampler.seed,
+                    "clip_denoised": sampler.clip_denoised,
                 },
             )
 

@@ -25,6 +25,7 @@ class Request:
         splits: some of those that the data set has; empty for all.
         num_samples: 0 for as many as there are training images, 50,000 at most.
         sampler, sampling_steps, eta: see `sampling.registry.get_sampling_process`.
+        clip_denoised: see `sampling.sampler.Sampler`; None for what the run's config says.
         inception_path, inception_sha256: see `metrics.inception.load_inception`.
         cache_dir: of statistics of real images, see `quality.real_statistics`.
         data_dir: see `datasets.get_dataset`.
@@ -55,6 +56,7 @@ class Request:
     sampler: str = _option("ancestral")
     sampling_steps: int | None = _option(None)
     eta: float | None = _option(None)
+    clip_denoised: bool | None = _option(None)
     quantize: bool = _option(
         False, "round samples to 8 bits before they are measured; the original does not"
     )

@@ -83,6 +83,8 @@ def _in_sampler(evaluation: Evaluation) -> Iterator[str]:
     steps, T = samples.sampling_steps, samples.T
     if steps is not None and T is not None and steps != T:
         yield f"{steps:,} sampling steps instead of {T:,}"
+    if samples.clip_denoised is False:
+        yield "predictions of x_0 are not clipped"
     config = source.parsed_config()
     if config is not None and samples.variance not in (None, config.model_var_type):
         yield f"sampled with variance {samples.variance}, not {config.model_var_type}"

@@ -22,6 +22,7 @@ from diffusion_tf.evaluation.schema import (
     Device,
     Evaluation,
     FeaturesUsed,
+    Likelihoods,
     Samples,
     Source,
     plain,
@@ -32,8 +33,9 @@ from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.locks import lock_in, locked
 
 PACKAGES = ("diffusion_tf", "tensorflow", "keras", "numpy", "scipy")
-CONDITIONS = ("source", "data", "samples", "features")  # sections that may not change
-
+CONDITIONS = ("source", "data", "samples", "likelihoods", "features")  # that may not change
+# What held for all before it was written down.
+_BEFORE: dict[str, dict[str, Any]] = {"samples": {"clip_denoised": True}}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +80,7 @@ class Results:
         source: Source,
         data: Data,
         samples: Samples | None = None,
+        likelihoods: Likelihoods | None = None,
         features: FeaturesUsed | None = None,
         overwrite: bool = False,
     ):
@@ -85,8 +88,8 @@ class Results:
 
         Args:
             folder: made if it is not there.
-            source, data, samples, features: the conditions; samples and features None where they
-                are not needed. The path of source and samples may change.
+            source, data, samples, likelihoods, features: the conditions; the last three None where
+                they are not needed. The path of source and samples may change.
             overwrite: throw away what was measured under other conditions.
 
         Raises:
@@ -95,7 +98,8 @@ class Results:
         """
         self.folder = Path(folder)
         self._path = self.folder / "metrics.json"
-        here = Evaluation(source=source, data=data, samples=samples, features=features, **_now())
+        conditions = (source, data, samples, likelihoods, features)
+        here = Evaluation(**dict(zip(CONDITIONS, conditions, strict=True)), **_now())
         here = Evaluation.from_json(here.to_json())  # in values of JSON, as in the file
         there = self._read()
         differences = "; ".join(_differences(there, here)) if there else ""
@@ -199,14 +203,18 @@ def device() -> Device:
 
 
 def _differences(there: Evaluation, here: Evaluation) -> Iterator[str]:
-    """Conditions that are known of both and differ."""
+    """Conditions that are known of both and differ; what differs in two sections is said once."""
+    said = set()
     for section in CONDITIONS:
         if getattr(there, section) is None or getattr(here, section) is None:
             continue
         old, new = (plain(getattr(evaluation, section)) for evaluation in (there, here))
+        old = {**_BEFORE.get(section, {}), **old}
         for key in new:
-            if key != "path" and old.get(key) != new[key]:
-                yield f"{section} {key} {_short(old.get(key))} there, {_short(new[key])} here"
+            difference = f"{key} {_short(old.get(key))} there, {_short(new[key])} here"
+            if key != "path" and old.get(key) != new[key] and difference not in said:
+                said.add(difference)
+                yield f"{section} {difference}"
 
 
 def _short(value: Any) -> str:

@@ -23,7 +23,7 @@ from diffusion_tf.evaluation.report.pictures import (
     illustrate_samples,
 )
 from diffusion_tf.evaluation.results import writing_alone
-from diffusion_tf.evaluation.schema import Samples, Source
+from diffusion_tf.evaluation.schema import Likelihoods, Samples, Source
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
 from diffusion_tf.sampling.files import write_samples
@@ -75,8 +75,9 @@ def evaluate_run(
         raise ValueError(f"{workdir} is a run on vectors; only runs on images can be evaluated.")
     logging.info("Evaluating %s, %s weights of step %d.", workdir, weights, step)
     sampler = Sampler.of_run(
-        config, model, seed=request.seed, strategy=strategy, jit_compile=jit_compile
-    )
+        config, model, seed=request.seed, strategy=strategy, jit_compile=jit_compile,
+        clip_denoised=request.clip_denoised,
+    )  # fmt: skip
     process = get_sampling_process(
         sampler.process, request.sampler, request.sampling_steps, eta=request.eta
     )
@@ -89,7 +90,11 @@ def evaluate_run(
         network_sha256=digest(model, sampler.process),
     )
     samples = _describe_samples(out / "samples.npz", request, config, process)
-    measuring = Measuring(out, request, config, source=source, samples=samples, has_model=True)
+    samples = dataclasses.replace(samples, clip_denoised=sampler.clip_denoised)
+    likelihoods = Likelihoods(sampler.seed, sampler.clip_denoised)
+    measuring = Measuring(
+        out, request, config, source=source, samples=samples, likelihoods=likelihoods
+    )
     if measuring.needs("likelihoods"):
         measuring.measure_likelihoods(sampler)
     drawing = dataclasses.replace(
@@ -132,7 +137,7 @@ def evaluate_images(
         range=list(images.range),  # of the whole set, before any number
         fingerprint=images.fingerprint,
     )
-    measuring = Measuring(out, request, config, source=source, samples=samples, has_model=False)
+    measuring = Measuring(out, request, config, source=source, samples=samples)
     measuring.measure_samples(images)
     pictures = []
     if request.pictures:
@@ -161,10 +166,11 @@ def _describe_samples(
 
 
 def _drawn_samples(measuring: Measuring) -> ImageFiles:
-    """Those that were drawn here, whose range is known."""
+    """Those that were drawn here, whose range is known, however far they go beyond it."""
     samples = measuring.results.evaluation.samples
     assert samples is not None and samples.path is not None  # see `_describe_samples`
-    return open_images(samples.path, value_range=PIXELS if samples.dtype == "uint8" else FLOATS)
+    value_range = PIXELS if samples.dtype == "uint8" else FLOATS
+    return open_images(samples.path, value_range=value_range, bounded=False)
 
 
 def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:

@@ -74,6 +74,7 @@ class Samples:
         path: of the file or folder.
         num_samples: how many there are.
         seed, batch_size, sampler, sampling_steps, eta: how they were drawn.
+        clip_denoised: whether predictions of x_0 were clipped.
         T: number of diffusion steps of the training.
         variance: `model_var_type` of the config that they were drawn with.
         dtype: `float32`, or `uint8` where they are rounded to 8 bits.
@@ -88,11 +89,20 @@ class Samples:
     sampler: str | None = None
     sampling_steps: int | None = None
     eta: float | None = None
+    clip_denoised: bool | None = None
     T: int | None = None
     variance: str | None = None
     dtype: str | None = None
     range: list[float] | None = None
     fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """How likelihoods are measured: seed of the noise, whether predictions of x_0 are clipped."""
+
+    seed: int
+    clip_denoised: bool
 
 
 @dataclass(frozen=True)
@@ -134,8 +144,8 @@ class Evaluation:
 
     Attributes:
         version: of this schema.
-        source, data, samples, features: what was measured, and how. Samples and features are None
-            where nothing needs them.
+        source, data, samples, likelihoods, features: what was measured, and how. The last three
+            are None where nothing needs them.
         created: time of the last change, ISO 8601 in UTC.
         versions: of what the numbers rest on, by package.
         device: what measured.
@@ -149,6 +159,7 @@ class Evaluation:
     source: Source
     data: Data
     samples: Samples | None = None
+    likelihoods: Likelihoods | None = None
     features: FeaturesUsed | None = None
     created: str
     versions: dict[str, str]

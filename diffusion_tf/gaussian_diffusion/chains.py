@@ -111,8 +111,8 @@ class Chains:
         x: tf.Tensor,
         t: tf.Tensor,
         memory: Memory,
-        noise_fn: NoiseFn,
-        clip_denoised: bool,
+        noise_fn: NoiseFn | None = None,
+        clip_denoised: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
         """One step, and what it leaves for the next one: a method of several steps overrides it.
 
@@ -316,7 +316,7 @@ class Chains:
 
         Args:
             denoise_fn: the network.
-            x1, x2: the endpoints, [B, ...] in [-1, 1].
+            x1, x2: the endpoints, [B, ...]; images lie in [-1, 1].
             lam: weight of x2, a number or [L]. Every lam sees the same two diffused endpoints.
             t: both are diffused by t + 1 steps, and t + 1 steps are taken back.
             noise_fn, seed: see `p_sample_loop`; they also give the endpoints' noises.
@@ -327,8 +327,8 @@ class Chains:
             Shaped like x1; [L, B, ...] if lam is [L].
 
         Raises:
-            ValueError: the shapes differ, data leave [-1, 1], a lam is not finite, or t is not in
-                0..T-1 (checked where values are known, that is outside `tf.function`).
+            ValueError: the shapes differ, images leave [-1, 1], a lam is not finite, or t is not
+                in 0..T-1 (checked where values are known, that is outside `tf.function`).
         """
         x1, x2, lam = (as_float32(a, name) for a, name in ((x1, "x1"), (x2, "x2"), (lam, "lam")))
         if x1.shape != x2.shape:
@@ -338,8 +338,9 @@ class Chains:
         if hasattr(lam, "numpy") and not np.isfinite(lam.numpy()).all():
             raise ValueError(f"lam is {lam.numpy()}; every weight must be a finite number.")
         t = checked_step(t, "t", self.num_timesteps)
-        check_range(x1, "x1")
-        check_range(x2, "x2")
+        if x1.shape.rank > 2:  # images
+            check_range(x1, "x1")
+            check_range(x2, "x2")
         T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)
         if noise1 is None:
             noise1 = step_noise(T, shape=shape_of(x1), dtype=x1.dtype)

@@ -17,6 +17,8 @@ from diffusion_tf.utils.numbers import checked_seed
 from diffusion_tf.utils.random_numbers import StreamName, fold_in, stream
 from diffusion_tf.utils.replicas import compiled
 
+_OF_CONFIG = ("sample_shape", "seed", "clip_denoised")  # attributes that a run's config says
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sampler:
@@ -56,14 +58,15 @@ class Sampler:
         """With the process and the seed of a run, unless the choices say otherwise.
 
         Args:
-            config: of the run.
+            config: of the run. It also says whether to clip, see `Config.clip_denoised`.
             model: its network.
-            **choices: other attributes.
+            **choices: other attributes; None where nothing is chosen.
         """
-        defaults = {"sample_shape": config.sample_shape, "seed": config.seed}
-        if "process" not in choices:
+        chosen = {name: value for name, value in choices.items() if value is not None}
+        defaults = {name: getattr(config, name) for name in _OF_CONFIG}
+        if "process" not in chosen:
             defaults["process"] = get_diffusion(config)
-        return cls(model=model, **{**defaults, **choices})
+        return cls(model=model, **{**defaults, **chosen})
 
     @property
     def guidance_scale(self) -> float:
@@ -78,7 +81,7 @@ class Sampler:
             "seed": self.seed,
             "sample_shape": list(self.sample_shape),
             "jit_compile": self.jit_compile,
-            **({} if self.clip_denoised else {"clip_denoised": False}),
+            "clip_denoised": self.clip_denoised,
             **(self.conditions.describe() if self.conditions else {}),
         }
 

@@ -181,6 +181,38 @@ def test_other_conditions_are_refused_and_nothing_is_lost(whole, workdir, reques
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_clipping_is_a_condition_of_everything(evaluate, whole, workdir, request_):
+    """The network of six steps knows little: unclipped, its samples leave [-1, 1] by far."""
+    metrics = evaluate(clip_denoised=False)
+    assert metrics["samples"]["clip_denoised"] is metrics["likelihoods"]["clip_denoised"] is False
+    assert metrics["bpd"]["test"]["clip_denoised"] is False
+    for name in NUMBERS:
+        assert metrics[name]["test"] != whole[0][name]["test"]
+    assert all(
+        "predictions of x_0 are not clipped" in row["sentence"] for row in metrics["comparison"]
+    )
+    clipped, out = whole
+    assert clipped["samples"]["clip_denoised"] and clipped["likelihoods"]["clip_denoised"]
+    for wanted, section in (("fid", "samples"), ("bpd", "likelihoods")):
+        request = dataclasses.replace(request_, metrics=(wanted,), clip_denoised=False)
+        with pytest.raises(ValueError, match=f"{section} clip_denoised true there, false here"):
+            evaluate_run(out, workdir, request)
+    with pytest.raises(ValueError, match="likelihoods seed 0 there, 1 here"):
+        evaluate_run(out, workdir, dataclasses.replace(request_, metrics=("bpd",), seed=1))
+
+
+def test_evaluations_from_before_the_choice_were_clipped(evaluate, tmp_path):
+    quick = {"metrics": ("fid",), "splits": ("test",), "pictures": False}
+    evaluate(**quick)
+    path = tmp_path / "evaluation" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["samples"]["clip_denoised"]
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="samples clip_denoised true there, false here"):
+        evaluate(**quick, clip_denoised=False)
+    assert evaluate(**quick)["fid"] == metrics["fid"]
+
+
 def test_overwriting_begins_anew(evaluate):
     evaluate(metrics=("fid",), pictures=False)
     metrics = evaluate(metrics=("fid",), pictures=False, seed=1, overwrite=True, quantize=True)

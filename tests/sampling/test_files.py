@@ -363,6 +363,7 @@ def _once(function):
         ({"float32": True}, r"\(dtype uint8 there, float32 here\)"),
         ({"trajectory": (3, -1)}, r"\(trajectory \[\] there, \[3, -1\] here\)"),
         ({"jit_compile": True}, r"\(jit_compile False there, True here\)"),
+        ({"clip_denoised": False}, r"\(clip_denoised True there, False here\)"),
         ({"origin": {"step": 6, "weights": "ema"}}, r"\(step 5 there, 6 here\)"),
         (
             {"origin": {"step": 5, "weights": "raw"}, "seed": 2},
@@ -474,7 +475,7 @@ def test_parts_say_what_they_are_of(monkeypatch):
         description = json.load(file)
     assert set(description) == {
         "step", "weights", "network_sha256", "sampling_steps", "seed", "batch_size",
-        "sample_shape", "dtype", "jit_compile", "progressive", "trajectory",
+        "sample_shape", "dtype", "jit_compile", "clip_denoised", "progressive", "trajectory",
     }  # fmt: skip
 
 

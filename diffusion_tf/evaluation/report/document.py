@@ -256,6 +256,7 @@ def _samples(samples: Samples | None) -> Markup:
             ("sampler", samples.sampler),
             ("sampling steps", _count(samples.sampling_steps)),
             ("eta", samples.eta),
+            ("predictions clipped", _yes_no(samples.clip_denoised)),
             ("T of training", _count(samples.T)),
             ("variance", samples.variance),
             ("seed", samples.seed),
