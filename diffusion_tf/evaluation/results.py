@@ -98,8 +98,10 @@ class Results:
         """
         self.folder = Path(folder)
         self._path = self.folder / "metrics.json"
-        conditions = (source, data, samples, likelihoods, features)
-        here = Evaluation(**dict(zip(CONDITIONS, conditions, strict=True)), **_now())
+        here = Evaluation(
+            source=source, data=data, samples=samples, likelihoods=likelihoods, features=features,
+            **_now(),
+        )  # fmt: skip
         here = Evaluation.from_json(here.to_json())  # in values of JSON, as in the file
         there = self._read()
         differences = "; ".join(_differences(there, here)) if there else ""
