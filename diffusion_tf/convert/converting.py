@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from diffusion_tf.config import Config
+from diffusion_tf.convert import formats
 from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.formats import FORMATS, Format, detect
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
@@ -63,7 +64,7 @@ def convert(
         finished = not overwrite and lock.noted == request and os.path.exists(target)
         _check_target(source, target, format, overwrite or finished)
         source_format, target_format = detect(source), FORMATS[format]
-        contents = FORMATS[source_format].read(source)
+        contents = formats.read(source, source_format)
         logging.info("%s", describe(source_format, contents))
         expected = _expected(contents, target_format, weights)
         if not finished:

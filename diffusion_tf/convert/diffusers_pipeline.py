@@ -10,9 +10,9 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers
 from diffusion_tf.convert.architecture import build_from_config
-from diffusion_tf.convert.contents import Contents, needed_config
-from diffusion_tf.convert.maps import weights_of
-from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
+from diffusion_tf.convert.contents import Contents, needed_config, no_such_weights
+from diffusion_tf.convert.maps import Weights, assign
+from diffusion_tf.convert.state_files import read_weights, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
@@ -171,15 +171,44 @@ def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
 
     Args:
         path: of the folder, or of its file with the weights.
-        weights: `ema` or `raw`, which are the same here.
+        weights: `ema` or `raw`, which are the same where there is one set.
 
     Raises:
         FileNotFoundError: there is none, or it has no weights.
         ValueError: damaged files, another network than the one here, weights that are not its, or
-            unknown `weights`.
+            `weights` that are unknown or not there.
         OSError: the package that reads the weights is not installed.
     """
     check_weights(weights)
+    unet, sets = _read_unet(path)
+    if weights not in sets:
+        raise no_such_weights(path, weights)
+    assign(unet, sets[weights], diffusers.NAMES)
+    return unet
+
+
+def read(path: str) -> Contents:
+    """Everything that a folder holds, including what its scheduler says about the process.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as for `build_unet`; a scheduler that this
+            project does not have.
+    """
+    unet, sets = _read_unet(path)
+    for values in sets.values():
+        assign(unet, values, diffusers.NAMES)  # which checks them
+    fields = {"channels": unet.conv_in.kernel.shape[2]}
+    if unet.image_size is not None:
+        fields["image_size"] = unet.image_size
+    # In the oldest folders all files lie side by side.
+    scheduler = _first(path, ("scheduler/scheduler_config.json", "scheduler_config.json"))
+    if scheduler is not None:
+        fields |= process_fields(read_json_object(scheduler))
+    return Contents(path=path, weights=sets, fields=fields)
+
+
+def _read_unet(path: str) -> tuple[UNet, dict[str, Weights]]:
+    """The network of a folder without its weights, and the weights."""
     if os.path.isdir(path):
         subfolder = os.path.join(path, "unet")
         folder = subfolder if os.path.isdir(subfolder) else path
@@ -192,27 +221,7 @@ def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
             f"{folder} holds no UNet2DModel: config.json, and {' or '.join(_WEIGHT_FILES)}."
         )
     unet = diffusers.unet_from_config(read_json_object(config))
-    diffusers.load_state_dict(unet, read_state_dict(file))
-    return unet
-
-
-def read(path: str) -> Contents:
-    """Everything that a folder holds, including what its scheduler says about the process.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: as for `build_unet`; a scheduler that this
-            project does not have.
-    """
-    unet = build_unet(path)
-    fields = {"channels": unet.conv_in.kernel.shape[2]}
-    if unet.image_size is not None:
-        fields["image_size"] = unet.image_size
-    # In the oldest folders all files lie side by side.
-    scheduler = _first(path, ("scheduler/scheduler_config.json", "scheduler_config.json"))
-    if scheduler is not None:
-        fields |= process_fields(read_json_object(scheduler))
-    weights = weights_of(unet)
-    return Contents(path=path, weights={"ema": weights, "raw": weights}, fields=fields)
+    return unet, read_weights(file, diffusers.NAMES.weights)
 
 
 def _betas(beta_schedule: BetaSchedule, fields: Mapping[str, Any]) -> np.ndarray:

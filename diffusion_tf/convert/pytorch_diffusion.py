@@ -8,7 +8,7 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert.architecture import build_from_config, build_from_weights
 from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
-from diffusion_tf.convert.state_files import read_state_dict, tensor_names, write_state_dict
+from diffusion_tf.convert.state_files import read_weights, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WeightsKind
 
@@ -76,13 +76,12 @@ def recognizes(path: str) -> bool:
 
 
 def read(path: str) -> Contents:
-    """What a file of the port's state dict holds; see `state_files.read_state_dict`.
+    """What a file of the port's state dict holds; see `state_files.read_weights`.
 
     Raises:
         FileNotFoundError, ValueError, OSError: it is not such a file.
     """
-    weights = NAMES.weights(read_state_dict(path))
-    return Contents(path=path, weights={"ema": weights, "raw": weights})
+    return Contents(path=path, weights=read_weights(path, NAMES.weights))
 
 
 def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
@@ -90,10 +89,11 @@ def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
 
     Args:
         path: of the file.
-        weights: `ema` or `raw`, which are the same here.
+        weights: `ema` or `raw`, which are the same where the file holds one set.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: as for `read`; unknown weights.
+        FileNotFoundError, ValueError, OSError: as for `read`; unknown weights, or weights that are
+            not there.
     """
     return build_from_weights(read(path).chosen(weights))
 

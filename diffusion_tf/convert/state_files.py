@@ -6,20 +6,28 @@ code in it is refused and nothing of it runs.
 
 import importlib
 import os
+import re
 import zipfile
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from absl import logging
 
+from diffusion_tf.convert import unwrapping
+from diffusion_tf.convert.unwrapping import WeightSet, is_tensor
 from diffusion_tf.utils.archives import open_zip
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.regular_files import open_regular
 
+StateDict = dict[str, np.ndarray]
+_T = TypeVar("_T")
 
-def read_state_dict(path: str) -> dict[str, np.ndarray]:
-    """The tensors of a file, float32.
+
+def read_state_dict(path: str) -> StateDict:
+    """The tensors of a file, float32; the averaged ones where it holds raw ones, too.
 
     Args:
         path: `*.safetensors`, or a file of `torch.save` with any other ending.
@@ -30,45 +38,105 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             is complex or not finite in float32.
         OSError: the package that reads it is not installed.
     """
-    return {name: _float32(value, f"{name} in {path}") for name, value in _load(path).items()}
+    return next(iter(read_weights(path, dict).values()))
+
+
+def read_weights(path: str, to_here: Callable[[StateDict], _T]) -> dict[str, _T]:
+    """The weights of a file, `ema` the averaged and `raw` the others, as far as they are there.
+
+    A file with one set of which nothing tells what it is has it as both; see `unwrapping`.
+
+    Args:
+        path: see `read_state_dict`.
+        to_here: what each set is turned into.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as for `read_state_dict`; it is not clear which of
+            several sets is meant; what `to_here` raises.
+    """
+    sets = _sets(_load(path), path)
+    for kind, one in sets.items():
+        if one.report and one is not sets.get("ema" if kind == "raw" else None):
+            logging.info("%s: weights (%s) %s.", path, kind, one.report)
+    read: dict[int, _T] = {}
+    for one in sets.values():
+        if id(one) not in read:
+            read[id(one)] = to_here(_as_float32(one, path))
+    return {kind: read[id(one)] for kind, one in sets.items()}
 
 
 def tensor_names(path: str) -> list[str]:
-    """The names of the tensors of a file; none if the path is not one of a file.
+    """The names of the tensors of a file, as `read_weights` has them; none if it is not a file.
 
     Raises:
         ValueError: the file is damaged, or holds something else than tensors by name.
         OSError: the package that reads it is not installed.
     """
-    return list(_load(path)) if os.path.isfile(path) else []
+    if not os.path.isfile(path):
+        return []
+    return [name for one in _found(_load(path), path) for name in one.tensors]
 
 
-def _load(path: str) -> dict[str, Any]:
-    """The tensors of a file, of NumPy or torch."""
+def _sets(values: Any, path: str) -> dict[str, WeightSet]:
+    found = _found(values, path)
+    for keys, tensors in unwrapping.find_lists(values):
+        for tensor in tensors:
+            _check_dense(tensor, f"a tensor of the list {list(keys)} in {path}", path)
+        found.append(unwrapping.named_list(keys, tensors, found))
+    return unwrapping.by_kind(found, lambda a, b: _is_same(a, b, path))
+
+
+def _found(values: Any, path: str) -> list[WeightSet]:
+    """The sets of weights by name in a file: those of known networks, or all that is at the top."""
+    found = unwrapping.find_sets(values)
+    if not found and isinstance(values, Mapping) and all(map(is_tensor, values.values())):
+        tensors = {str(name): value for name, value in values.items()}
+        found = [WeightSet(keys=(), prefix="", kind=None, tensors=tensors)]
+    for one in found:
+        for name, value in one.tensors.items():
+            _check_dense(value, f"{one.prefix}{name} in {path}", path)
+    if not found:
+        for keys, tensors in unwrapping.find_lists(values):
+            unwrapping.named_list(keys, tensors, [])  # says that names are missing
+        raise ValueError(
+            f"{path} holds no state dict, a tensor for each name, of a DDPM U-Net that is known"
+            " here; save that alone."
+        )
+    return found
+
+
+def _is_same(a: WeightSet, b: WeightSet, path: str) -> bool:
+    if a.tensors.keys() != b.tensors.keys():
+        return False
+    first, second = _as_float32(a, path), _as_float32(b, path)
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def _as_float32(one: WeightSet, path: str) -> StateDict:
+    return {
+        name: _float32(value, f"{one.prefix}{name} in {path}")
+        for name, value in one.tensors.items()
+    }
+
+
+def _load(path: str) -> Any:
+    """What a file holds: dicts and lists in each other, with tensors of NumPy or torch."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} is not a file; name one with a state dict.")
     is_safe = path.endswith(".safetensors")
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     try:
         if is_safe:
-            state = package.load_file(path)
-        else:
-            _check_expansion(path)
-            state = package.load(path, map_location="cpu", weights_only=True)
+            return package.load_file(path)
+        _check_expansion(path)
+        return package.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a foreign file can make them raise has no common class
         raise ValueError(
-            f"{path} is not a file of tensors alone ({_first_sentence(error)}); nothing in it was"
-            " run."
+            f"{path} is not a file of tensors alone ({_reason(error)}); nothing in it was run."
         ) from None
-    for name, value in state.items() if isinstance(state, dict) else ():
-        _check_dense(value, f"{name} in {path}", os.path.getsize(path))
-    values = state.values() if isinstance(state, dict) else [None]
-    if not all(hasattr(value, "dtype") and hasattr(value, "shape") for value in values):
-        raise ValueError(f"{path} holds no state dict, a tensor for each name; save that alone.")
-    return {str(name): value for name, value in state.items()}
 
 
-def write_state_dict(path: str, state: dict[str, np.ndarray]) -> None:
+def write_state_dict(path: str, state: StateDict) -> None:
     """Writes tensors into a file, or leaves it as it was; see `read_state_dict` for its ending.
 
     Raises:
@@ -105,7 +173,7 @@ def _check_expansion(path: str) -> None:
             open_zip(file).close()
 
 
-def _check_dense(tensor: Any, name: str, file_size: int) -> None:
+def _check_dense(tensor: Any, name: str, path: str) -> None:
     """Refuses tensors of torch whose numbers do not lie in the file, one after the other."""
     if not hasattr(tensor, "layout"):  # of NumPy, or not a tensor at all
         return
@@ -116,7 +184,7 @@ def _check_dense(tensor: Any, name: str, file_size: int) -> None:
         kind = "nested" if tensor.is_nested else "sparse"
     elif tensor.device.type != "cpu":
         kind = f"on the device {tensor.device.type!r}, without numbers"
-    elif tensor.numel() * tensor.element_size() > file_size:
+    elif tensor.numel() * tensor.element_size() > os.path.getsize(path):
         kind = f"of {tensor.numel():,} numbers, more than its file holds"
     if kind:
         raise ValueError(f"{name} is {kind}; save it as a dense tensor on the CPU.")
@@ -128,6 +196,14 @@ def _package(name: str, path: str) -> ModuleType:
     except ImportError:
         package = name.split(".")[0]
         raise OSError(f"{path} needs the package {package}; pip install {package}.") from None
+
+
+def _reason(error: Exception) -> str:
+    """Why torch or safetensors did not read a file; for a foreign object, of which class it is."""
+    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if foreign:
+        return f"it holds a {foreign[1]}, which only code makes; save the state dict alone"
+    return _first_sentence(error)
 
 
 def _first_sentence(error: Exception) -> str:
