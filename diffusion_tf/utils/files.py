@@ -89,11 +89,11 @@ def delete_leftovers(path: str | Path) -> None:
     successor there is put back. What cannot be deleted is in nobody's way; a warning names it.
     """
     path = Path(os.path.abspath(path))
-    prefixes = tuple(_prefix(path) + kind for kind in (_NEW, _OLD))
-    for name in os.listdir(path.parent) if path.parent.exists() else ():
-        if name.startswith(prefixes) and not is_held(path.with_name(name)):
+    for name in sorted(os.listdir(path.parent)) if path.parent.exists() else ():
+        leftover, kind = path.with_name(name), _kind_of(name, path)
+        if kind and not is_held(leftover):
             try:
-                _clear(path.with_name(name), path)
+                _clear(leftover, path, was_taken_away=kind == _OLD)
             except FileNotFoundError:  # another process was faster
                 continue
             except OSError as error:
@@ -107,8 +107,26 @@ def delete_leftovers_in(folder: str | Path) -> None:
             _delete(Path(folder, name))
 
 
-def _clear(leftover: Path, path: Path) -> None:
-    if leftover.name.startswith(_prefix(path) + _OLD) and not os.path.lexists(path):
+def _kind_of(name: str, path: Path) -> str | None:
+    """Whether a name is a temporary one for `path`, and for what; None if it is another."""
+    for kind in (_NEW, _OLD):
+        if name.startswith(_prefix(path) + kind):
+            return kind
+    stem, ending, whole = (re.escape(part) for part in (path.stem, path.suffix, path.name))
+    file = rf"|\.{stem}\.(?P<writer>\d+){ending}" if ending else ""
+    match = re.fullmatch(rf"\.{whole}\.(?P<owner>\d+)\.(?P<kind>new|old){file}", name)
+    if not match or _is_alive(int(match["owner"] or match.groupdict().get("writer") or 0)):
+        return None
+    return _OLD if match["kind"] == "old" else _NEW
+
+
+def _is_alive(process: int) -> bool:
+    """Whether there is such a process here: earlier versions had its id for a lock."""
+    return os.path.exists(f"/proc/{process}")
+
+
+def _clear(leftover: Path, path: Path, was_taken_away: bool) -> None:
+    if was_taken_away and not os.path.lexists(path):
         leftover.rename(path)
     elif leftover.is_dir():
         shutil.rmtree(leftover)

@@ -194,6 +194,30 @@ def test_process_ids_that_repeat_do_no_harm(tmp_path, writer, monkeypatch):
     assert content(path) == "new" and list(tmp_path.iterdir()) == [path]
 
 
+DEAD = 2**22 + 1  # more than any process has
+
+
+@pytest.mark.parametrize("name", ["config.json", "a[1].npz", "*.\n.png"])
+def test_leftovers_with_process_ids_of_earlier_versions_go(tmp_path, name):
+    path, (stem, ending) = tmp_path / name, os.path.splitext(name)
+    others = [f".{stem}.{os.getpid()}{ending}", f".{stem}.{DEAD}.txt", f".{stem}.a{ending}", ".7"]
+    for other in (f".{stem}.{DEAD}{ending}", f".{name}.{DEAD}.new", *others):
+        (tmp_path / other).touch()
+    write(path)
+    assert sorted(os.listdir(tmp_path)) == sorted([name, *others])
+
+
+def test_a_folder_that_an_earlier_version_took_away_comes_back(tmp_path):
+    path, old = tmp_path / "x.txt", tmp_path / f".x.txt.{DEAD}.old"
+    for there in (False, True):
+        write_folder(old, "old")
+        write_folder(tmp_path / f".x.txt.{DEAD}.new", "half")
+        write_folder(path, "new") if there else None
+        delete_leftovers(path)
+        assert content(path) == ("new" if there else "old")
+        assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("writer", [write, write_folder])
 def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, writer, monkeypatch):
     path, events = tmp_path / "new" / "x", []
