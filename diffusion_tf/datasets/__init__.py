@@ -62,6 +62,7 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
             f" {', '.join(splits_of(config.dataset))}."
         )
     dataset = DATASETS[config.dataset](config, data_dir, split)
+    dataset.origin = data_dir or ""
     _check_shape(config, dataset)
     _check_conditions(config, dataset)
     return dataset.first(config.max_images) if config.max_images and split == "train" else dataset

@@ -1,6 +1,6 @@
 """What a data set is: examples by index, and batches that follow from (seed, step) alone.
 
-Examples are images, uint8 [H, W, C], or vectors, float32 [D] in [-1, 1].
+Examples are images, uint8 [H, W, C], or vectors, float32 [D] in [-1, 1] or standardized.
 
 `InMemory` holds its examples; `RandomAccess` reads them one by one when a batch wants them. The
 order of training examples is computed, not shuffled through a buffer, so that a run that was
@@ -9,6 +9,7 @@ interrupted goes on with the data it would have seen.
 
 import abc
 import contextlib
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.datasets.arrays import checked_conditions
+from diffusion_tf.datasets.identity import digest_of_files
+from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.utils.numbers import INT64_MAX, is_whole, whole
 from diffusion_tf.utils.random_numbers import stream
 
@@ -28,12 +31,20 @@ class Dataset(abc.ABC):
     Attributes:
         conditions: what goes with each example: int32 [N] labels or float32 [N, C] vectors; None if
             there is nothing.
+        class_names: the names of labels 0, 1, ...; None where they have none.
+        scaling: of vectors that were standardized, which what is drawn is brought back with.
+        origin: where the examples were read from, for people.
+        identify: says what they were read from, if their values say less: a hexadecimal digest.
         error: the first error of reading an image inside a pipeline, as it was raised; None if
             there was none. See `original_errors`.
     """
 
     error: Exception | None = None
     conditions: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    scaling: Scaling | None = None
+    origin: str = ""
+    identify: Callable[[], str] | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -64,12 +75,27 @@ class Dataset(abc.ABC):
         """Those at n indices that exist, [n, ...]."""
 
     @abc.abstractmethod
+    def subset(self, index: slice | np.ndarray) -> "Dataset":
+        """The examples at some indices alone, with their conditions."""
+
     def first(self, number: int) -> "Dataset":
         """The first examples alone, all of them if there are fewer."""
+        return self.subset(slice(whole(number, "number", 0, INT64_MAX)))
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Tells these examples from others: hexadecimal, the same each time they are loaded."""
+
+    def identity(self) -> str:
+        """Tells these data, with their conditions, from others.
+
+        Hexadecimal, and the same for a copy in another place and at another time.
+        """
+        digest = hashlib.sha256(repr((len(self), self.example_shape, self.class_names)).encode())
+        digest.update((self.identify or self.fingerprint)().encode())
+        if self.conditions is not None:
+            digest.update(np.ascontiguousarray(self.conditions).data)
+        return digest.hexdigest()
 
     def example(self, index: int) -> np.ndarray:
         """The example at an index.
@@ -234,11 +260,12 @@ class InMemory(Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def first(self, number: int) -> "InMemory":
-        """The first examples alone, all of them if there are fewer."""
-        number = whole(number, "number", 0, INT64_MAX)
-        conditions = None if self.conditions is None else self.conditions[:number]
-        return InMemory(self.examples[:number], conditions)
+    def subset(self, index: slice | np.ndarray) -> "InMemory":
+        """The examples at some indices alone, with their conditions."""
+        part = copy.copy(self)
+        part.examples = self.examples[index]
+        part.conditions = None if self.conditions is None else self.conditions[index]
+        return part
 
     def fingerprint(self) -> str:
         """Of all values."""
@@ -259,6 +286,7 @@ class RandomAccess(Dataset):
         size: number of images.
         image_shape: (height, width, channels) of every image.
         files: paths of what they are read from.
+        conditions: see `Dataset`.
     """
 
     def __init__(
@@ -268,9 +296,12 @@ class RandomAccess(Dataset):
         image_shape: tuple[int, int, int],
         *,
         files: Sequence[str],
+        conditions: np.ndarray | None = None,
     ):
         self._read, self._size, self._image_shape = read, size, image_shape
-        self._files = files
+        self._files, self.conditions = files, conditions
+        self._chosen: np.ndarray | None = None  # indices of all, where these are not the first ones
+        self.identify = lambda: digest_of_files(files)
 
     @property
     def example_shape(self) -> tuple[int, int, int]:
@@ -280,14 +311,27 @@ class RandomAccess(Dataset):
     def __len__(self) -> int:
         return self._size
 
-    def first(self, number: int) -> "RandomAccess":
-        """The first images alone, all of them if there are fewer."""
-        size = min(whole(number, "number", 0, INT64_MAX), len(self))
-        return RandomAccess(self._read, size, self._image_shape, files=self._files)
+    def subset(self, index: slice | np.ndarray) -> "RandomAccess":
+        """The images at some indices alone, with their conditions."""
+        part = copy.copy(self)
+        chosen = (np.arange(self._size) if self._chosen is None else self._chosen)[index]
+        are_first = np.array_equal(chosen, np.arange(len(chosen)))
+        part._size, part._chosen = len(chosen), None if are_first else chosen
+        part.conditions = None if self.conditions is None else self.conditions[index]
+        return part
+
+    def identity(self) -> str:
+        """See `Dataset`; which of the images were chosen counts, too."""
+        return hashlib.sha256(f"{super().identity()} {self._which()}".encode()).hexdigest()
+
+    def _which(self) -> str:
+        """Tells chosen images from others; empty for the first ones."""
+        return "" if self._chosen is None else hashlib.sha256(self._chosen.data).hexdigest()
 
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times of change: reading terabytes would take hours."""
         digest = hashlib.sha256(repr((self._size, self._image_shape)).encode())
+        digest.update(self._which().encode())
         for path in self._files:
             status = os.stat(path)
             name = os.path.basename(path)
@@ -295,4 +339,5 @@ class RandomAccess(Dataset):
         return digest.hexdigest()
 
     def _examples(self, index: Sequence[int] | np.ndarray) -> np.ndarray:
+        index = index if self._chosen is None else self._chosen[np.asarray(index)]
         return np.stack([self._read(int(i)) for i in index])

@@ -9,6 +9,7 @@ from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
+from diffusion_tf.datasets.identity import digest_of_files
 from diffusion_tf.utils.image_reading import UnreadableImageError, find_images, read_image
 from diffusion_tf.utils.progress import progress_bar
 
@@ -54,7 +55,9 @@ def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
         "decoded when needed" if images is None else "in memory", num_ignored,
     )  # fmt: skip
     if images is not None:
-        return InMemory(images)
+        dataset = InMemory(images)
+        dataset.identify = lambda: digest_of_files(paths)  # JPEG is decoded in more than one way
+        return dataset
     return RandomAccess(
         _reader(paths, config.image_shape), len(paths), config.image_shape, files=paths
     )

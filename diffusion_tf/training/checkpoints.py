@@ -3,13 +3,15 @@
 import contextlib
 import errno
 import os
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.config.original import read_folder
+from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.models import get_model
 from diffusion_tf.training import checkpoint_files
 from diffusion_tf.training.checkpoint_files import checkpoint_dir, name_of
@@ -30,6 +32,12 @@ from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
 WeightsKind = Literal["ema", "raw"]
 WEIGHTS: tuple[WeightsKind, ...] = get_args(WeightsKind)
+# Fields of the weights or the optimizer's state: a run that differs in them cannot begin with both.
+OF_WEIGHTS = {
+    "model", "ch", "ch_mult", "num_res_blocks", "attn_resolutions", "resamp_with_conv",
+    "block_size", "channels", "data_dim", "time_embedding", "num_classes", "cond_dim",
+    "model_var_type", "optimizer",
+}  # fmt: skip
 _NO_ROOM = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
 
@@ -54,25 +62,42 @@ def load_config(workdir: str) -> Config:
     return read_folder(workdir)
 
 
-def claim_workdir(workdir: str, config: Config) -> None:
+def claim_workdir(workdir: str, config: Config, data: DataRecord | None = None) -> None:
     """Makes a workdir for a run, or makes sure that the one that is there is of this run.
 
+    Args:
+        workdir: of the run.
+        config: of the run.
+        data: what it learns from, which the workdir keeps; None where that is not known.
+
     Raises:
-        ValueError: it holds another run, or something else, such as a run of the original; nothing
-            is changed then.
+        ValueError: it holds another run, a run on other data, or something else, such as a run of
+            the original; nothing is changed then.
     """
     if os.path.exists(config_path(workdir)):
         differences = load_config(workdir).differences(config)
         if differences:
-            listed = "; ".join(
-                f"{k} {there} there, {here} here" for k, (there, here) in differences.items()
-            )
-            raise ValueError(
-                f"{workdir} holds a run of another config ({listed}); choose another --workdir."
-            )
+            raise ValueError(_other_config(workdir, differences))
+        kept = DataRecord.load(workdir)
+        if kept and data:
+            kept.check_same(data, workdir)
     elif os.path.lexists(workdir) and not (os.path.isdir(workdir) and is_empty(workdir)):
         raise _no_run(workdir)
     config.save(config_path(workdir))
+    if data and DataRecord.load(workdir) is None:
+        data.save(workdir)
+
+
+def _other_config(workdir: str, differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """A sentence about a run that is not the one in a workdir, and how to begin it."""
+    listed = "; ".join(f"{k} {old} there, {new} here" for k, (old, new) in differences.items())
+    weights = f", and --warm_start={workdir} to begin it with the weights and the step of that run"
+    if differences.keys() & OF_WEIGHTS:
+        weights = ""
+    return (
+        f"{workdir} holds a run of another config ({listed}), and a run goes on as it began;"
+        f" choose another --workdir{weights}."
+    )
 
 
 def hold_workdir(workdir: str) -> contextlib.AbstractContextManager[Lock]:

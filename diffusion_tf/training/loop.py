@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.datasets import Dataset
+from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.sampling.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
@@ -23,12 +24,13 @@ CALL_SECONDS = 10.0  # after which people want to see progress, and to be able t
 def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
     """Trains up to `config.steps`, from the newest checkpoint if there is one.
 
-    Writes `config.json`, `checkpoints/` and TensorBoard events into the workdir, and shows
-    progress on standard error. Of several machines only the chief writes; all of them read the
-    checkpoints, so the workdir lies on a file system that they share.
+    Writes `config.json`, `data.json`, `checkpoints/` and TensorBoard events into the workdir, and
+    shows progress on standard error. Of several machines only the chief writes; all of them read
+    the checkpoints, so the workdir lies on a file system that they share.
 
     Raises:
-        ValueError: the workdir holds another run, or the batch does not fit into memory.
+        ValueError: the workdir holds another run or one on other data, or the batch does not fit
+            into memory.
         OSError: another process trains in the workdir, a checkpoint cannot be written, or another
             machine of the run has stopped.
         FloatingPointError: loss or gradient are no longer finite; the last checkpoint is kept.
@@ -38,7 +40,7 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
         _train(trainer, dataset, workdir, chief=False)
         return
     with hold_workdir(workdir):
-        claim_workdir(workdir, trainer.config)
+        claim_workdir(workdir, trainer.config, DataRecord.of(dataset))
         _train(trainer, dataset, workdir, chief=True)
 
 

@@ -1,5 +1,6 @@
 """The training loop: what it saves, logs and survives."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -10,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from diffusion_tf.config import get_config
 from diffusion_tf.datasets import RandomAccess, get_dataset
+from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.models import get_model
 from diffusion_tf.training import loop
-from diffusion_tf.training.checkpoints import Checkpoints, hold_workdir
+from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
 from diffusion_tf.training.log import events_dir, load_losses
 from diffusion_tf.training.loop import train
 from diffusion_tf.utils.interruption import Interrupted
@@ -59,6 +63,98 @@ def test_a_workdir_of_another_run_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match=r"another config \(lr 0.25 there, 0.5 here\)"):
         run(tmp_path / "run", steps=1, lr=0.5)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "fields, helps",
+    [
+        ({"lr": 0.5}, True),
+        ({"batch_size": 4}, True),
+        ({"dropout": 0.5}, True),
+        ({"lr": 0.5, "num_res_blocks": 2}, False),
+    ],
+)
+def test_a_refused_run_is_told_how_to_begin_with_these_weights(tmp_path, fields, helps):
+    config = get_config("digits")
+    claim_workdir(str(tmp_path / "run"), config)
+    with pytest.raises(ValueError, match="choose another --workdir") as error:
+        claim_workdir(str(tmp_path / "run"), dataclasses.replace(config, **fields))
+    assert (f"--warm_start={tmp_path / 'run'} to begin it" in str(error.value)) is helps
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of five images; returns it and a config of it."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name in ("a", "b", "c", "more/d", "more/e"):
+        pixels = rng.integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
+    return tmp_path / "photos", get_config("digits", dataset="folder")
+
+
+def _claim(workdir, config, folder):
+    claim_workdir(str(workdir), config, DataRecord.of(get_dataset(config, str(folder))))
+
+
+@pytest.mark.parametrize("limit", [10**9, 0], ids=["in memory", "decoded when needed"])
+def test_a_run_goes_on_with_a_copy_of_its_data_and_with_no_others(
+    tmp_path, photos, monkeypatch, limit
+):
+    monkeypatch.setattr("diffusion_tf.datasets.folder.MEMORY_LIMIT", limit)
+    folder, config = photos
+    run = tmp_path / "run"
+    _claim(run, config, folder)
+    _claim(run, config, folder)
+    copied = shutil.copytree(folder, tmp_path / "copied", copy_function=shutil.copyfile)
+    os.utime(copied / "a.png", (1, 1))
+    _claim(run, config, copied)  # other times, another place
+    before = {p: p.read_bytes() for p in run.iterdir()}
+    for change in (
+        lambda: (copied / "b.png").rename(copied / "z.png"),
+        lambda: (copied / "c.png").unlink(),
+        lambda: shutil.copyfile(copied / "a.png", copied / "more" / "d.png"),
+    ):
+        change()
+        with pytest.raises(
+            ValueError,
+            match=rf"run on other data: 5 examples of .*photos \(fingerprint \w{{12}}\) there, "
+            rf"\d examples of .*copied \(fingerprint \w{{12}}\) here; .*--data_dir.*"
+            rf"--warm_start={run}",
+        ):
+            _claim(run, dataclasses.replace(config, steps=9), copied)
+        assert {p: p.read_bytes() for p in run.iterdir()} == before
+        shutil.rmtree(copied)
+        shutil.copytree(folder, copied)
+
+
+def test_training_itself_refuses_other_data(tmp_path):
+    run(tmp_path / "run", steps=1)
+    trainer = make_trainer(steps=2)
+    other = get_dataset(trainer.config)
+    other.examples[3, 4, 4] ^= 1
+    with pytest.raises(ValueError, match="a run on other data: 1498 examples .fingerprint"):
+        train(trainer, other, str(tmp_path / "run"))
+    run(tmp_path / "run", steps=2)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_data_from_now_on(tmp_path):
+    run(tmp_path / "run", steps=1)
+    (tmp_path / "run" / "data.json").unlink()
+    run(tmp_path / "run", steps=2)
+    assert (tmp_path / "run" / "data.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"data_dir": "", "num_examples": "5", "identity": ""}',
+     '{"data_dir": "", "num_examples": 5, "identity": "", "class_names": [1]}',
+     '{"data_dir": "", "num_examples": 5, "identity": "", "scaling": {"mean": [0]}}'],
+)  # fmt: skip
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "data.json").write_text(text)
+    with pytest.raises(ValueError, match="data.json does not say what .*; restore it"):
+        DataRecord.load(str(tmp_path))
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
@@ -196,7 +292,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     assert {p.name for p in (tmp_path / "run").iterdir()} == WORKDIR
 
 
-WORKDIR = {"config.json", "checkpoints", "tensorboard", "losses.csv"}
+WORKDIR = {"config.json", "data.json", "checkpoints", "tensorboard", "losses.csv"}
 
 
 def test_a_workdir_that_is_removed_or_renamed_meanwhile_is_missed(tmp_path):
