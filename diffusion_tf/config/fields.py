@@ -9,7 +9,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.json_files import is_usable_text, read_json_object
-from diffusion_tf.utils.literals import BetaSchedule, LossType, ModelMeanType, ModelVarType
+from diffusion_tf.utils.literals import (
+    LEARNED,
+    BetaSchedule,
+    LossType,
+    ModelMeanType,
+    ModelVarType,
+)
 from diffusion_tf.utils.numbers import (
     INT32_MAX,
     INT64_MAX,
@@ -96,13 +102,16 @@ class Config:
     beta_start: float = _option(1e-4, "variance of the first diffusion step")
     beta_end: float = _option(0.02, "variance of the last diffusion step")
     model_mean_type: ModelMeanType = _option(
-        "eps", "what the network predicts: xprev, xstart or eps"
+        "eps", "what the network predicts: xprev, xstart, eps or v"
     )
     model_var_type: ModelVarType = _option(
-        "fixedlarge", "variance of the reverse process: learned, fixedsmall or fixedlarge"
+        "fixedlarge",
+        "variance of the reverse process: learned, learned_range, fixedsmall or fixedlarge",
     )
     loss_type: LossType = _option(
-        "mse", "training loss: mse (simple loss), kl (variational bound), l1 or huber"
+        "mse",
+        "training loss: mse (simple loss), kl (variational bound), rescaled_kl (T times kl), hybrid"
+        " (mse, and kl for the learned variance), l1 or huber",
     )
     antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
 
@@ -228,6 +237,11 @@ class Config:
             f"some of {', '.join(map(str, heights))}, the heights at the resolutions of this"
             " network (image_size, block_size, ch_mult), or empty",
         )  # fmt: skip
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network has a second half of outputs, for the variance."""
+        return self.model_var_type in LEARNED
 
     @property
     def conditional(self) -> bool:

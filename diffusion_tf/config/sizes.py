@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from diffusion_tf.config.fields import Config
+from diffusion_tf.utils.literals import LEARNED
 from diffusion_tf.utils.memory import amount, available_bytes
 
 _FLOAT32 = 4  # bytes; weights and their averages are kept in it, whatever the network computes in
@@ -57,7 +58,7 @@ def check_training_fits(config: Config, *, workers: int = 1, accelerators: int =
 def num_weights(config: Config | SimpleNamespace) -> int:
     """Numbers in the weights of a config's network."""
     if config.data_dim:
-        outputs = 2 if config.model_var_type == "learned" else 1
+        outputs = 2 if config.model_var_type in LEARNED else 1
         return _mlp_weights(config, config.data_dim * outputs)
     return unet_weights(**unet_of(config)) + _condition_weights(config, 4 * config.ch)
 
@@ -66,7 +67,7 @@ def unet_of(config: Config | SimpleNamespace) -> dict[str, Any]:
     """What a config says of its U-Net, without conditions: see `convert.architecture`."""
     levels, pixels = range(len(config.ch_mult)), config.block_size**2
     height = config.image_size // config.block_size
-    outputs = 2 if config.model_var_type == "learned" else 1
+    outputs = 2 if config.model_var_type in LEARNED else 1
     return {
         "in_channels": config.channels * pixels,
         "out_channels": config.channels * pixels * outputs,

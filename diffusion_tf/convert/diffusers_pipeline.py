@@ -25,7 +25,7 @@ _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
 
 # Fields of Config, names of DDPMScheduler, and what each value is called there.
-_MEAN_TYPES = {"eps": "epsilon", "xstart": "sample"}
+_MEAN_TYPES = {"eps": "epsilon", "xstart": "sample", "v": "v_prediction"}
 _VAR_TYPES = {"fixedsmall": "fixed_small", "fixedlarge": "fixed_large"}
 _SCHEDULES = {
     "linear": "linear",

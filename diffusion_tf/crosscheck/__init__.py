@@ -52,7 +52,7 @@ def crosscheck(
     """
     if (against is None) == (own is None):
         raise ValueError("Give either --against or --module.")
-    if config.block_size != 1 or config.model_var_type == "learned":
+    if config.block_size != 1 or config.learns_variance:
         raise ValueError(
             f"block_size is {config.block_size} and model_var_type {config.model_var_type!r}; what"
             " can be compared has block_size 1 and a fixed variance."

@@ -17,6 +17,8 @@ def magnification(diffusion: GaussianDiffusion) -> np.ndarray:
         return diffusion.sqrt_recipm1_alphas_cumprod
     if diffusion.model_mean_type == "xprev":
         return diffusion.posterior_mean_coef2 * reciprocal(diffusion.posterior_mean_coef1)
+    if diffusion.model_mean_type == "v":
+        return diffusion.sqrt_alphas_cumprod
     return np.zeros(diffusion.num_timesteps)
 
 
@@ -90,4 +92,7 @@ def _output(
     if diffusion.model_mean_type == "xprev":
         coef1, coef2 = diffusion.posterior_mean_coef1, diffusion.posterior_mean_coef2
         return at(coef1) * pred_xstart + at(coef2) * x_t
+    if diffusion.model_mean_type == "v":
+        difference = at(diffusion.sqrt_alphas_cumprod) * x_t - pred_xstart
+        return difference / at(diffusion.sqrt_one_minus_alphas_cumprod)
     return pred_xstart

@@ -69,17 +69,16 @@ class RespacedDiffusion(GaussianDiffusion):
         # Upwards from 0, as diffusers' "linspace" goes: halves are rounded the same way.
         return np.rint(np.linspace(0, T - 1, S)) if S > 1 else np.array([T - 1])
 
-    def _model_output(
+    def _halves(
         self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
         timesteps = tf.gather(tf.constant(self.timesteps), t)
-        output, _, log_variance = self.training._model_output(denoise_fn, x, timesteps)
+        output, values = self.training._halves(denoise_fn, x, timesteps)
         if self.training.model_mean_type == "xprev":
             output = self.training._predict_xstart_from_xprev(x, timesteps, xprev=output)
-        if self.model_var_type != "learned":
-            return output, *self._fixed_variance(x, t)
-        log_variance = self._respaced_log_variance(log_variance, t)
-        return output, tf.exp(log_variance), log_variance
+        if self.model_var_type == "learned":  # `learned_range` says a place, which stays
+            values = self._respaced_log_variance(values, t)
+        return output, values
 
     def _respaced_log_variance(self, log_variance: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         """A learned log-variance of training, carried over to the longer step t."""

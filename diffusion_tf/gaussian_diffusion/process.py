@@ -31,7 +31,7 @@ from diffusion_tf.gaussian_diffusion.noise import NoiseFn, noise_source
 from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
 from diffusion_tf.schedules import get_beta_schedule
 from diffusion_tf.utils.keras_backend import keras
-from diffusion_tf.utils.literals import LossType, ModelMeanType, ModelVarType
+from diffusion_tf.utils.literals import LEARNED, LossType, ModelMeanType, ModelVarType
 from diffusion_tf.utils.numbers import whole_array
 from diffusion_tf.utils.random_numbers import unseeded_normal
 
@@ -44,6 +44,7 @@ DISTANCES: dict[LossType, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "huber": keras.losses.huber,
 }
 LOSS_TYPES: tuple[LossType, ...] = get_args(LossType)
+SEE_THE_VARIANCE: tuple[LossType, ...] = ("kl", "rescaled_kl", "hybrid")
 
 
 class PMeanVariance(NamedTuple):
@@ -63,8 +64,8 @@ class GaussianDiffusion(Chains):
     """The diffusion process over T = len(betas) steps, independent of any network.
 
     A network comes in as `denoise_fn(x_t [B, ...], t int32 [B])`. It returns what
-    `model_mean_type` says, shaped like x_t; for `learned` the last axis is twice as long and its
-    second half is the log-variance.
+    `model_mean_type` says, shaped like x_t; for a learned variance the last axis is twice as long,
+    and its second half is the log-variance or, with `learned_range`, where that lies.
 
     All coefficients are NumPy float64 attributes of shape [T], under the original's names. They
     become float32 where they are gathered.
@@ -86,23 +87,34 @@ class GaussianDiffusion(Chains):
         Args:
             betas: variances of the T steps, each in (0, 1]; see `get_beta_schedule`.
             model_mean_type: what the network predicts: `xprev` the mean of x_{t-1}, `xstart` x_0,
-                `eps` the noise.
+                `eps` the noise, `v` sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans & Ho
+                2022, appendix D).
             model_var_type: variance of p(x_{t-1} | x_t): `fixedlarge` beta_t, `fixedsmall` the
-                posterior's, `learned` the network's.
+                posterior's, `learned` the network's; `learned_range` lies between the two fixed
+                ones on the logarithmic scale, at -1 the small and at 1 the large one (Nichol &
+                Dhariwal 2021, eq. 15).
             loss_type: `kl` the variational bound in bits/dim, `mse` the simple loss (eq. 14); `l1`
-                and `huber` (with a threshold of 1) take another distance than its square.
+                and `huber` (with a threshold of 1) take another distance than its square;
+                `rescaled_kl` is T times `kl`; `hybrid` is `mse` + 0.001 `rescaled_kl`, of which
+                only the variance learns from the second (Nichol & Dhariwal 2021, eq. 16).
 
         Raises:
             ValueError: betas of wrong rank, empty, not finite or outside (0, 1]; an unknown
-                option; `learned` without `kl`.
+                option; a learned variance with a loss that does not see it; `hybrid` without one.
         """
         check_option("model_mean_type", model_mean_type, MODEL_MEAN_TYPES)
         check_option("model_var_type", model_var_type, MODEL_VAR_TYPES)
         check_option("loss_type", loss_type, LOSS_TYPES)
-        if model_var_type == "learned" and loss_type != "kl":
+        if model_var_type in LEARNED and loss_type not in SEE_THE_VARIANCE:
             raise ValueError(
-                f"model_var_type 'learned' cannot be trained with loss_type {loss_type!r}, which"
-                " does not see the variance; use loss_type 'kl' or a fixed variance."
+                f"model_var_type {model_var_type!r} cannot be trained with loss_type"
+                f" {loss_type!r}, which does not see the variance; use loss_type"
+                f" {', '.join(map(repr, SEE_THE_VARIANCE))}, or a fixed variance."
+            )
+        if loss_type == "hybrid" and model_var_type not in LEARNED:
+            raise ValueError(
+                f"loss_type 'hybrid' trains a variance, and model_var_type is {model_var_type!r};"
+                f" use {' or '.join(map(repr, LEARNED))}, or loss_type 'mse'."
             )
         self.model_mean_type = model_mean_type
         self.model_var_type = model_var_type
@@ -236,6 +248,8 @@ class GaussianDiffusion(Chains):
             return PMeanVariance(output, variance, log_variance, pred_xstart)
         if self.model_mean_type == "eps":
             output = self._predict_xstart_from_eps(x, t, eps=output)
+        elif self.model_mean_type == "v":
+            output = self._predict_xstart_from_v(x, t, v=output)
         pred_xstart = clip(output)
         mean, _, _ = self.q_posterior_mean_variance(x_start=pred_xstart, x_t=x, t=t)
         return PMeanVariance(mean, variance, log_variance, pred_xstart)
@@ -244,21 +258,35 @@ class GaussianDiffusion(Chains):
         self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The network's prediction, and the variance and log-variance that go with it."""
+        output, values = self._halves(denoise_fn, x, t)
+        return output, *self._variance(values, x, t)
+
+    def _halves(
+        self, denoise_fn: DenoiseFn, x: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The network's output, and what it says of the variance if that is learned."""
         output = network_output(denoise_fn, x, t)
-        learned = self.model_var_type == "learned"
+        learned = self.model_var_type in LEARNED
         expected = [*x.shape[:-1], x.shape[-1] * 2] if learned else x.shape
         if not output.shape.is_compatible_with(expected):
             raise ValueError(
                 f"denoise_fn returned shape {output.shape} for x of shape {x.shape}; with"
                 f" model_var_type {self.model_var_type!r} it must return {expected}."
             )
-        if learned:
-            output, log_variance = tf.split(output, 2, axis=-1)
-            return output, tf.exp(log_variance), log_variance
-        return output, *self._fixed_variance(x, t)
+        return tuple(tf.split(output, 2, axis=-1)) if learned else (output, None)
 
-    def _fixed_variance(self, x: tf.Tensor, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Variance and log-variance of a fixed type, shaped like x (section 3.2)."""
+    def _variance(
+        self, values: tf.Tensor | None, x: tf.Tensor, t: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Variance and log-variance, shaped like x (section 3.2)."""
+        if self.model_var_type == "learned":
+            return tf.exp(values), values
+        if values is not None:  # learned_range
+            fraction = (values + 1.0) / 2.0
+            low = self._extract(self.posterior_log_variance_clipped, t, x.shape)
+            high = self._extract(np.log(self.betas), t, x.shape)
+            log_variance = fraction * high + (1.0 - fraction) * low
+            return tf.exp(log_variance), log_variance
         variance, log_variance = (
             self._extract(coefficients, t, x.shape) * tf.ones_like(x)
             for coefficients in self._fixed_variances[self.model_var_type]
@@ -270,6 +298,19 @@ class GaussianDiffusion(Chains):
         return (
             self._extract(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
             - self._extract(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * eps
+        )
+
+    def _predict_xstart_from_v(self, x_t: tf.Tensor, t: tf.Tensor, v: tf.Tensor) -> tf.Tensor:
+        """x_t and v are x_0 and eps, turned by an angle of cosine sqrt(abar_t); this turns back."""
+        return (
+            self._extract(self.sqrt_alphas_cumprod, t, x_t.shape) * x_t
+            - self._extract(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape) * v
+        )
+
+    def _v(self, x_start: tf.Tensor, noise: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        return (
+            self._extract(self.sqrt_alphas_cumprod, t, x_start.shape) * noise
+            - self._extract(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) * x_start
         )
 
     def _predict_xstart_from_xprev(
@@ -329,7 +370,8 @@ class GaussianDiffusion(Chains):
 
         Returns:
             float32 [B]. `mse`: the mean square error (eq. 14); `l1` and `huber` likewise. `kl`: the
-            term of the variational bound at t in bits/dim (eq. 5), not multiplied by T.
+            term of the variational bound at t in bits/dim (eq. 5); `rescaled_kl`: T times that.
+            `hybrid`: see `__init__`.
 
         Raises:
             ValueError: t is not an integer [B], or images leave [-1, 1] (checked where values
@@ -340,15 +382,21 @@ class GaussianDiffusion(Chains):
             check_range(x_start, "x_start")
         noise = checked_noise(noise, x_start)
         x_t = self.q_sample(x_start, t, noise=noise)
-        if self.loss_type == "kl":
-            return self._vb_terms_bpd(denoise_fn, x_start, x_t, t, clip_denoised=False)
+        if self.loss_type in ("kl", "rescaled_kl"):
+            terms: Any = self._vb_terms_bpd(denoise_fn, x_start, x_t, t, clip_denoised=False)
+            return terms * float(self.num_timesteps) if self.loss_type == "rescaled_kl" else terms
         target = {
             "xprev": lambda: self.q_posterior_mean_variance(x_start, x_t, t)[0],
             "xstart": lambda: x_start,
             "eps": lambda: noise,
+            "v": lambda: self._v(x_start, noise, t),
         }[self.model_mean_type]()
-        output, _, _ = self._model_output(denoise_fn, x_t, t)
-        return meanflat(DISTANCES[self.loss_type](target, output))
+        output, values = self._halves(denoise_fn, x_t, t)
+        if self.loss_type != "hybrid":
+            return meanflat(DISTANCES[self.loss_type](target, output))
+        frozen = tf.concat([tf.stop_gradient(output), values], axis=-1)
+        terms = self._vb_terms_bpd(lambda *_: frozen, x_start, x_t, t, clip_denoised=False)
+        return meanflat(DISTANCES["mse"](target, output)) + self.num_timesteps / 1000 * terms
 
     def _vb_terms_bpd(
         self,

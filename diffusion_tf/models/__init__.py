@@ -50,4 +50,4 @@ def _shared(config: Config) -> dict:
 
 
 def _outputs_per_value(config: Config) -> int:
-    return 2 if config.model_var_type == "learned" else 1
+    return 2 if config.learns_variance else 1

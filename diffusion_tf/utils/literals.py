@@ -8,6 +8,7 @@ from typing import Literal
 BetaSchedule = Literal[
     "quad", "linear", "warmup10", "warmup50", "const", "jsd", "cosine", "sigmoid",
 ]  # fmt: skip
-ModelMeanType = Literal["xprev", "xstart", "eps"]
-ModelVarType = Literal["learned", "fixedsmall", "fixedlarge"]
-LossType = Literal["kl", "mse", "l1", "huber"]
+ModelMeanType = Literal["xprev", "xstart", "eps", "v"]
+ModelVarType = Literal["learned", "learned_range", "fixedsmall", "fixedlarge"]
+LossType = Literal["kl", "rescaled_kl", "mse", "l1", "huber", "hybrid"]
+LEARNED: tuple[ModelVarType, ...] = ("learned", "learned_range")  # variances of the network

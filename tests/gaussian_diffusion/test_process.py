@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import DISTANCES, LOSS_TYPES, GaussianDiffusion
+from diffusion_tf.gaussian_diffusion.fewer_steps import RespacedDiffusion
 from diffusion_tf.schedules import get_beta_schedule
+from diffusion_tf.utils.literals import LEARNED
 from helpers import golden_arrays
 from helpers.golden_arrays import TYPES, denoise_fn, denoise_fn_for
 
@@ -291,9 +293,9 @@ def test_bad_betas(betas, message):
 @pytest.mark.parametrize(
     "name, options",
     [
-        ("model_mean_type", "xprev, xstart, eps"),
-        ("model_var_type", "learned, fixedsmall, fixedlarge"),
-        ("loss_type", "kl, mse"),
+        ("model_mean_type", "xprev, xstart, eps, v"),
+        ("model_var_type", "learned, learned_range, fixedsmall, fixedlarge"),
+        ("loss_type", "kl, rescaled_kl, mse"),
     ],
 )
 def test_unknown_option_lists_the_right_ones(name, options):
@@ -301,13 +303,96 @@ def test_unknown_option_lists_the_right_ones(name, options):
         GaussianDiffusion(betas=LINEAR, **{name: "other"})
 
 
-def test_the_names_of_losses_are_the_bound_and_the_distances():
-    assert set(LOSS_TYPES) == {"kl", *DISTANCES}
+def test_the_names_of_losses_are_the_bound_the_distances_and_both_together():
+    assert set(LOSS_TYPES) == {"kl", "rescaled_kl", "hybrid", *DISTANCES}
 
 
-def test_learned_variance_with_mse():
-    with pytest.raises(ValueError, match="'learned' cannot be trained with loss_type 'mse'"):
-        GaussianDiffusion(betas=LINEAR, model_var_type="learned", loss_type="mse")
+@pytest.mark.parametrize("learned", LEARNED)
+def test_learned_variance_with_mse(learned):
+    with pytest.raises(ValueError, match=f"'{learned}' cannot be trained with loss_type 'mse'"):
+        GaussianDiffusion(betas=LINEAR, model_var_type=learned, loss_type="mse")
+
+
+def test_hybrid_without_a_variance_to_learn():
+    with pytest.raises(ValueError, match="'hybrid' trains a variance.*'fixedlarge'; use 'le"):
+        GaussianDiffusion(betas=LINEAR, model_var_type="fixedlarge", loss_type="hybrid")
+
+
+# --- What Nichol & Dhariwal 2021 and Salimans & Ho 2022 add
+
+
+def test_v_by_hand():
+    """At abar = 0.36 the angle's cosine is 0.6: x_t = 0.6 x_0 + 0.8 eps, v = 0.6 eps - 0.8 x_0."""
+    ours = GaussianDiffusion(betas=[0.5, 0.28], model_mean_type="v")
+    x_0, eps = tf.constant([[0.5]]), tf.constant([[-1.0]])
+    x_t = ours.q_sample(x_0, [1], noise=eps)
+    assert x_t.numpy()[0, 0] == pytest.approx(-0.5)
+    losses = [
+        ours.p_losses(lambda x, t, v=v: tf.fill([1, 1], v), x_0, [1], noise=eps)
+        for v in (-1.0, 0.0)
+    ]
+    np.testing.assert_allclose(losses, [[0], [1]], atol=1e-12)
+    p = ours.p_mean_variance(lambda x, t: tf.fill([1, 1], -1.0), x=x_t, t=[1])
+    assert p.pred_xstart.numpy()[0, 0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("t", [0, 1, 500, 999])
+def test_a_learned_range_ends_at_the_fixed_variances(t):
+    ours, x = diffusion("eps", "learned_range"), tf.zeros([1, 3])
+    values = tf.constant([[-1.0, 0.0, 1.0]])
+    p = ours.p_mean_variance(lambda x, t: tf.concat([x, values], axis=-1), x=x, t=[t])
+    low, high = ours.posterior_log_variance_clipped[t], np.log(ours.betas[t])
+    np.testing.assert_allclose(p.log_variance[0], [low, (low + high) / 2, high], rtol=1e-6)
+    np.testing.assert_allclose(p.variance, np.exp(p.log_variance), rtol=1e-6)
+
+
+def outputs_and_gradients(loss_type, var_type="learned_range", mean_type="eps"):
+    """Losses of two examples, and their gradients by the two halves of the output."""
+    ours = GaussianDiffusion(
+        betas=LINEAR, model_mean_type=mean_type, model_var_type=var_type, loss_type=loss_type
+    )
+    x_start, noise = np.clip(gaussians(2, 4, 4, 3), -1, 1), gaussians(2, 4, 4, 3, seed=1)
+    halves = [tf.constant(gaussians(2, 4, 4, 3, seed=seed)) for seed in (2, 3)]
+    with tf.GradientTape() as tape:
+        tape.watch(halves)
+        joined = halves[0] if var_type not in LEARNED else tf.concat(halves, axis=-1)
+        losses = ours.p_losses(lambda x, t: joined, x_start, [2, 20], noise=noise)
+    return losses.numpy(), tape.gradient(losses, halves)
+
+
+@pytest.mark.parametrize("mean_type", ["eps", "v", "xstart"])
+def test_hybrid_is_mse_and_a_thousandth_of_the_bound_for_the_variance_alone(mean_type):
+    """T = 1000, so that 0.001 times T terms of the bound are one term."""
+    mse, by_mse = outputs_and_gradients("mse", "fixedlarge", mean_type)
+    kl, by_kl = outputs_and_gradients("kl", mean_type=mean_type)
+    hybrid, by_hybrid = outputs_and_gradients("hybrid", mean_type=mean_type)
+    np.testing.assert_allclose(hybrid, mse + kl, rtol=1e-6)
+    np.testing.assert_allclose(by_hybrid[0], by_mse[0], rtol=1e-6)
+    np.testing.assert_allclose(by_hybrid[1], by_kl[1], rtol=1e-6)
+    assert np.abs(by_kl[0]).max() > 1e-3  # which the mean does not get
+
+
+def test_rescaled_kl_is_the_whole_bound_in_the_mean():
+    kl, by_kl = outputs_and_gradients("kl")
+    rescaled, by_rescaled = outputs_and_gradients("rescaled_kl")
+    np.testing.assert_allclose(rescaled, 1000 * kl, rtol=1e-6)
+    for gradient, thousandth in zip(by_rescaled, by_kl, strict=True):
+        largest = np.abs(gradient).max(axis=(1, 2, 3), keepdims=True)
+        # The terms of the divergence nearly cancel, which leaves five digits.
+        np.testing.assert_allclose(gradient / largest, 1000 * thousandth / largest, atol=1e-5)
+
+
+def test_fewer_steps_keep_the_place_in_a_learned_range():
+    """Between the two variances of the longer step, wherever it was: also beyond them."""
+    ours, x = diffusion("eps", "learned_range"), tf.zeros([1, 3])
+    fewer, values = RespacedDiffusion(ours, [100, 400, 800]), tf.constant([[-1.0, 0.4, 1.2]])
+    p = fewer.p_mean_variance(lambda x, t: tf.concat([x, values], axis=-1), x=x, t=[2])
+    abar = ours.alphas_cumprod
+    beta = 1 - abar[800] / abar[400]
+    small = beta * (1 - abar[400]) / (1 - abar[800])
+    expected = [np.log(small), 0.3 * np.log(small) + 0.7 * np.log(beta)]
+    expected.append(-0.1 * np.log(small) + 1.1 * np.log(beta))
+    np.testing.assert_allclose(p.log_variance[0], expected, rtol=1e-5)
 
 
 STEPS = {

@@ -75,7 +75,7 @@ def _reference(evaluation: Evaluation) -> tuple[Numbers, Config | None, str]:
     if name == "cifar10":
         preset = PRESETS[name]()
         own = evaluation.source.parsed_config() or preset
-        learned = own.model_var_type == "learned"
+        learned = own.learns_variance
         numbers = CIFAR10.get((own.model_mean_type, own.loss_type, learned))
         if numbers is None:  # its nearest relative, from which the config then differs
             return CIFAR10[SIMPLE], preset, "The paper does not give this number."

@@ -10,6 +10,7 @@ import tensorflow.experimental.numpy as tnp
 
 from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.gaussian_diffusion.process import GaussianDiffusion
+from diffusion_tf.utils.literals import LEARNED
 
 
 class Moments(NamedTuple):
@@ -164,15 +165,23 @@ class Mixture:
         elif diffusion.model_mean_type == "xprev":  # eq. 7, whose mean is linear in x_0
             output = at_t(diffusion.posterior_mean_coef1) * x_0
             output = output + at_t(diffusion.posterior_mean_coef2) * flat
+        elif diffusion.model_mean_type == "v":  # linear in x_0 as well, with eps from eq. 4
+            output = at_t(diffusion.sqrt_alphas_cumprod) * flat - x_0
+            output = output / at_t(diffusion.sqrt_one_minus_alphas_cumprod)
         else:
             output = x_0
         output = xp.reshape(output, x.shape)
-        if diffusion.model_var_type != "learned":
+        if diffusion.model_var_type not in LEARNED:
             return output
         # Of x_{t-1} given x_t: that of eq. 7, and its mean varies with x_0.
         variance = at_t(diffusion.posterior_mean_coef1) ** 2 * variance
         variance = xp.maximum(variance + at_t(diffusion.posterior_variance), 1e-20)
-        return xp.concatenate([output, xp.reshape(xp.log(variance), x.shape)], axis=-1)
+        values = xp.log(variance)
+        if diffusion.model_var_type == "learned_range":
+            low, high = diffusion.posterior_log_variance_clipped, np.log(diffusion.betas)
+            width = np.where(high > low, high - low, 1.0)  # where they meet any value will do
+            values = 2 * (values - at_t(low)) / at_t(width) - 1
+        return xp.concatenate([output, xp.reshape(values, x.shape)], axis=-1)
 
 
 def empirical(examples: np.ndarray) -> Mixture:

@@ -21,6 +21,7 @@ from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM, RespacedDiffusion
 from diffusion_tf.gaussian_diffusion.process import MODEL_MEAN_TYPES, MODEL_VAR_TYPES
 from diffusion_tf.sampling.guidance import denoise_fn
 from diffusion_tf.schedules import get_beta_schedule
+from diffusion_tf.utils.literals import LEARNED
 
 DATA = Gaussian([0.3, -0.2], [0.04, 0.5])
 NUMBER = 10_000
@@ -77,7 +78,7 @@ def closed_form(training, process, var_type, eta, start=None, denoiser=None):
     denoiser = denoiser or DATA.denoiser(levels)
     if eta is not None:
         return ddim_chain(levels, denoiser, eta, start)
-    variance = learned_variance(training, timesteps) if var_type == "learned" else var_type
+    variance = learned_variance(training, timesteps) if var_type in LEARNED else var_type
     return ancestral_chain(levels, denoiser, variance, start)
 
 
@@ -305,7 +306,7 @@ def test_the_bound_term_by_term(mean_type, var_type, steps):
     data, pixel = Gaussian([0.3], 0.04), np.float32(170 / 127.5 - 1)
     timesteps = getattr(process, "timesteps", np.arange(40))
     variance = var_type
-    if var_type == "learned":
+    if var_type in LEARNED:
         variance = learned_variance_of_bound(training, process, data, timesteps)
     terms, prior = data.bound(training.alphas_cumprod[timesteps], [[pixel]], variance)
     x_start = tf.fill([20_000, 1], pixel)
@@ -324,7 +325,11 @@ def test_the_bound_term_by_term(mean_type, var_type, steps):
 
 def learned_variance_of_bound(training, process, data, timesteps):
     """At step 0 as well, where it is the decoder's: step 0 is as long as in training."""
-    network = data.predict(training, np.zeros([len(timesteps), 1]), timesteps)
+    mean_type = training.model_mean_type
+    says_it = GaussianDiffusion(
+        betas=training.betas, model_mean_type=mean_type, model_var_type="learned", loss_type="kl"
+    )
+    network = data.predict(says_it, np.zeros([len(timesteps), 1]), timesteps)
     exact = np.exp(network[:, 1:])
     if len(timesteps) == training.num_timesteps:
         return exact
