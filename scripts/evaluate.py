@@ -51,6 +51,8 @@ def main() -> None:
     }
     if values["range"] and not IMAGES.value:
         raise ValueError("--range needs --images; the range of a run's samples is known.")
+    if values["resize"] and not IMAGES.value:
+        raise ValueError("--resize needs --images; a run's samples have the size of its images.")
     out = OUT.value or os.path.join(WORKDIR.value or "", "evaluation")
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_in(out), out)

@@ -11,7 +11,7 @@ from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
 from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
-from diffusion_tf.utils.image_reading import load_image
+from diffusion_tf.utils.image_reading import fit_image
 
 __all__ = [
     "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
@@ -132,21 +132,22 @@ def get_images(
 
     Args:
         config: whose data set and image size count.
-        indices_or_paths: whole numbers, or paths of image files.
+        indices_or_paths: whole numbers, or paths of image files, which are cropped and resized as
+            those of a folder are for training.
         data_dir: see `get_dataset`.
 
     Returns:
         uint8 [n, H, W, C].
 
     Raises:
-        ValueError, FileNotFoundError: no such index or file, no image, or one of another size.
+        ValueError, FileNotFoundError: no such index or file, or no image.
     """
     dataset = None
     if any(name.isdecimal() for name in indices_or_paths):
         dataset = get_dataset(config, data_dir)
     return np.stack(
         [
-            load_image(name, config.image_shape)
+            fit_image(name, config.image_shape)
             if dataset is None or not name.isdecimal()
             else dataset.example(int(name))
             for name in indices_or_paths

@@ -15,7 +15,13 @@ import numpy as np
 
 from diffusion_tf.config import Config
 from diffusion_tf.utils.array_files import open_archive, read_header
-from diffusion_tf.utils.image_reading import channels_of, find_images, load_image, size_of
+from diffusion_tf.utils.image_reading import (
+    channels_of,
+    find_images,
+    fit_image,
+    load_image,
+    size_of,
+)
 from diffusion_tf.utils.regular_files import checked_path
 
 _Values = TypeVar("_Values", np.ndarray, float)
@@ -50,6 +56,7 @@ class ImageFiles:
     _names: tuple[str, ...]  # of the files; of the array in an npz file
     _asked: Range | None = None
     _bounded: bool = True  # whether numbers far beyond the range are refused
+    _resized: bool = False  # whether files of other sizes are cropped and resized
 
     def check_shape(self, config: Config) -> None:
         """Makes sure that the images can be compared with those of a config.
@@ -62,7 +69,7 @@ class ImageFiles:
             raise ValueError(
                 f"{self.path} holds images of {self.shape[1]}x{self.shape[2]} with {self.shape[3]}"
                 f" channels, but {config.dataset} has {height}x{width} with {channels}; give the"
-                " images in that size, or another --config."
+                " images in that size (--resize does it for a folder), or another --config."
             )
 
     @cached_property
@@ -150,6 +157,7 @@ def open_images(
     channels: int | None = None,
     value_range: Range | None = None,
     bounded: bool = True,
+    size: tuple[int, int] | None = None,
 ) -> ImageFiles:
     """Finds out what images a file or folder holds.
 
@@ -162,27 +170,37 @@ def open_images(
         value_range: the numbers of black and white in an array of floats; see `ImageFiles.range`.
         bounded: refuse floats that leave `value_range` by more than half of it. Those of a sampler
             that does not clip, or whose network knows little, may.
+        size: height and width that the files of a folder are cropped and resized to, as training
+            does. If not given, they must be of one size.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: no images there, an array of objects or of another shape or dtype, or a damaged
-            file.
+        ValueError: no images there, an array of objects or of another shape or dtype, a damaged
+            file, or a size for an array.
     """
     path = Path(checked_path(path))
     if path.is_dir():
-        return _open_folder(path, channels, value_range)
+        return _open_folder(path, channels, value_range, size)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file or folder {path}; check --images.")
+    if size is not None:
+        raise ValueError(
+            f"--resize is for a folder of image files, and {path} is a file; leave --resize out."
+        )
     return dataclasses.replace(_open_npz(path, value_range), _bounded=bounded)
 
 
-def _open_folder(path: Path, channels: int | None, value_range: Range | None) -> ImageFiles:
+def _open_folder(
+    path: Path, channels: int | None, value_range: Range | None, size: tuple[int, int] | None
+) -> ImageFiles:
     names, _ = find_images(str(path))
     if not names:
         raise ValueError(f"{path} holds no image; give a folder of images, or an npz file.")
     channels = channels or max(map(channels_of, names))
-    shape = (len(names), *size_of(names[0]), channels)
-    return ImageFiles(str(path), shape, np.dtype(np.uint8), tuple(names), value_range)
+    shape = (len(names), *(size or size_of(names[0])), channels)
+    return ImageFiles(
+        str(path), shape, np.dtype(np.uint8), tuple(names), value_range, _resized=size is not None
+    )
 
 
 def _open_npz(path: Path, value_range: Range | None) -> ImageFiles:
@@ -235,7 +253,8 @@ def _read_array(images: ImageFiles, batch_size: int) -> Iterator[np.ndarray]:
 def _read_folder(images: ImageFiles, batch_size: int) -> Iterator[np.ndarray]:
     for start in range(0, len(images._names), batch_size):
         names = images._names[start : start + batch_size]
-        yield np.stack([load_image(name, images.shape[1:]) for name in names])
+        read = fit_image if images._resized else load_image
+        yield np.stack([read(name, images.shape[1:]) for name in names])
 
 
 def _check_range(

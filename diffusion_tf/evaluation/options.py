@@ -81,6 +81,9 @@ class Request:
         "with --images: the numbers of black and white in an array of floats, such as 0,1 or -1,1"
         " [-1,1 where the whole set leaves no doubt]",
     )
+    resize: bool = _option(
+        False, "with --images: crop and resize the files of a folder as training does"
+    )
     overwrite: bool = _option(False)
 
     def __post_init__(self) -> None:

@@ -127,7 +127,8 @@ def evaluate_images(
         FileNotFoundError, ValueError, OSError: no images, of another size than the data set's, or
             in a range that is not clear; see `open_images`, `ImageFiles.range` and `Measuring`.
     """
-    images = open_images(path, channels=config.channels, value_range=request.range)
+    size = config.image_shape[:2] if request.resize else None
+    images = open_images(path, channels=config.channels, value_range=request.range, size=size)
     images.check_shape(config)
     source = Source(kind="images", path=str(path), step=None, weights=None, config=None)
     samples = Samples(
@@ -136,6 +137,7 @@ def evaluate_images(
         dtype="uint8" if images.dtype == "uint8" else "float32",
         range=list(images.range),  # of the whole set, before any number
         fingerprint=images.fingerprint,
+        resized=request.resize or None,
     )
     measuring = Measuring(out, request, config, source=source, samples=samples)
     measuring.measure_samples(images)

@@ -80,6 +80,7 @@ class Samples:
         dtype: `float32`, or `uint8` where they are rounded to 8 bits.
         range: the numbers of black and white in the file.
         fingerprint: hash of their content.
+        resized: true where the files are cropped and resized before they are measured.
     """
 
     path: str | None = None
@@ -95,6 +96,7 @@ class Samples:
     dtype: str | None = None
     range: list[float] | None = None
     fingerprint: str | None = None
+    resized: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@
 * It becomes grey or RGB as the caller's channels say, from grey, palettes, CMYK and others alike.
 * Transparency is dropped. Of 16 bits the upper 8 are kept; 32 bits are refused.
 * Of an animation the first frame counts.
-* Pillow's limit on pixels, 178,956,970, holds; what another program would have to read is refused.
-* `read_image` crops the middle out and resizes it; `load_image` wants the exact size.
+* Pillow's limit on pixels, 178,956,970, holds. Measurements (FITS) and what Pillow recognizes but
+  does not draw by itself, such as EPS, WMF, HDF5, GRIB and MPEG, are not images.
+* `read_image` and `fit_image` crop the middle out and resize it; `load_image` wants the exact size.
 """
 
 import contextlib
@@ -16,13 +17,15 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from diffusion_tf.utils.regular_files import checked_path, open_regular
 
 Shape = tuple[int, int, int]  # height, width, channels
 _GREY = ("1", "L", "LA", "La")  # and I;16 in all its byte orders
-_OTHER_PROGRAMS = ("EPS",)  # formats that Pillow starts another program for, Ghostscript
+# Formats that Pillow starts another program for (Ghostscript), of measurements, and of films; those
+# that it recognizes and leaves to others (stubs) are found.
+_NOT_IMAGES = ("EPS", "FITS", "MPEG")
 _LARGE = 2**24  # pixels; of images with more, one is decoded at a time
 _large = threading.Lock()
 
@@ -46,7 +49,7 @@ def find_images(folder: str) -> tuple[list[str], int]:
         raise FileNotFoundError(f"There is no folder {folder}; pass another with --data_dir.")
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder; pass the one that holds it with --data_dir.")
-    endings = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    endings = {e for e, kind in Image.registered_extensions().items() if kind in _formats()}
     files = _walk(folder)
     paths = [path for path in files if os.path.splitext(path)[1].lower() in endings]
     return sorted(paths), len(files) - len(paths)
@@ -71,6 +74,17 @@ def read_image(path: str, shape: Shape) -> np.ndarray:
     return np.asarray(image).reshape(shape)
 
 
+def fit_image(path: str, shape: Shape) -> np.ndarray:
+    """As `read_image`, with errors that name the file and say what to do.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, damaged, or with 32 bits per pixel and channel.
+    """
+    with _named(path):
+        return read_image(path, shape)
+
+
 def load_image(path: str, shape: Shape) -> np.ndarray:
     """Reads an image file of exactly the given size.
 
@@ -85,11 +99,13 @@ def load_image(path: str, shape: Shape) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: not an image, damaged, or of another size.
     """
-    pixels = np.asarray(_named(path, shape[2]))
+    with _named(path):
+        pixels = np.asarray(_open(path, shape[2]))
     if pixels.shape[:2] != shape[:2]:
         raise ValueError(
             f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
-            f" {shape[1]}x{shape[0]}; crop and resize it first."
+            f" {shape[1]}x{shape[0]}; crop and resize it first, or let --resize do it as training"
+            " does."
         )
     return pixels.reshape(shape)
 
@@ -100,7 +116,8 @@ def size_of(path: str) -> tuple[int, int]:
     Raises:
         FileNotFoundError, ValueError: as for `load_image`.
     """
-    width, height = _named(path, 3).size
+    with _named(path):
+        width, height = _open(path, 3).size
     return height, width
 
 
@@ -110,11 +127,8 @@ def channels_of(path: str) -> int:
     Raises:
         ValueError: not an image.
     """
-    try:
-        with _decoder(path) as image:
-            return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
-    except UnreadableImageError as error:
-        raise ValueError(_unreadable(path, error)) from None
+    with _named(path), _decoder(path) as image:
+        return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
@@ -161,9 +175,15 @@ def _decoder(path: str) -> Iterator[Image.Image]:
 
 @functools.cache
 def _formats() -> list[str]:
-    """All formats of Pillow but those that another program would be started for."""
+    """The formats of images that Pillow reads by itself."""
     Image.init()
-    return [name for name in Image.ID if name not in _OTHER_PROGRAMS]
+    return [name for name in Image.ID if name not in _NOT_IMAGES and not _is_stub(name)]
+
+
+def _is_stub(name: str) -> bool:
+    """Whether Pillow recognizes a format, but needs somebody else to read it."""
+    factory = Image.OPEN[name][0]
+    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
 
 
 def _one_at_a_time(image: Image.Image) -> contextlib.AbstractContextManager:
@@ -171,19 +191,17 @@ def _one_at_a_time(image: Image.Image) -> contextlib.AbstractContextManager:
     return _large if image.width * image.height > _LARGE else contextlib.nullcontext()
 
 
-def _named(path: str, channels: int) -> Image.Image:
-    """As `_open`, with errors that name the file and say what to do."""
-    path = checked_path(path)
-    if not os.path.exists(path):
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Lets errors of reading a file name it and say what to do."""
+    if not os.path.exists(checked_path(path)):
         raise FileNotFoundError(f"There is no image {path!r}; check the path.")
     try:
-        return _open(path, channels)
+        yield
     except UnreadableImageError as error:
-        raise ValueError(_unreadable(path, error)) from None
-
-
-def _unreadable(path: str, reason: UnreadableImageError | str) -> str:
-    return f"{path} cannot be read as an image ({reason}); give a PNG or JPEG file."
+        raise ValueError(
+            f"{path} cannot be read as an image ({error}); give a PNG or JPEG file."
+        ) from None
 
 
 def _reason(error: Exception, path: str) -> str:

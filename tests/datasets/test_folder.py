@@ -2,6 +2,7 @@
 
 import os
 
+import h5py
 import numpy as np
 import pytest
 from absl import logging
@@ -42,6 +43,45 @@ def few(tmp_path):
     save(tmp_path / ".hidden" / "d.png", pixels[0])
     (tmp_path / "notes.txt").write_text("no image")
     return tmp_path, pixels
+
+
+def write_other_files(path):
+    """Files that Pillow has a name for and no pixels, as their own programs write them."""
+    with h5py.File(path / "weights.h5", "w") as file:
+        file["kernel"] = np.zeros((8, 8))
+    save(path / "drawing.eps", noise(2, 8, 8, 3))
+    fits = b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80)
+    beginnings = {
+        "FILM.MPG": b"\0\0\1\xb3" + bytes(60),
+        "letter.wmf": b"\xd7\xcd\xc6\x9a" + bytes(60),
+        "letter.emf": b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(60),
+        "weather.grib": b"GRIB\0\0\0\1" + bytes(60),
+        "weather.bufr": b"BUFR" + bytes(60),
+        "stars.fits": (fits + b"NAXIS   =                    0".ljust(80) + b"END").ljust(2880),
+    }
+    for name, data in beginnings.items():
+        (path / name).write_bytes(data)
+    return ["weights.h5", "drawing.eps", *beginnings]
+
+
+@pytest.mark.parametrize("size", [(40, 40), (7, 90), (3, 2)])
+def test_an_image_by_its_name_is_cropped_and_resized_as_in_training(tmp_path, size):
+    path = save(tmp_path / "photo.png", noise(3, *size, 3))
+    (by_name,) = get_images(RGB, [str(path)])
+    np.testing.assert_array_equal(by_name, only(RGB, path))
+
+
+def test_files_that_pillow_has_only_a_name_for_are_not_images(few):
+    path, _ = few
+    names = write_other_files(path)
+    assert len(get_dataset(RGB, str(path))) == 3
+    for name in names:
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
+            get_images(RGB, [str(path / name)])
+        (path / name).rename(path / f"{name}.png")  # nor under another name
+        with pytest.raises(ValueError, match="1 of 4 images .*not an image that Pillow knows"):
+            get_dataset(RGB, str(path))
+        (path / f"{name}.png").unlink()
 
 
 @pytest.fixture

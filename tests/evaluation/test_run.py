@@ -284,6 +284,29 @@ def test_a_folder_is_read_as_it_is_for_training(tmp_path, request_):
         assert metrics["fid"]["train"]["value"] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_folder_of_mixed_sizes_is_cropped_and_resized_where_that_is_asked_for(tmp_path, request_):
+    """As the run's training does it: against itself such a folder has no distance."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        pixels = rng.integers(0, 256, (8 + i, 30 - i, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i:02}.png")
+    request = dataclasses.replace(
+        request_, **QUICK, features="pixels", data_dir=str(tmp_path / "photos")
+    )
+    config = dataclasses.replace(CONFIG, dataset="folder")
+    images = tmp_path / "photos"
+    with pytest.raises(ValueError, match="--resize does it for a folder"):
+        evaluate_images(tmp_path / "out", images, config, request)
+    asked = dataclasses.replace(request, resize=True)
+    metrics = evaluate_images(tmp_path / "out", images, config, asked)
+    assert metrics["fid"]["train"]["value"] == pytest.approx(0, abs=1e-9)
+    assert metrics["samples"]["resized"]
+    np.savez(tmp_path / "images.npz", DIGITS.examples[:9])
+    with pytest.raises(ValueError, match="--resize is for a folder of image files"):
+        evaluate_images(tmp_path / "arrays", tmp_path / "images.npz", config, asked)
+
+
 def test_images_again_measure_nothing_anew_and_others_are_refused(tmp_path, request_, monkeypatch):
     request = dataclasses.replace(request_, **QUICK)
     for name, images in (("a", DIGITS.examples[:70]), ("b", DIGITS.examples[70:140])):
@@ -386,6 +409,7 @@ def test_the_script_and_what_it_refuses(tmp_path, workdir):
         (["--workdir=w", "--watch", "--step=3"], "--watch needs --workdir, and goes without"),
         (["--workdir=w", "--metrics=kid"], "Unknown metric 'kid'"),
         (["--workdir=w", "--range=0,1"], "--range needs --images"),
+        (["--workdir=w", "--resize"], "--resize needs --images"),
         (["--images=a.npz", "--config=digits", "--out=e", "--range=0"], "--range=0 is not two num"),
         (["--images=a.npz", "--config=digits", "--out=e", "--range=[0,1]"], "is not two numbers"),
     ],

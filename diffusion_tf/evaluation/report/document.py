@@ -262,6 +262,7 @@ def _samples(samples: Samples | None) -> Markup:
             ("seed", samples.seed),
             ("dtype", samples.dtype),
             ("black and white", _pair(samples.range)),
+            ("cropped and resized", _yes_no(samples.resized)),
             ("batch size", samples.batch_size),
         ],
     )
