@@ -13,6 +13,7 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 from diffusion_tf.benchmark.task import DTYPES, VARIANTS, WORK
+from diffusion_tf.utils.output_names import check_name
 
 CONFIG = flags.DEFINE_string(
     "config", "cifar10", "the network: a preset, a config.json, or a folder that holds one"
@@ -35,13 +36,14 @@ SCALING = flags.DEFINE_boolean(
 )
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of every implementation")
 SECONDS = flags.DEFINE_float("seconds", 5.0, "length of a turn in seconds; at least one step")
-OUT = flags.DEFINE_string("out", "benchmark.json", "file to write")
+OUT = flags.DEFINE_string("out", "benchmark.json", "file to write, *.json")
 OVERWRITE = command_line.define_shared_flag("overwrite")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 
 def main() -> None:
     """Measures, writes, shows."""
+    check_name(OUT.value, ("json",), "a file for JSON")
     if os.path.exists(OUT.value) and not OVERWRITE.value:
         raise ValueError(f"{OUT.value} is there already; give another --out, or --overwrite.")
     from diffusion_tf.benchmark.cases import BenchmarkRequest, measure_cases

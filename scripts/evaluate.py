@@ -17,6 +17,7 @@ from diffusion_tf import command_line
 from diffusion_tf.config.original import read_folder
 from diffusion_tf.evaluation.options import Request, parse_range
 from diffusion_tf.utils.locks import check_free, lock_in
+from diffusion_tf.utils.output_names import check_name
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run, also of one of the original's")
 IMAGES = flags.DEFINE_string(
@@ -54,6 +55,7 @@ def main() -> None:
     if values["resize"] and not IMAGES.value:
         raise ValueError("--resize needs --images; a run's samples have the size of its images.")
     out = OUT.value or os.path.join(WORKDIR.value or "", "evaluation")
+    check_name(out, ("folder",), "a folder")
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_in(out), out)
 

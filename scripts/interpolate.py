@@ -11,6 +11,7 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
+from diffusion_tf.utils.output_names import PICTURES, check_name
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 IMAGE1 = flags.DEFINE_string("image1", "0", "index in the training data, or an image file")
@@ -24,7 +25,7 @@ CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
 WEIGHTS = command_line.define_shared_flag("weights")
-OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png")
+OUT = flags.DEFINE_string("out", "interpolation.png", "picture to write, *.png or *.jpg")
 OVERWRITE = command_line.define_shared_flag("overwrite")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
@@ -33,12 +34,11 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 def main() -> None:
     """Finishes, or draws, a picture that nobody else writes meanwhile."""
     timesteps = command_line.parse_ints("timesteps", TIMESTEPS.value)
+    check_name(OUT.value, PICTURES, "a picture")
     check_free(lock_beside(OUT.value), OUT.value)
-    from diffusion_tf.sampling import files, parts, pictures  # after the flags: it takes its time
+    from diffusion_tf.sampling import files, pictures  # after the flags: it takes its time
 
     files.check_output(OUT.value, overwrite=OVERWRITE.value)
-    if parts.kind_of(OUT.value) != "png":
-        raise ValueError(f"--out={OUT.value} is not a picture; give a name that ends with .png.")
     if not timesteps:
         raise ValueError("--timesteps is empty; give one number or more, such as 125,250,500.")
     pictures.check_num_lambdas(NUM_LAMBDAS.value)

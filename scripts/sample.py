@@ -18,7 +18,8 @@ WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
     "out",
     "samples.npz",
-    "*.npz (uint8 NHWC, arr_0; vectors float32), *.png (one grid), or a folder for PNG files",
+    "*.npz (uint8 NHWC, arr_0; vectors float32), *.png or *.jpg (one grid), or without an ending: a"
+    " folder for PNG files",
 )
 FLOAT32 = flags.DEFINE_boolean(
     "float32",

@@ -123,7 +123,7 @@ def _load(path: str) -> Any:
     """What a file holds: dicts and lists in each other, with tensors of NumPy or torch."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} is not a file; name one with a state dict.")
-    is_safe = path.endswith(".safetensors")
+    is_safe = path.lower().endswith(".safetensors")
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     try:
         if is_safe:
@@ -142,7 +142,7 @@ def write_state_dict(path: str, state: StateDict) -> None:
     Raises:
         OSError: the package that writes it is not installed, or it cannot be written.
     """
-    is_safe = path.endswith(".safetensors")
+    is_safe = path.lower().endswith(".safetensors")
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     with replacing(path) as temporary:
         try:

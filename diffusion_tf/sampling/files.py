@@ -21,7 +21,6 @@ from diffusion_tf.sampling.parts import (
     beside,
     explained,
     is_unfinished,
-    kind_of,
 )
 from diffusion_tf.sampling.room import check_room
 from diffusion_tf.sampling.sampler import Sampler
@@ -32,6 +31,7 @@ from diffusion_tf.utils.files import delete_leftovers
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.interruption import StopSignals
 from diffusion_tf.utils.locks import lock_beside, locked
+from diffusion_tf.utils.output_names import PICTURES, check_name, kind_of
 
 _OUR_IMAGE = re.compile(r"\d{6,}\.png")
 MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
@@ -59,9 +59,9 @@ def write_samples(
 
     Args:
         out: `*.npz` for [N, H, W, C] under the name `arr_0`, the layout that the evaluators of
-            guided-diffusion and EDM read, and conditions as `arr_1`; `*.png` for one picture of
-            them all; any other name for a folder of PNG files. Vectors, [N, D], go into `*.npz`
-            alone, as float32.
+            guided-diffusion and EDM read, and conditions as `arr_1`; `*.png` or `*.jpg` for one
+            picture of them all; a name without an ending for a folder of PNG files. Vectors,
+            [N, D], go into `*.npz` alone, as float32.
         sampler: what draws.
         num_samples: how many in all.
         batch_size: how many at once on a device.
@@ -179,8 +179,8 @@ def check_output(
 
     Raises:
         ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
-            meant, or the other way round; it holds files of other kinds; float32 for anything but
-            `*.npz`.
+            meant, or the other way round; it holds files of other kinds; its ending is not known;
+            float32 for anything but `*.npz`.
     """
     path, is_file = Path(out), kind_of(out) != "folder"
     if path.name in ("", ".."):
@@ -207,5 +207,6 @@ def check_output(
             return
     elif path.exists() and not is_file:
         raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
+    check_name(out, ("npz", *PICTURES, "folder"), "a name for samples")
     if path.exists() and not replaceable:
         raise ValueError(already_there(out))

@@ -142,7 +142,7 @@ def _parse(text: str, config: Config) -> np.ndarray:
     if text == "none":
         y = tf.zeros([1, config.cond_dim]) if config.cond_dim else tf.zeros([1], tf.int32)
         return no_condition(y).numpy()
-    if text.endswith((".npy", ".npz")):
+    if text.lower().endswith((".npy", ".npz")):
         return _read(text, config)
     try:
         if config.num_classes:
@@ -162,7 +162,7 @@ def _parse(text: str, config: Config) -> np.ndarray:
 def _read(path: str, config: Config) -> np.ndarray:
     """The array of a *.npy file, or `y` of an npz file."""
     try:
-        array = read_npz(path, ["y"])[0] if path.endswith(".npz") else read_npy(path)
+        array = read_npz(path, ["y"])[0] if path.lower().endswith(".npz") else read_npy(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file {path!r} of conditions; check it.") from None
     if config.cond_dim:

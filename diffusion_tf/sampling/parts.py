@@ -25,15 +25,11 @@ from diffusion_tf.utils.files import (
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.locks import has_note, lock_beside, short_digest
+from diffusion_tf.utils.output_names import PICTURES, kind_of
 from diffusion_tf.utils.syncing import sync_tree
 
 LONGEST_NAME = 255  # bytes, of a file
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
-
-
-def kind_of(out: str) -> str:
-    """What a name asks for: npz, png or folder."""
-    return next((kind for kind in ("npz", "png") if out.endswith(f".{kind}")), "folder")
 
 
 def parts_folder(out: str | Path) -> Path:
@@ -265,8 +261,8 @@ class Parts:
         if self._kind == "npz":
             shape = (num_samples, *self._shape[1:])
             save_npz(whole, shards, shape, self._dtype, conditions)
-        elif self._kind == "png":
-            images.save_png(whole, images.show_grid(np.concatenate(list(shards))))
+        elif self._kind in PICTURES:
+            images.save_picture(whole, images.show_grid(np.concatenate(list(shards))))
         else:
             _save_folder(whole, shards)
         return whole

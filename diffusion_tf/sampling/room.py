@@ -3,10 +3,11 @@
 import math
 import shutil
 
-from diffusion_tf.sampling.parts import kind_of, parts_folder
+from diffusion_tf.sampling.parts import parts_folder
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils.devices import num_accelerators
 from diffusion_tf.utils.memory import amount, check_memory
+from diffusion_tf.utils.output_names import PICTURES, kind_of
 
 _FLOAT32 = 4  # bytes
 
@@ -29,7 +30,7 @@ def check_room(
     """
     _check_batch(sampler, batch_size)
     size = num_samples * math.prod(sampler.sample_shape) * itemsize
-    if kind_of(out) == "png":
+    if kind_of(out) in PICTURES:
         what = f"num_samples is {num_samples}: one picture of all"
         check_memory(3 * size, what, "draw fewer, or into *.npz")
     _check_disk(out, num_samples, size)

@@ -10,6 +10,7 @@ from PIL import Image
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.numbers import whole
+from diffusion_tf.utils.output_names import kind_of
 
 MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
 
@@ -83,6 +84,13 @@ def save_png(path: str | Path, pixels: np.ndarray) -> None:
     """Writes uint8 [H, W, C], C of 1 or 3, as PNG."""
     with replacing(path) as temporary:
         write_png(temporary, pixels)
+
+
+def save_picture(path: str | Path, pixels: np.ndarray) -> None:
+    """As `save_png`, but as JPEG, hardly with loss, where the name ends with .jpg or .jpeg."""
+    with replacing(path) as temporary:
+        how = {"quality": 95, "subsampling": 0} if kind_of(path) == "jpg" else {}
+        _to_pillow(pixels).save(temporary, **how)
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:

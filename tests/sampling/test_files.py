@@ -137,11 +137,34 @@ def test_any_other_name_is_a_folder_of_pngs():
     assert names() == ["s", "s.npz"]
 
 
-def test_a_png_shows_them_all():
-    write("s.png", num_samples=3)
-    with Image.open("s.png") as image:
-        assert image.size == (2 * 48 + 4, 2 * 48 + 4)
-    assert names() == ["s.png"]
+@pytest.mark.parametrize("name", ["s.png", "S.PNG", "s.jpg", "s.JPEG"])
+def test_a_picture_shows_them_all(name):
+    write(name, num_samples=3)
+    write("s.npz", num_samples=3)
+    shown = images.show_grid(load("s.npz"))[..., 0]
+    with Image.open(name) as image:
+        assert image.format == ("PNG" if "png" in name.lower() else "JPEG")
+        difference = np.asarray(image).astype(int) - shown
+        assert difference.shape == (2 * 48 + 4, 2 * 48 + 4)
+        assert abs(difference).mean() < (1e-9 if image.format == "PNG" else 3)
+    assert names() == sorted([name, "s.npz"])
+
+
+@pytest.mark.parametrize("name", ["S.NPZ", "s.nPz"])
+def test_capitals_make_no_difference(name):
+    write(name, float32=True)
+    write("t.npz", float32=True)
+    assert content(name) == content("t.npz")
+
+
+def test_a_folder_may_have_dots_and_a_slash(drawn):
+    for name in ("run.v2", "s.gif/"):
+        write(name)
+        assert len(names(name)) == 7
+    drawn.clear()
+    with pytest.raises(ValueError, match=r"--out=s.tiff is not a name for samples; give"):
+        write("s.tiff")
+    assert names() == ["run.v2", "s.gif"] and drawn == []
 
 
 @pytest.mark.parametrize("out", ["s.npz", "s.png", "s"])
@@ -434,6 +457,7 @@ def test_a_folder_of_samples_is_replaced_as_a_whole():
         ("link", {}, "link is a link; give what it leads to"),
         ("s.png", {"float32": True}, "--float32 needs an --out that ends with .npz, not s.png"),
         ("s", {"num_samples": 0}, "num_samples is 0"),
+        ("s.gif", {}, "--out=s.gif is not a name for samples"),
         ("t", {}, "t.parts holds something else"),
     ],
 )

@@ -174,13 +174,14 @@ def test_killed_twice_stopped_once_or_on_two_devices_the_file_is_the_same(home):
 
 
 def test_interpolation_between_an_index_and_a_file(home):
-    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(home / "grey.png")
+    Image.fromarray(np.full((40, 50), 128, np.uint8)).save(home / "grey.png")
     result = run(
         "interpolate", "--workdir=run", "--image1=5", "--image2=grey.png", "--timesteps=3,11",
-        "--num_lambdas=4", "--out=mix.png", "--jit_compile=off", "--noclip_denoised", cwd=home,
+        "--num_lambdas=4", "--out=MIX.JPG", "--jit_compile=off", "--noclip_denoised", cwd=home,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    with Image.open(home / "mix.png") as picture:
+    with Image.open(home / "MIX.JPG") as picture:
+        assert picture.format == "JPEG"
         assert picture.size[0] > picture.size[1] > 100
 
 
@@ -224,6 +225,9 @@ MISTAKES = [
     ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),
     ("interpolate", ["--workdir=run", "--timesteps="], "--timesteps is empty; give one number"),
     ("interpolate", ["--workdir=none", "--out=o.npz"], "--out=o.npz is not a picture"),
+    ("sample", ["--workdir=run", "--out=s.gif"], "--out=s.gif is not a name for samples"),
+    ("evaluate", ["--workdir=none", "--out=e.html"], "--out=e.html is not a folder"),
+    ("benchmark", ["--out=b.csv"], "--out=b.csv is not a file for JSON"),
     (
         "interpolate",
         ["--workdir=none", "--num_lambdas=1000000000"],
