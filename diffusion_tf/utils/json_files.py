@@ -1,5 +1,6 @@
 """JSON from files, flags and the environment: size, depth and numbers are checked before use."""
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -11,10 +12,18 @@ from diffusion_tf.utils.regular_files import read_regular
 MAX_BYTES = 16 * 2**20  # a metrics.json, the largest file of JSON here, has some 100 KB
 MAX_DEPTH = 50  # lists and objects in each other
 MAX_DIGITS = 40  # of a whole number; no field takes as many
+# Byte order marks that editors and shells of Windows write, the longer ones first.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object.
+    """Reads a file that holds one JSON object, in UTF-8 or as its byte order mark says.
 
     Raises:
         ValueError: the file is not JSON, holds something other than an object, or what
@@ -22,7 +31,7 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
         OSError: it cannot be read, or is not a regular file.
     """
     try:
-        values = parse_json(read_regular(path, MAX_BYTES).decode())
+        values = parse_json(_decoded(read_regular(path, MAX_BYTES)))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); restore or delete it.") from None
     except NotJSON as error:
@@ -44,7 +53,7 @@ def parse_json(text: str) -> Any:
             more than `MAX_DIGITS` digits or a text that cannot be the name of a file.
     """
     try:
-        value = json.loads(text, parse_int=_parse_int)
+        value = json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
     except RecursionError:
         raise NotJSON(f"it is nested more than {MAX_DEPTH} deep") from None
     except json.JSONDecodeError as error:
@@ -59,6 +68,14 @@ def is_usable_text(text: str) -> bool:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:  # half of a character
         return False
+
+
+def _decoded(data: bytes) -> str:
+    """Bytes as text, without a byte order mark."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return data.removeprefix(mark).decode(encoding)
+    return data.decode()
 
 
 def _parse_int(digits: str) -> int:

@@ -87,3 +87,31 @@ def test_what_people_have_is_read():
     values = {"path": name, "seed": -(2**63), "numbers": [[1.5, 2]] * 10_000, "text": "\U0001f600"}
     assert parse_json(json.dumps(values)) == values
     assert parse_json("[" * 50 + "]" * 50)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
+)
+def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
+    text = '{"name": "\u00e9\u4e16", "steps": 3}'
+    mark = "" if encoding in ("utf-8-sig", "utf-16", "utf-32") else "\ufeff"
+    (tmp_path / "a.json").write_bytes((mark + text).encode(encoding))
+    assert read_json_object(tmp_path / "a.json") == {"name": "\u00e9\u4e16", "steps": 3}
+
+
+def test_a_mark_before_a_text_is_no_part_of_it():
+    assert parse_json('\ufeff{"a": 1}') == {"a": 1}
+    with pytest.raises(NotJSON):
+        parse_json('{"a": \ufeff1}')
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe{", b"\xef\xbb\xbf\xff", b"{\x00}\x00"])
+def test_what_a_mark_does_not_help_is_refused(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ValueError, match="a.json is not valid JSON .*; restore or delete it"):
+        read_json_object(tmp_path / "a.json")
+
+
+def test_a_config_with_a_mark_is_read(tmp_path):
+    (tmp_path / "config.json").write_text(Config(ch=64).to_json(), encoding="utf-8-sig")
+    assert Config.load(tmp_path / "config.json") == Config(ch=64)
