@@ -34,15 +34,16 @@ _SHARED = {
     "conditions": lambda name: flags.DEFINE_string(
         name,
         None,
-        "of a conditional network: labels 3,5; vectors 1,0;0.5,0.5; a file, *.npy or *.npz with y;"
-        " or none; sample i has number i, modulo their number [all labels in turn]",
+        "of a conditional network: labels 3,5 or names of classes cat,dog; vectors 1,0;0.5,0.5; a"
+        " file, *.npy or *.npz with y; or none; sample i has number i, modulo their number [all"
+        " labels in turn]; of evaluate.py, the classes of images and samples [all]",
     ),
     "data_dir": lambda name: flags.DEFINE_string(
         name,
         None,
-        "where the data are: a folder of images (dataset folder), a TFRecord file or its folder"
-        " (lsun), a folder with two .npy files (sprites), an .npz file (embeddings), the folder of"
-        " tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
+        "where the data are: a folder or a zip archive of images (dataset folder), a TFRecord file"
+        " or its folder (lsun), a folder with two .npy files (sprites), an .npz file (embeddings),"
+        " the folder of tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
     ),
     "deterministic": lambda name: flags.DEFINE_boolean(
         name,

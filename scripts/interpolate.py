@@ -56,6 +56,7 @@ def interpolate(timesteps: Sequence[int], before_saving: Callable[[], None]) -> 
     """Loads, mixes, writes."""
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_images
+    from diffusion_tf.datasets.record import DataRecord
     from diffusion_tf.sampling import pictures
     from diffusion_tf.sampling.guidance import get_conditions
     from diffusion_tf.sampling.sampler import Sampler
@@ -65,7 +66,10 @@ def interpolate(timesteps: Sequence[int], before_saving: Callable[[], None]) -> 
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")
     asked = CONDITIONS.value or ("none" if config.conditional else None)
-    conditions = get_conditions(config, asked, GUIDANCE_SCALE.value)
+    data = DataRecord.load(WORKDIR.value)
+    conditions = get_conditions(
+        config, asked, GUIDANCE_SCALE.value, class_names=data and data.class_names
+    )
     x1, x2 = get_images(config, [IMAGE1.value, IMAGE2.value], DATA_DIR.value)[:, None]
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step

@@ -56,6 +56,7 @@ def main() -> None:
     check_free(lock_beside(OUT.value), OUT.value)
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.datasets.record import DataRecord
     from diffusion_tf.gaussian_diffusion import get_diffusion
     from diffusion_tf.sampling import files, shards
     from diffusion_tf.sampling.guidance import get_conditions
@@ -69,6 +70,7 @@ def main() -> None:
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     with strategy.scope():
         config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    data = DataRecord.load(WORKDIR.value)
     process = get_sampling_process(
         get_diffusion(config), SAMPLER.value, SAMPLING_STEPS.value, eta=ETA.value
     )
@@ -78,7 +80,12 @@ def main() -> None:
         process=process,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-        conditions=get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value),
+        conditions=get_conditions(
+            config,
+            CONDITIONS.value,
+            GUIDANCE_SCALE.value,
+            class_names=data and data.class_names,
+        ),
         strategy=strategy,
         clip_denoised=CLIP_DENOISED.value,
     )

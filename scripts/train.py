@@ -44,7 +44,7 @@ def main() -> None:
     config = command_line.get_config_from_flags(base)
 
     from diffusion_tf.config.sizes import check_training_fits
-    from diffusion_tf.datasets import get_dataset
+    from diffusion_tf.datasets import get_fitted_dataset
     from diffusion_tf.sampling import pictures, sampler
     from diffusion_tf.training import loop
     from diffusion_tf.training.log import load_losses
@@ -53,7 +53,7 @@ def main() -> None:
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     one = dataclasses.replace(config, batch_size=1, accumulation_steps=1)  # the whole batch later
     check_training_fits(one, accelerators=devices.num_accelerators())
-    dataset = get_dataset(config, DATA_DIR.value)
+    config, dataset = get_fitted_dataset(config, DATA_DIR.value)
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
     loop.train(trainer, dataset, workdir)

@@ -89,6 +89,17 @@ class Config:
     data_dim: int = _option(0, "length of the vectors where data are vectors; 0: images")
     image_size: int = _option(8, "height and width of the images, in pixels")
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
+    labels: str = _option(
+        "",
+        "where the labels of own data are, from which num_classes or cond_dim follow: auto, as the"
+        " data have them; of a folder, subfolders or the name of a .csv or .jsonl file in it",
+    )
+    test_fraction: float = _option(
+        0.0, "chance of each of one's own examples to be kept for testing; 0: none is"
+    )
+    test_dir: str = _option(
+        "", "data for testing, as data_dir has those for training", changes_run=False
+    )
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
     unreadable: Unreadable = _option(
         "refuse", "files of an image folder that cannot be read: refuse to train, or skip them"
@@ -187,7 +198,7 @@ class Config:
         _require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
         for name in ("beta_start", "beta_end"):
             _require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")
-        for name in ("dropout", "ema_decay", "cond_drop_prob"):
+        for name in ("dropout", "ema_decay", "cond_drop_prob", "test_fraction"):
             check_rate(getattr(self, name), name)
         for name, choices in (
             ("dtype", DTYPES),
@@ -213,9 +224,14 @@ class Config:
             self, "cond_dim", not (self.cond_dim and self.num_classes),
             "0 with num_classes: a condition is a label or a vector",
         )  # fmt: skip
+        may_drop = self.conditional or bool(self.labels)
         _require(
-            self, "cond_drop_prob", self.conditional or not self.cond_drop_prob,
+            self, "cond_drop_prob", may_drop or not self.cond_drop_prob,
             "0 for a network without conditions (num_classes and cond_dim are 0)",
+        )  # fmt: skip
+        _require(
+            self, "test_fraction", not (self.test_fraction and self.test_dir),
+            "0 with test_dir, which holds the data for testing",
         )  # fmt: skip
 
     def _require_network(self) -> None:

@@ -1,5 +1,6 @@
 """Data sets by name: CIFAR-10, CelebA-HQ, LSUN, any folder of images, and small ones."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,18 +10,20 @@ from diffusion_tf.datasets import small
 from diffusion_tf.datasets.arrays import checked_conditions
 from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
+from diffusion_tf.datasets.labels import AUTO, listing
 from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.utils.image_reading import fit_image
 
 __all__ = [
     "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
-    "get_dataset", "get_images", "splits_of",
+    "get_dataset", "get_fitted_dataset", "get_images", "splits_of",
 ]  # fmt: skip
 
 
 SPLITS = ("train", "test")
 HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "embeddings")
+SPLIT_ON_DEMAND = ("folder",)  # those of one's own: see `Config.test_fraction` and `test_dir`
 
 
 DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {
@@ -43,7 +46,8 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
         config: whose data set it is.
         data_dir: where the data are: for cifar10 and celebahq256 the folder of tensorflow_datasets
             (TFDS_DATA_DIR or its default if None), for lsun a TFRecord file or its folder, for
-            folder the folder with the images, for sprites and embeddings arrays (see `small`).
+            folder the folder with the images or a zip archive of them, for sprites and embeddings
+            arrays (see `small`).
         split: `train`, of which a config may want only the first `max_images`; or `test`, see
             `splits_of`.
 
@@ -52,20 +56,80 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
             than the config's.
         FileNotFoundError: the data are not there.
     """
+    dataset = _load(config, data_dir, split)
+    _check(config, dataset)
+    return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+
+
+def get_fitted_dataset(config: Config, data_dir: str | None = None) -> tuple[Config, Dataset]:
+    """Loads the training data, and lets a config follow from them where it leaves that to them.
+
+    Args:
+        config: with `labels` but without num_classes and cond_dim, it gets these from the data.
+        data_dir: see `get_dataset`.
+
+    Returns:
+        The config, and the data set as `get_dataset` returns it.
+
+    Raises:
+        ValueError, FileNotFoundError: see `get_dataset`.
+    """
+    dataset = _load(config, data_dir, "train")
+    if config.labels and not config.conditional:
+        config = dataclasses.replace(config, **_conditions_of(config, dataset))
+    _check(config, dataset)
+    return config, dataset.first(config.max_images) if config.max_images else dataset
+
+
+def _load(config: Config, data_dir: str | None, split: str) -> Dataset:
     if config.dataset not in DATASETS:
         raise ValueError(
             f"Unknown dataset {config.dataset!r}; choose one of {', '.join(DATASETS)}."
         )
-    if split not in splits_of(config.dataset):
+    possible = splits_of(config)
+    if split not in possible:
         raise ValueError(
-            f"{config.dataset} has no split {split!r}; choose one of"
-            f" {', '.join(splits_of(config.dataset))}."
+            f"{config.dataset} has no split {split!r}; choose one of {', '.join(possible)}."
         )
+    _check_choices(config)
     dataset = DATASETS[config.dataset](config, data_dir, split)
-    dataset.origin = data_dir or ""
+    dataset.origin = (config.test_dir if split == "test" else "") or data_dir or ""
+    return dataset
+
+
+def _check_choices(config: Config) -> None:
+    """Refuses choices for own data that the data set would pass over."""
+    name = config.dataset
+    if config.labels not in ("", AUTO) and name != "folder":
+        raise ValueError(
+            f"labels is {config.labels!r}, but {name} has its labels with it; set it to auto."
+        )
+    for field in ("test_fraction", "test_dir"):
+        value = getattr(config, field)
+        if value and name not in SPLIT_ON_DEMAND:
+            own = "a test split of its own" if name in HAVE_TEST_SPLIT else "no test split"
+            raise ValueError(
+                f"{field} is {value!r}, but {name} has {own}, and {field} is for"
+                f" {', '.join(SPLIT_ON_DEMAND)}; leave it out."
+            )
+
+
+def _check(config: Config, dataset: Dataset) -> None:
     _check_shape(config, dataset)
     _check_conditions(config, dataset)
-    return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+
+
+def _conditions_of(config: Config, dataset: Dataset) -> dict[str, int]:
+    """The fields of a config that follow from labels or vectors of the data."""
+    y = dataset.conditions
+    if y is None:
+        raise ValueError(
+            f"labels is {config.labels!r}, but {dataset.origin or config.dataset} has no labels;"
+            " leave it out."
+        )
+    if y.ndim == 2:
+        return {"cond_dim": y.shape[1]}
+    return {"num_classes": len(dataset.class_names or ()) or int(y.max()) + 1}
 
 
 def _check_shape(config: Config, dataset: Dataset) -> None:
@@ -92,16 +156,23 @@ def _check_conditions(config: Config, dataset: Dataset) -> None:
     if y is not None:
         y = dataset.conditions = checked_conditions(y, f"{config.dataset}'s array of conditions")
     if config.num_classes:
-        _check_labels(config, y)
+        _check_labels(config, dataset)
     if config.cond_dim:
         _check_vectors(config, y)
 
 
-def _check_labels(config: Config, y: np.ndarray | None) -> None:
+def _check_labels(config: Config, dataset: Dataset) -> None:
+    y, names = dataset.conditions, dataset.class_names
+    if y is not None and names and len(names) != config.num_classes:
+        raise ValueError(
+            f"num_classes is {config.num_classes}, but {dataset.origin or config.dataset} has"
+            f" {len(names)} classes ({listing(names)}); set num_classes to {len(names)}, or leave"
+            " it out, as it follows from the data."
+        )
     if y is None or y.ndim != 1:
         raise ValueError(
             f"num_classes is {config.num_classes}, but {config.dataset} has no labels; set"
-            " num_classes to 0."
+            f" num_classes to 0{_or_labels(config)}."
         )
     if not 0 <= y.min() <= y.max() < config.num_classes:
         raise ValueError(
@@ -110,19 +181,30 @@ def _check_labels(config: Config, y: np.ndarray | None) -> None:
         )
 
 
+def _or_labels(config: Config) -> str:
+    """What else could be meant where a folder is read without its labels."""
+    if config.dataset != "folder" or config.labels:
+        return ""
+    return ", or say with --labels where they are"
+
+
 def _check_vectors(config: Config, y: np.ndarray | None) -> None:
     length = 0 if y is None or y.ndim == 1 else y.shape[1]
     if length != config.cond_dim:
         there = "no vectors" if y is None or y.ndim == 1 else f"vectors of {length} numbers"
         raise ValueError(
             f"cond_dim is {config.cond_dim}, but {config.dataset} has {there} for conditions; set"
-            f" cond_dim to {length}."
+            f" cond_dim to {length}{_or_labels(config)}."
         )
 
 
-def splits_of(dataset: str) -> tuple[str, ...]:
-    """The splits that a data set of this name has."""
-    return SPLITS if dataset in HAVE_TEST_SPLIT else SPLITS[:1]
+def splits_of(dataset: str | Config) -> tuple[str, ...]:
+    """The splits that a data set of this name has, or that of a config."""
+    name = dataset if isinstance(dataset, str) else dataset.dataset
+    if name in HAVE_TEST_SPLIT:
+        return SPLITS
+    chosen = isinstance(dataset, Config) and (dataset.test_fraction or dataset.test_dir)
+    return SPLITS if chosen and name in SPLIT_ON_DEMAND else SPLITS[:1]
 
 
 def get_images(

@@ -67,6 +67,13 @@ class Dataset(abc.ABC):
             raise ValueError("The data set has no conditions; take one that has labels or vectors.")
         return self.conditions
 
+    def count_classes(self) -> dict[str, int] | None:
+        """How many examples each class has, by its name; None where classes have no names."""
+        if self.class_names is None or self.conditions is None:
+            return None
+        counts = np.bincount(self.conditions, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
     @abc.abstractmethod
     def __len__(self) -> int: ...
 
@@ -286,7 +293,7 @@ class RandomAccess(Dataset):
         size: number of images.
         image_shape: (height, width, channels) of every image.
         files: paths of what they are read from.
-        conditions: see `Dataset`.
+        names: of the images, where the files do not tell which they are.
     """
 
     def __init__(
@@ -296,10 +303,10 @@ class RandomAccess(Dataset):
         image_shape: tuple[int, int, int],
         *,
         files: Sequence[str],
-        conditions: np.ndarray | None = None,
+        names: Sequence[str] = (),
     ):
         self._read, self._size, self._image_shape = read, size, image_shape
-        self._files, self.conditions = files, conditions
+        self._files, self._names = files, names
         self._chosen: np.ndarray | None = None  # indices of all, where these are not the first ones
         self.identify = lambda: digest_of_files(files)
 
@@ -331,7 +338,7 @@ class RandomAccess(Dataset):
     def fingerprint(self) -> str:
         """Of the files' names, sizes and times of change: reading terabytes would take hours."""
         digest = hashlib.sha256(repr((self._size, self._image_shape)).encode())
-        digest.update(self._which().encode())
+        digest.update(f"{self._which()}{''.join(map(repr, self._names))}".encode())
         for path in self._files:
             status = os.stat(path)
             name = os.path.basename(path)

@@ -5,6 +5,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset, get_dataset, splits_of
 from diffusion_tf.evaluation.features import Features, get_features
@@ -23,7 +25,7 @@ from diffusion_tf.evaluation.schema import (
     Source,
     Split,
 )
-from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.guidance import Conditions, get_conditions
 from diffusion_tf.sampling.sampler import Sampler
 
 MAX_DEFAULT_SAMPLES = 50_000  # the paper's number
@@ -187,11 +189,28 @@ def _with_number(samples: Samples, data: Data) -> Samples:
 
 def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], Data]:
     """The images of every split that there is, and what metrics.json says of them."""
-    whole = dataclasses.replace(config, max_images=0)
+    whole = dataclasses.replace(request.of_data(config), max_images=0)
     datasets, described = {}, {}
-    for split in splits_of(config.dataset):
+    for split in splits_of(whole):
         dataset = get_dataset(whole, request.data_dir, split=split)
+        if request.conditions is not None:
+            dataset = _of_classes(dataset, request.conditions, config)
         limits = (request.num_images, config.max_images if split == "train" else 0)
         datasets[split] = used = dataset.first(min([len(dataset), *filter(None, limits)]))
-        described[split] = Split(len(used), len(dataset), used.fingerprint())
+        classes = used.count_classes() if config.num_classes else None
+        described[split] = Split(len(used), len(dataset), used.fingerprint(), classes)
     return datasets, Data(config.dataset, described)
+
+
+def _of_classes(dataset: Dataset, text: str, config: Config) -> Dataset:
+    """The images of the classes that a person asks for; see `Request.conditions`."""
+    if not config.num_classes:
+        raise ValueError(
+            f"--conditions={text} chooses classes, and the run has none; leave it out."
+        )
+    conditions = get_conditions(config, text, class_names=dataset.class_names)
+    assert conditions is not None  # there are classes
+    chosen = np.flatnonzero(np.isin(dataset.known_conditions, conditions.values))
+    if not len(chosen):
+        raise ValueError(f"No image of {dataset.origin or config.dataset} is of {text}.")
+    return dataset.subset(chosen)

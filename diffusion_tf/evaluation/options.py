@@ -1,5 +1,6 @@
 """What is to be measured, and how: the choices of one evaluation, and their flags."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class Request:
         inception_path, inception_sha256: see `metrics.inception.load_inception`.
         cache_dir: of statistics of real images, see `quality.real_statistics`.
         data_dir: see `datasets.get_dataset`.
+        conditions: classes by name or number: images of these alone, real ones and samples; None
+            for all.
         range: if not given, judged by the whole set, see `image_files.ImageFiles.range`.
         overwrite: replace an evaluation under other conditions.
 
@@ -75,6 +78,10 @@ class Request:
         None, "where statistics of real images are kept [~/.cache/diffusion_tf]"
     )
     data_dir: str | None = _option(None)
+    test_dir: str | None = _option(
+        None, "own data for testing, as --data_dir has those for training [those of the run]"
+    )
+    conditions: str | None = _option(None)
     pictures: bool = _option(True, "draw pictures for the report")
     range: tuple[float, float] | None = _option(
         None,
@@ -140,6 +147,12 @@ class Request:
                 )
         return tuple(name for name in possible if name in (self.metrics or possible))
 
+    def of_data(self, config: Config) -> Config:
+        """The config of a run, with the data for testing that are asked for here."""
+        if not self.test_dir:
+            return config
+        return dataclasses.replace(config, test_dir=self.test_dir, test_fraction=0.0)
+
     def chosen_splits(self, config: Config) -> tuple[str, ...]:
         """The splits, in a fixed order.
 
@@ -148,7 +161,7 @@ class Request:
         """
         from diffusion_tf.datasets import splits_of  # not for flags: it imports TensorFlow
 
-        possible = splits_of(config.dataset)
+        possible = splits_of(self.of_data(config))
         for split in self.splits:
             if split not in possible:
                 raise ValueError(

@@ -51,11 +51,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Split:
-    """The real images of a split: how many are used, of how many, the hash of their content."""
+    """The real images of a split.
+
+    Attributes:
+        num_images, of: how many are used, of how many.
+        fingerprint: hash of their content.
+        classes: how many are used of each class, by its name; None where classes have no names.
+    """
 
     num_images: int
     of: int
     fingerprint: str
+    classes: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

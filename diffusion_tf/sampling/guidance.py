@@ -1,7 +1,8 @@
 """What samples are conditioned on, labels or vectors, and how strongly: guidance."""
 
+import difflib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.arrays import checked_vectors, read_npy, read_npz
+from diffusion_tf.datasets.labels import listing
 from diffusion_tf.models.conditioning import (
     as_condition,
     check_condition,
@@ -67,15 +69,20 @@ class Conditions:
 
 
 def get_conditions(
-    config: Config, text: str | None = None, guidance_scale: float = 1.0
+    config: Config,
+    text: str | None = None,
+    guidance_scale: float = 1.0,
+    *,
+    class_names: Sequence[str] | None = None,
 ) -> Conditions | None:
     """The conditions that a person asks for.
 
     Args:
         config: of the trained network.
-        text: labels `3,5`; vectors `1,0,0;0.5,0.5,0`; a file, `*.npy` or `*.npz` with `y`; `none`.
-            If not given, all labels in turn.
+        text: labels `3,5`, or the names of classes `cat,dog`; vectors `1,0,0;0.5,0.5,0`; a file,
+            `*.npy` or `*.npz` with `y`; `none`. If not given, all labels in turn.
         guidance_scale: see `Conditions`.
+        class_names: of labels 0, 1, ..., where they have names.
 
     Returns:
         None for an unconditional network.
@@ -90,7 +97,7 @@ def get_conditions(
             what = "guidance" if text is None else f"conditions ({text})"
             raise ValueError(f"The network of this run is unconditional; it takes no {what}.")
         return None
-    values = _default(config) if text is None else _parse(text, config)
+    values = _default(config) if text is None else _parse(text, config, class_names)
     if len(values) == 0:
         raise ValueError(f"{text} holds no conditions; give at least one.")
     try:
@@ -138,10 +145,12 @@ def _default(config: Config) -> np.ndarray:
     )
 
 
-def _parse(text: str, config: Config) -> np.ndarray:
+def _parse(text: str, config: Config, class_names: Sequence[str] | None) -> np.ndarray:
     if text == "none":
         y = tf.zeros([1, config.cond_dim]) if config.cond_dim else tf.zeros([1], tf.int32)
         return no_condition(y).numpy()
+    if class_names and config.num_classes and not _is_file(text, class_names):
+        return labels_of_names(text.split(","), class_names)
     if text.lower().endswith((".npy", ".npz")):
         return _read(text, config)
     try:
@@ -157,6 +166,38 @@ def _parse(text: str, config: Config) -> np.ndarray:
             f"{shown(text)} is not a list of conditions; give {form}, a file, *.npy or *.npz,"
             " or none."
         ) from None
+
+
+def _is_file(text: str, class_names: Sequence[str]) -> bool:
+    return text.endswith((".npy", ".npz")) and text not in class_names
+
+
+def labels_of_names(words: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
+    """The labels of classes by name; those of classes whose names are not all numbers also by
+    number.
+
+    Args:
+        words: what a person wrote.
+        class_names: of labels 0, 1, ...
+
+    Returns:
+        int32 [N].
+
+    Raises:
+        ValueError: a word that is neither.
+    """
+    numbers = {name: label for label, name in enumerate(class_names)}
+    if not all(name.isdecimal() for name in class_names):
+        numbers = {str(label): label for label in range(len(class_names))} | numbers
+    words = [word if word in numbers else word.strip() for word in words]
+    unknown = [word for word in words if word not in numbers]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], class_names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"{shown(unknown[0])} is not a class of this run; it has {listing(class_names)}.{hint}"
+        )
+    return np.array([numbers[word] for word in words], np.int32)
 
 
 def _read(path: str, config: Config) -> np.ndarray:

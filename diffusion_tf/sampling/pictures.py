@@ -28,6 +28,7 @@ NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
 MAX_LAMBDAS = 100  # columns of a picture
 GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
 MAX_CONDITIONS = 20  # rows of guidance.png
+MAX_NAME = 24  # characters of a class's name in a picture
 GUIDANCE_STEPS = 250  # at most: more would take longer than the rest of the pictures
 
 
@@ -70,14 +71,15 @@ def _write_image_pictures(
         os.path.join(workdir, name) for name in names
     ]
     shown = dataclasses.replace(sampler, conditions=conditions_to_show(config, dataset))
-    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES)
+    names = dataset.class_names
+    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES, names)
     images.save_png(samples, images.show_grid(frames[-1]))
     grids = [images.show_grid(frame) for frame in frames]
     images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
     write_interpolations(interpolation, config, sampler, dataset)
     if config.conditional:
         paths.append(os.path.join(workdir, "guidance.png"))
-        write_guidance(paths[-1], config, sampler)
+        write_guidance(paths[-1], config, sampler, names)
     return paths
 
 
@@ -88,7 +90,9 @@ def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
     return Conditions(dataset.known_conditions[:NUM_SAMPLES]) if config.conditional else None
 
 
-def write_guidance(path: str, config: Config, sampler: Sampler) -> None:
+def write_guidance(
+    path: str, config: Config, sampler: Sampler, class_names: Sequence[str] | None = None
+) -> None:
     """Writes a picture with a row for each condition and columns for each guidance scale.
 
     Conditions are the labels; or vectors, each number alone at 1, then neighbours at 1/2 together.
@@ -98,10 +102,11 @@ def write_guidance(path: str, config: Config, sampler: Sampler) -> None:
         path: of the picture.
         config: of the run.
         sampler: with the process of training, which is cut short.
+        class_names: of labels 0, 1, ..., where they have names.
     """
     steps = min(sampler.process.num_timesteps, GUIDANCE_STEPS)
     process = get_sampling_process(sampler.process, sampling_steps=steps)
-    values, labels = _conditions_alone_and_mixed(config)
+    values, labels = _conditions_alone_and_mixed(config, class_names)
     scales = GUIDANCE_SCALES if config.cond_drop_prob else (1,)
     number = len(values) * NUM_GUIDED
     columns = []
@@ -119,22 +124,35 @@ def write_guidance(path: str, config: Config, sampler: Sampler) -> None:
     )
 
 
-def _conditions_alone_and_mixed(config: Config) -> tuple[np.ndarray, list[str]]:
+def _conditions_alone_and_mixed(
+    config: Config, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, list[str]]:
     if config.num_classes:
         values = np.arange(min(config.num_classes, MAX_CONDITIONS), dtype=np.int32)
-        return values, [str(value) for value in values]
+        return values, _names_of(values, class_names)
     alone = np.eye(config.cond_dim, dtype=np.float32)
     vectors = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
     return vectors, [" ".join(f"{number:.2g}" for number in vector) for vector in vectors]
 
 
-def write_trajectory_picture(path: str, sampler: Sampler, number: int) -> np.ndarray:
+def _names_of(labels: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
+    """Words for labels: the names of their classes, else their numbers; short, and drawn as they
+    are, not as formulas."""
+    words = [class_names[label] if class_names else str(label) for label in labels]
+    shown = [w if len(w) <= MAX_NAME else f"{w[: MAX_NAME - 1]}…" for w in words]
+    return [word.replace("$", r"\$") for word in shown]
+
+
+def write_trajectory_picture(
+    path: str, sampler: Sampler, number: int, class_names: Sequence[str] | None = None
+) -> np.ndarray:
     """Draws samples, and writes a picture of how the first of them came about.
 
     Args:
         path: of the picture.
         sampler: what draws.
         number: of samples.
+        class_names: of the labels that the samples are conditioned on, to stand before the rows.
 
     Returns:
         All frames of `draw_trajectory`; the last is the samples.
@@ -143,10 +161,13 @@ def write_trajectory_picture(path: str, sampler: Sampler, number: int) -> np.nda
     times, frames = draw_trajectory(sampler, number)
     chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_TIMES)).astype(int))
     rows = frames[chosen, :NUM_CHAINS].swapaxes(0, 1)
+    words = [""] * len(rows)
+    if class_names and sampler.conditions:
+        words = _names_of(sampler.conditions.rows(0, len(rows)), class_names)
     images.save_labelled_grid(
         path,
         rows,
-        row_labels=[""] * len(rows),
+        row_labels=words,
         column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
     )
     return frames

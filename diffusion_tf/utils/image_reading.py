@@ -15,6 +15,7 @@ import functools
 import os
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -55,11 +56,11 @@ def find_images(folder: str) -> tuple[list[str], int]:
     return sorted(paths), len(files) - len(paths)
 
 
-def read_image(path: str, shape: Shape) -> np.ndarray:
+def read_image(path: str | BinaryIO, shape: Shape) -> np.ndarray:
     """Reads an image; the middle of it is cropped out and resized.
 
     Args:
-        path: anything that Pillow reads.
+        path: anything that Pillow reads, or a file of it that is open.
         shape: (height, width, channels) of the result.
 
     Returns:
@@ -146,7 +147,7 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _open(path: str, channels: int) -> Image.Image:
+def _open(path: str | BinaryIO, channels: int) -> Image.Image:
     """The image of a file, upright, in 8 bits of grey or RGB.
 
     Raises:
@@ -157,7 +158,7 @@ def _open(path: str, channels: int) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _decoder(path: str) -> Iterator[Image.Image]:
+def _decoder(path: str | BinaryIO) -> Iterator[Image.Image]:
     """An image whose header is read; its pixels are when they are asked for, within the block.
 
     Raises:
@@ -165,12 +166,16 @@ def _decoder(path: str) -> Iterator[Image.Image]:
     """
     try:
         # Given a path, Pillow maps TIFF files into memory and mistakes the sides of turned ones.
-        with open_regular(path) as file, Image.open(file, "r", _formats()) as image:
+        with _opened(path) as file, Image.open(file, "r", _formats()) as image:
             yield image
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
         raise UnreadableImageError(_reason(error, path)) from None
+
+
+def _opened(path: str | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    return open_regular(path) if isinstance(path, str) else contextlib.nullcontext(path)
 
 
 @functools.cache
@@ -204,11 +209,12 @@ def _named(path: str) -> Iterator[None]:
         ) from None
 
 
-def _reason(error: Exception, path: str) -> str:
+def _reason(error: Exception, path: str | BinaryIO) -> str:
     """What Pillow says, without the path, which is named anyway."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow knows"
-    return f"{error}".replace(path, "it").rstrip(".") or type(error).__name__
+    text = f"{error}".replace(path, "it") if isinstance(path, str) else f"{error}"
+    return text.rstrip(".") or type(error).__name__
 
 
 def _walk(folder: str) -> list[str]:

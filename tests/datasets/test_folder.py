@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import InMemory, RandomAccess, folder, get_dataset, get_images
+from diffusion_tf.utils.image_reading import find_images
 
 RGB = get_config("digits", dataset="folder", image_size=8, channels=3)
 GREY = get_config("digits", dataset="folder", image_size=8)
@@ -119,7 +120,7 @@ def test_images_below_a_folder_in_the_order_of_their_names(few, monkeypatch, lim
 
 
 def test_other_files_are_counted(few):
-    paths, num_ignored = folder.find_images(str(few[0]))
+    paths, num_ignored = find_images(str(few[0]))
     assert [os.path.relpath(path, few[0]) for path in paths] == ["a/b/c.png", "a/z.BMP", "b.png"]
     assert num_ignored == 1
 
@@ -130,7 +131,7 @@ def test_links_are_followed_but_not_in_circles(few, tmp_path_factory):
     save(elsewhere / "e.png", noise(2, 8, 8, 3))
     os.symlink(elsewhere, path / "link")
     os.symlink(path, path / "circle")
-    paths, _ = folder.find_images(str(path))
+    paths, _ = find_images(str(path))
     names = [os.path.basename(p) for p in paths]
     assert sorted(names) == ["b.png", "c.png", "e.png", "z.BMP"]
 

@@ -438,3 +438,32 @@ def test_watching_a_training(tmp_path):
     assert b"evaluation/bpd_test" in b"".join(
         path.read_bytes() for path in (tmp_path / "run" / "tensorboard").iterdir()
     )
+
+
+def test_classes_can_be_evaluated_alone(tmp_path):
+    """Of two classes in folders, tests held out: which images count, and what is said of them."""
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "data" / ("dog" if i % 4 else "cat") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(path)
+    config = dataclasses.replace(
+        CONFIG, dataset="folder", labels="auto", num_classes=2, test_fraction=0.4
+    )
+    request = Request(data_dir=str(tmp_path / "data"))
+    datasets, data = measuring._real_images(config, request)
+    assert sum(split.num_images for split in data.splits.values()) == 40
+    for split, dataset in datasets.items():
+        assert data.splits[split].classes == dataset.count_classes()
+        assert min(data.splits[split].classes.values()) > 0
+    request = dataclasses.replace(request, conditions="cat")
+    _, of_cats = measuring._real_images(config, request)
+    for split, described in of_cats.splits.items():
+        cats = data.splits[split].classes["cat"]
+        assert (described.num_images, described.classes) == (cats, {"cat": cats, "dog": 0})
+        assert described.fingerprint != data.splits[split].fingerprint
+    request = dataclasses.replace(request, test_dir=str(tmp_path / "data"), conditions=None)
+    _, elsewhere = measuring._real_images(config, request)
+    assert [split.num_images for split in elsewhere.splits.values()] == [40, 40]
+    with pytest.raises(ValueError, match="chooses classes, and the run has none; leave it out"):
+        measuring._real_images(CONFIG, Request(conditions="cat"))

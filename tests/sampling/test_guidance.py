@@ -165,3 +165,40 @@ def test_what_people_cannot_ask_for(tmp_path):
             get_conditions(config, text, scale)
     with pytest.raises(FileNotFoundError, match=r"no file 'none.npy' of conditions"):
         get_conditions(VECTORS, "none.npy")
+
+
+@pytest.mark.parametrize(
+    "text, names, labels",
+    [
+        ("dog,cat,dog", ("cat", "dog", "elk"), [1, 0, 1]),
+        ("cat, elk", ("cat", "dog", "elk"), [0, 2]),
+        ("2,cat", ("cat", "dog", "elk"), [2, 0]),
+        ("10,2", ("2", "10"), [1, 0]),  # their names, not their numbers
+        ("1", ("1", "cat", "0"), [0]),
+        ("a.npy", ("a.npy", "b"), [0]),
+        ("a b", ("a b", "b"), [0]),
+    ],
+)
+def test_classes_are_asked_for_by_their_names(text, names, labels):
+    config = dataclasses.replace(MLP, num_classes=len(names))
+    conditions = get_conditions(config, text, class_names=names)
+    assert conditions.values.dtype == np.int32
+    np.testing.assert_array_equal(conditions.values, labels)
+    everything = get_conditions(config, class_names=names)
+    np.testing.assert_array_equal(everything.values, np.arange(len(names)))
+    np.testing.assert_array_equal(get_conditions(config, "none", class_names=names).values, [-1])
+
+
+@pytest.mark.parametrize(
+    "text, names, message",
+    [
+        ("cta", ("cat", "dog"), "'cta' is not a class of this run; it has cat, dog. Did you mean"),
+        ("cat,", ("cat", "dog"), "'' is not a class of this run"),
+        ("2", ("cat", "dog"), "'2' is not a class of this run; it has cat, dog."),
+        ("0", ("2", "10"), "'0' is not a class of this run; it has 2, 10."),
+    ],
+)
+def test_names_of_no_class_are_refused(text, names, message):
+    config = dataclasses.replace(MLP, num_classes=2)
+    with pytest.raises(ValueError, match=message):
+        get_conditions(config, text, class_names=names)

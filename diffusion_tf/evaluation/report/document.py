@@ -26,6 +26,7 @@ from diffusion_tf.utils.files import replacing
 
 _WEIGHTS = {"ema": "averaged weights (EMA)", "raw": "raw weights"}
 _KINDS = {"workdir": "a run", "original": "a run of the original", "images": "images"}
+_MAX_CLASSES = 100  # rows of the table of classes
 _MAX_ROWS = 12  # of the table of rate and distortion
 
 
@@ -293,7 +294,23 @@ def _splits(splits: Mapping[str, Split]) -> Markup:
         for name, s in splits.items()
     ]
     caption = "Real images, and the first digits of the fingerprint of their content."
-    return table(caption, ["split", "used", "of", "fingerprint"], [rows])
+    counts = table(caption, ["split", "used", "of", "fingerprint"], [rows])
+    return join([counts, _classes(splits)])
+
+
+def _classes(splits: Mapping[str, Split]) -> Markup:
+    """How many real images of each class there are, where classes have names."""
+    by_split = {name: s.classes for name, s in splits.items() if s.classes}
+    if not by_split:
+        return Markup()
+    names = list(dict.fromkeys(name for classes in by_split.values() for name in classes))
+    rows = [
+        row([name, *(_count(classes.get(name, 0)) or "0" for classes in by_split.values())])
+        for name in names[:_MAX_CLASSES]
+    ]
+    more = f" The first {_MAX_CLASSES} of {len(names)}." if len(names) > _MAX_CLASSES else ""
+    caption = f"Real images that are used of each class.{more}"
+    return table(caption, ["class", *by_split], [rows])
 
 
 def _likelihood_facts(bounds: Mapping[str | None, BoundResult]) -> list[tuple[str, Any]]:

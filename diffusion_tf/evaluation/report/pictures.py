@@ -61,7 +61,9 @@ def illustrate_model(
     trajectory, interpolation = folder / "trajectory.png", folder / "interpolation.png"
     conditions = pictures.conditions_to_show(config, real_images)
     shown = dataclasses.replace(sampler, conditions=conditions)
-    frames = pictures.write_trajectory_picture(str(trajectory), shown, num_chains)
+    frames = pictures.write_trajectory_picture(
+        str(trajectory), shown, num_chains, real_images.class_names
+    )
     pictures.write_interpolations(str(interpolation), config, sampler, real_images)
     return frames[-1], [
         Picture("From noise to samples", "x_t at the times above the columns.", trajectory),
