@@ -169,7 +169,7 @@ def _parse(text: str, config: Config, class_names: Sequence[str] | None) -> np.n
 
 
 def _is_file(text: str, class_names: Sequence[str]) -> bool:
-    return text.endswith((".npy", ".npz")) and text not in class_names
+    return text.lower().endswith((".npy", ".npz")) and text not in class_names
 
 
 def labels_of_names(words: Sequence[str], class_names: Sequence[str]) -> np.ndarray:
