@@ -72,6 +72,11 @@ _FIXED: dict[str, tuple[Any, Any]] = {
     "time_embedding_type": ("positional", "positional"),
     "upsample_type": ("conv", "conv"),
 }
+# What diffusers' EMAModel notes of itself in the config.json of the averages.
+_OF_AVERAGES = (
+    "decay", "inv_gamma", "max_value", "min_decay", "min_value", "optimization_step", "power",
+    "update_after_step", "use_ema_warmup",
+)  # fmt: skip
 _NEEDED = ("block_out_channels", "down_block_types", "up_block_types")
 _OPTIONAL = (
     "dropout", "in_channels", "layers_per_block", "num_train_timesteps", "out_channels",
@@ -141,7 +146,7 @@ def unet_from_config(values: Mapping[str, Any]) -> UNet:
     values = {name: value for name, value in values.items() if not name.startswith("_")}
     _refuse_others(values)
     _check_types(values)
-    widths, size = values["block_out_channels"], values.get("sample_size")
+    widths, size = values["block_out_channels"], _image_size(values)
     attends = [kind == "AttnDownBlock2D" for kind in values["down_block_types"]]
     types = ["AttnDownBlock2D" if a else "DownBlock2D" for a in attends]
     up_types = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)]
@@ -187,7 +192,7 @@ def _refuse_others(values: Mapping[str, Any]) -> None:
     missing = [name for name in _NEEDED if name not in values]
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}; give that of a UNet2DModel.")
-    others = sorted(set(values) - {*_FIXED, *_NEEDED, *_OPTIONAL})
+    others = sorted(set(values) - {*_FIXED, *_NEEDED, *_OPTIONAL, *_OF_AVERAGES})
     if others:
         raise ValueError(f"config.json holds {', '.join(others)}, which is not known here.")
     if unlike := differing(values, _FIXED):
@@ -209,13 +214,21 @@ def _check_types(values: Mapping[str, Any]) -> None:
         whole(values.get(name, 1), f"config.json's {name}", 1)
     whole(values.get("layers_per_block", 1), "config.json's layers_per_block", 1, MAX_RES_BLOCKS)
     check_rate(values.get("dropout", 0.0), "config.json's dropout")
+
+
+def _image_size(values: Mapping[str, Any]) -> int | None:
+    """Height and width of the images, which may be said as a pair; None if they are not said."""
     size = values.get("sample_size")
-    if isinstance(size, list | tuple):
+    if size is None:
+        return None
+    pair = size if isinstance(size, list | tuple) else [size]
+    sizes = {whole(one, "config.json's sample_size", 1) for one in pair}
+    if len(sizes) != 1 or len(pair) > 2:
         raise ValueError(
-            f"config.json has sample_size {shown(size)}; images must be square, one number."
+            f"config.json has sample_size {shown(size)}; images must be square, one number or the"
+            " same one twice."
         )
-    if size is not None:
-        whole(size, "config.json's sample_size", 1)
+    return sizes.pop()
 
 
 def _check(unet: UNet) -> None:

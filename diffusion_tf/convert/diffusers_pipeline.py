@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.convert.contents import Contents, needed_config, no_such_weights
+from diffusion_tf.convert.diffusers_files import WEIGHTS_NAME, weight_files
 from diffusion_tf.convert.maps import Weights, assign
 from diffusion_tf.convert.state_files import read_weights, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
@@ -21,7 +23,6 @@ from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.literals import BetaSchedule
 from diffusion_tf.utils.numbers import is_real, shown
 
-_WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
 
 # Fields of Config, names of DDPMScheduler, and what each value is called there.
@@ -33,6 +34,30 @@ _SCHEDULES = {
     "cosine": "squaredcos_cap_v2",
     "sigmoid": "sigmoid",
 }
+_DDPM = ("DDPMScheduler", "DDPMParallelScheduler")
+# Of other schedulers the process is taken. Their betas where the file is silent.
+_BETAS, _LATENT_BETAS = (1e-4, 0.02, "linear"), (0.00085, 0.012, "linear")
+_OTHERS = {
+    **dict.fromkeys(
+        (
+            "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler", "PNDMScheduler",
+            "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
+            "DPMSolverMultistepInverseScheduler", "DEISMultistepScheduler", "SASolverScheduler",
+            "UniPCMultistepScheduler", "EulerDiscreteScheduler", "LMSDiscreteScheduler",
+            "EulerAncestralDiscreteScheduler",
+        ),
+        _BETAS,
+    ),
+    **dict.fromkeys(
+        (
+            "DPMSolverSDEScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler",
+            "KDPM2AncestralDiscreteScheduler",
+        ),
+        _LATENT_BETAS,
+    ),
+}  # fmt: skip
+# What no process of here has.
+_NEVER = {"rescale_betas_zero_snr": (False, False), "use_flow_sigmas": (False, False)}
 # What the sampler here does always, and diffusers' own defaults where the file is silent.
 _FIXED = {
     "clip_sample": (True, True),
@@ -82,28 +107,44 @@ def scheduler_config(config: Config) -> dict[str, Any]:
 def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Config` that a `scheduler_config.json` says; the reverse of the above.
 
+    Of a scheduler other than DDPMScheduler betas and prediction type are taken, and the variance
+    if it says one; how it samples is left out.
+
     Raises:
-        ValueError: another class of scheduler, or one that samples differently.
+        ValueError: an unknown class of scheduler, another process than those of here, or a
+            DDPMScheduler that samples differently.
     """
-    if values.get("_class_name") != "DDPMScheduler":
+    kind = values.get("_class_name")
+    if kind in _DDPM:
+        start, end, schedule = _BETAS
+        others = diffusers.differing(values, _FIXED)
+    elif kind in _OTHERS:
+        start, end, schedule = _OTHERS[kind]
+        others = diffusers.differing(values, _NEVER)
+        logging.info(
+            "scheduler_config.json is of a %s: its betas and prediction type are taken, and the"
+            " scheduler itself is left out; scripts/sample.py has samplers of its own.", kind
+        )  # fmt: skip
+    else:
         raise ValueError(
-            f"scheduler_config.json is of a {values.get('_class_name')}; it must be of a"
-            " DDPMScheduler."
+            f"scheduler_config.json is of a {kind}, whose process is not known here; give one of a"
+            " DDPMScheduler, or delete the file and name a config with --config."
         )
-    if others := diffusers.differing(values, _FIXED):
+    if others:
         raise ValueError(
             f"scheduler_config.json is of another sampler: {others}; change it, or"
             " delete the file and name a config with --config."
         )
     fields = {
         "num_diffusion_timesteps": values.get("num_train_timesteps", 1000),
-        "beta_start": values.get("beta_start", 1e-4),
-        "beta_end": values.get("beta_end", 0.02),
+        "beta_start": values.get("beta_start", start),
+        "beta_end": values.get("beta_end", end),
         "model_mean_type": _inverse(_MEAN_TYPES, values, "prediction_type", "epsilon"),
-        "model_var_type": _inverse(_VAR_TYPES, values, "variance_type", "fixed_small"),
     }
+    if kind in _DDPM or values.get("variance_type") is not None:
+        fields["model_var_type"] = _inverse(_VAR_TYPES, values, "variance_type", "fixed_small")
     if values.get("trained_betas") is None:
-        fields["beta_schedule"] = _inverse(_SCHEDULES, values, "beta_schedule", "linear")
+        fields["beta_schedule"] = _inverse(_SCHEDULES, values, "beta_schedule", schedule)
     else:
         fields["beta_schedule"] = _schedule_with(_trained_betas(values), fields)
     return fields
@@ -123,7 +164,7 @@ def save_pipeline(folder: str, unet: UNet, config: Config) -> None:
     """
     unet_config = diffusers.unet_config(unet, config.image_size)
     scheduler = scheduler_config(config)
-    write_state_dict(os.path.join(folder, "unet", _WEIGHT_FILES[0]), diffusers.state_dict_of(unet))
+    write_state_dict(os.path.join(folder, "unet", WEIGHTS_NAME), diffusers.state_dict_of(unet))
     write_json(os.path.join(folder, "unet", "config.json"), unet_config)
     write_json(os.path.join(folder, "scheduler", "scheduler_config.json"), scheduler)
     pipeline = {
@@ -145,8 +186,12 @@ def recognizes(path: str) -> bool:
         return any(name.startswith("down_blocks.0.") for name in tensor_names(path))
     if os.path.isfile(os.path.join(path, "model_index.json")):
         return True
-    config = os.path.join(path, "config.json")
-    return os.path.isfile(config) and "_class_name" in read_json_object(config)
+    configs = [
+        config
+        for folder in ("", "unet", "unet_ema")
+        if os.path.isfile(config := os.path.join(path, folder, "config.json"))
+    ]
+    return any("_class_name" in read_json_object(config) for config in configs)
 
 
 def write(target: str, contents: Contents, config: Config | None) -> None:
@@ -195,7 +240,7 @@ def read(path: str) -> Contents:
             project does not have.
     """
     unet, sets = _read_unet(path)
-    for values in sets.values():
+    for values in {id(values): values for values in sets.values()}.values():
         assign(unet, values, diffusers.NAMES)  # which checks them
     fields = {"channels": unet.conv_in.kernel.shape[2]}
     if unet.image_size is not None:
@@ -209,19 +254,40 @@ def read(path: str) -> Contents:
 
 def _read_unet(path: str) -> tuple[UNet, dict[str, Weights]]:
     """The network of a folder without its weights, and the weights."""
-    if os.path.isdir(path):
-        subfolder = os.path.join(path, "unet")
-        folder = subfolder if os.path.isdir(subfolder) else path
-        file = _first(folder, _WEIGHT_FILES)
-    else:
-        folder, file = os.path.dirname(path), path
-    config = _first(folder, ("config.json",))
-    if config is None or file is None:
+    if not os.path.isdir(path):
+        return _unet_in(os.path.dirname(path)), read_weights(path, diffusers.NAMES.weights)
+    raw, averages = os.path.join(path, "unet"), os.path.join(path, "unet_ema")
+    if not os.path.isdir(averages):  # of the folder checkpoint-N of a training
+        return _read_folder(raw if os.path.isdir(raw) else path)
+    unet, sets = _read_folder(averages)
+    weights = {"ema": _one(sets, "ema")}
+    if os.path.isdir(raw):
+        weights["raw"] = _one(_read_folder(raw)[1], "raw")
+        logging.info("%s: weights (ema) taken from unet_ema, (raw) from unet.", path)
+    return unet, weights
+
+
+def _read_folder(folder: str) -> tuple[UNet, dict[str, Weights]]:
+    """The network in the folder of a `UNet2DModel`, and its weights."""
+    files = weight_files(folder)
+    unet = _unet_in(folder, bool(files))
+    sets = {kind: read_weights(file, diffusers.NAMES.weights) for kind, file in files.items()}
+    return unet, sets["ema"] | ({"raw": _one(sets["raw"], "raw")} if "raw" in sets else {})
+
+
+def _one(sets: Mapping[str, Weights], kind: str) -> Weights:
+    """The set of a kind, or the only one that there is."""
+    return sets[kind] if kind in sets else next(iter(sets.values()))
+
+
+def _unet_in(folder: str, has_weights: bool = True) -> UNet:
+    config = os.path.join(folder, "config.json")
+    if not os.path.isfile(config) or not has_weights:
         raise FileNotFoundError(
-            f"{folder} holds no UNet2DModel: config.json, and {' or '.join(_WEIGHT_FILES)}."
+            f"{folder} holds no UNet2DModel: config.json, and {WEIGHTS_NAME} or another file that"
+            " save_pretrained writes."
         )
-    unet = diffusers.unet_from_config(read_json_object(config))
-    return unet, read_weights(file, diffusers.NAMES.weights)
+    return diffusers.unet_from_config(read_json_object(config))
 
 
 def _betas(beta_schedule: BetaSchedule, fields: Mapping[str, Any]) -> np.ndarray:

@@ -5,6 +5,7 @@ code in it is refused and nothing of it runs.
 """
 
 import importlib
+import math
 import os
 import re
 import zipfile
@@ -16,10 +17,12 @@ import numpy as np
 from absl import logging
 
 from diffusion_tf.convert import unwrapping
+from diffusion_tf.convert.maps import listed
 from diffusion_tf.convert.unwrapping import WeightSet, is_tensor
 from diffusion_tf.utils.archives import open_zip
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.regular_files import open_regular
 
 StateDict = dict[str, np.ndarray]
@@ -30,7 +33,8 @@ def read_state_dict(path: str) -> StateDict:
     """The tensors of a file, float32; the averaged ones where it holds raw ones, too.
 
     Args:
-        path: `*.safetensors`, or a file of `torch.save` with any other ending.
+        path: `*.safetensors`, a file of `torch.save` with any other ending, or the `*.json` that
+            says in which of several such files each tensor is.
 
     Raises:
         FileNotFoundError: no such file.
@@ -123,6 +127,8 @@ def _load(path: str) -> Any:
     """What a file holds: dicts and lists in each other, with tensors of NumPy or torch."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} is not a file; name one with a state dict.")
+    if path.lower().endswith(".json"):
+        return _load_shards(path)
     is_safe = path.lower().endswith(".safetensors")
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     try:
@@ -134,6 +140,36 @@ def _load(path: str) -> Any:
         raise ValueError(
             f"{path} is not a file of tensors alone ({_reason(error)}); nothing in it was run."
         ) from None
+
+
+def _load_shards(path: str) -> dict[str, Any]:
+    """The tensors of all files that an index names, each from the file that it says."""
+    files = read_json_object(path).get("weight_map")
+    if not (isinstance(files, dict) and files and all(map(_is_name, files.values()))):
+        raise ValueError(
+            f"{path} has no weight_map with the name of a file beside it for each tensor; name"
+            " another file."
+        )
+    folder, tensors = os.path.dirname(path), {}
+    for file in dict.fromkeys(files.values()):
+        there = _load(os.path.join(folder, file))
+        asked = [name for name, its in files.items() if its == file]
+        missing = [name for name in asked if not isinstance(there, dict) or name not in there]
+        if missing:
+            raise ValueError(
+                f"{file} lacks {listed(missing)}, which {path} says are in it; copy it anew."
+            )
+        for name in asked:
+            _check_dense(there[name], f"{name} in {file}", os.path.join(folder, file))
+        tensors |= {name: there[name] for name in asked}
+    return tensors
+
+
+def _is_name(name: object) -> bool:
+    """Whether a value is the name of a file of tensors in the same folder."""
+    if not isinstance(name, str) or os.path.basename(name) != name:
+        return False
+    return name.endswith((".safetensors", ".bin", ".pt", ".pth"))
 
 
 def write_state_dict(path: str, state: StateDict) -> None:
@@ -184,10 +220,15 @@ def _check_dense(tensor: Any, name: str, path: str) -> None:
         kind = "nested" if tensor.is_nested else "sparse"
     elif tensor.device.type != "cpu":
         kind = f"on the device {tensor.device.type!r}, without numbers"
-    elif tensor.numel() * tensor.element_size() > os.path.getsize(path):
+    elif tensor.numel() * tensor.element_size() > _size(path):
         kind = f"of {tensor.numel():,} numbers, more than its file holds"
     if kind:
         raise ValueError(f"{name} is {kind}; save it as a dense tensor on the CPU.")
+
+
+def _size(path: str) -> float:
+    """Bytes of a file; those of an index are not where its tensors are, which were looked at."""
+    return math.inf if path.endswith(".json") else os.path.getsize(path)
 
 
 def _package(name: str, path: str) -> ModuleType:

@@ -258,6 +258,9 @@ def test_a_network_without_a_size_takes_all(folder):
         ({"out_channels": [3]}, r"out_channels is \[3\]"),
         ({"dropout": "x"}, "dropout is 'x'; it must be in"),
         ({"dropout": [0.1]}, r"dropout is \[0.1\]"),
+        ({"sample_size": [8, 8, 8]}, r"sample_size \[8, 8, 8\]; images must be square"),
+        ({"sample_size": []}, r"sample_size \[\]; images must be square"),
+        ({"sample_size": [8, 0]}, "sample_size is 0; it must be at least 1"),
         ({"sample_size": 0}, "sample_size is 0; it must be at least 1"),
         ({"sample_size": "8"}, "sample_size is '8'"),
         ({"norm_eps": [1]}, "norm_eps .1., not 1e-06"),
@@ -272,7 +275,18 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"_class_name": "PNDMScheduler"}, "of a PNDMScheduler; it must be of a DDPMScheduler"),
+        ({"_class_name": "LCMScheduler"}, "of a LCMScheduler, whose process is not known here"),
+        ({"_class_name": ...}, "of a None, whose process is not known here"),
+        ({"_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}, "'v_prediction'; it"),
+        (
+            {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True},
+            "zero_snr True, not Fal",
+        ),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", "variance_type": "learned_range"},
+            "variance_type 'learned_range'; it must be one of",
+        ),
+        ({"_class_name": "DDIMScheduler", "beta_schedule": "laplace"}, "beta_schedule 'laplace'"),
         ({"clip_sample": False}, "another sampler: clip_sample False, not True"),
         ({"thresholding": True}, "thresholding True, not False"),
         ({"prediction_type": "v_prediction"}, "prediction_type 'v_prediction'; it must be one of"),
