@@ -1,4 +1,4 @@
-"""Converts checkpoints: the original's, this project's, pytorch_diffusion's and diffusers'.
+"""Converts checkpoints: the original's, this project's, diffusers' and those of other ports.
 
 python scripts/convert.py --source=runs/cifar10 --target=ddpm --format=diffusers
 python scripts/convert.py --source=logs/model.ckpt-790000 --config=cifar10 --target=runs/cifar10
@@ -15,7 +15,7 @@ from diffusion_tf.utils.locks import check_free, lock_beside
 SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "what to convert; its format, one of those of --format, is found out",
+    "what to convert; its format, one of those of --format or another port's, is found out",
 )
 TARGET = flags.DEFINE_string(
     "target",

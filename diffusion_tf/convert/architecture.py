@@ -109,13 +109,16 @@ class Architecture:
             "block_size": 1,
         }
 
-    def build(self, image_size: int | None = None, *, dropout: float = 0.0) -> UNet:
+    def build(
+        self, image_size: int | None = None, *, dropout: float = 0.0, block_size: int = 1
+    ) -> UNet:
         """A new network of this architecture.
 
         Args:
             image_size: height and width of the images; if None, the network takes all sizes that
                 can be halved as often as it halves them.
             dropout: see `UNet`.
+            block_size: see `UNet`; it has multiplied the channels.
 
         Raises:
             ValueError: channels that the network cannot have, or an image size that cannot be
@@ -123,8 +126,9 @@ class Architecture:
         """
         # Without a size, one at which the finest attention is at 16 pixels, as in the paper.
         halvings = len(self.ch_mult) - 1
-        size = image_size or max(16 << min(self.attention, default=halvings), 1 << halvings)
-        fields = self.config_fields(size)
+        finest = max(16 << min(self.attention, default=halvings), 1 << halvings)
+        size = image_size or finest * block_size
+        fields = {**self.config_fields(size // block_size), "block_size": block_size}
         for name in ("image_size", "channels"):
             del fields[name]
         check_memory(
@@ -133,20 +137,25 @@ class Architecture:
             " blocks per resolution",
             "take a smaller one",
         )
-        unet = UNet(out_ch=self.out_channels, dropout=dropout, **fields)
-        unet.build([(None, size, size, self.in_channels), (None,)])
+        pixels = block_size**2
+        unet = UNet(out_ch=self.out_channels // pixels, dropout=dropout, **fields)
+        unet.build([(None, size, size, self.in_channels // pixels), (None,)])
         if image_size is None:
             unet.image_size = None
         return unet
 
 
-def build_from_weights(weights: Weights) -> UNet:
+def build_from_weights(weights: Weights, block_size: int = 1) -> UNet:
     """The network that weights are of, with them, for all image sizes.
+
+    Args:
+        weights: by the paths of here.
+        block_size: see `UNet`; no weights tell it.
 
     Raises:
         ValueError: weights that are missing, left over or of impossible shapes.
     """
-    unet = Architecture.of_weights(weights).build()
+    unet = Architecture.of_weights(weights).build(block_size=block_size)
     assign(unet, weights)
     return unet
 

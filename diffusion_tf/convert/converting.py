@@ -95,7 +95,8 @@ def describe(format: str, contents: Contents) -> str:
     size = contents.fields.get("image_size")
     images = f"{size}x{size} pixels with " if size else ""
     return (
-        f"Found {FORMATS[format].what} ({format}) in {contents.path}: {_in_words(contents)}.\n"
+        f"Found {formats.known_formats()[format].what} ({format}) in {contents.path}:"
+        f" {_in_words(contents)}.\n"
         f"Network: {sum(np.size(value) for value in values.values()):,} parameters in"
         f" {len(values)} tensors; images of {images}{architecture.in_channels} channels, output of"
         f" {architecture.out_channels}, ch {architecture.ch}, ch_mult {architecture.ch_mult},"

@@ -1,7 +1,7 @@
 """The checkpoint formats by name: the list from which flags, messages and documentation are made.
 
-A new format is a module with the four functions of `Code`, and a row here. Modules are named, not
-imported, so that flags can be read without TensorFlow.
+A new format is a module with the four functions of `Code`, and a row here; one that is only read
+does without `write`. Modules are named, not imported, so that flags can be read without TensorFlow.
 """
 
 import contextlib
@@ -147,8 +147,32 @@ FORMATS: dict[str, Format] = {
 }
 
 
+# Ports of other people, whose checkpoints are read and not written.
+READ_ONLY: dict[str, Format] = {
+    "ddpm_torch": Format(
+        module="diffusion_tf.convert.ddpm_torch",
+        what="a checkpoint of tqch/ddpm-torch",
+        written="",
+        holds="one set",
+        files=None,
+    ),
+    "pytorch_ddpm": Format(
+        module="diffusion_tf.convert.pytorch_ddpm",
+        what="a checkpoint of w86763777/pytorch-ddpm",
+        written="",
+        holds="one set",
+        files=None,
+    ),
+}
+
+
+def known_formats() -> dict[str, Format]:
+    """Every format that is read: `FORMATS`, which are written, too, and `READ_ONLY`."""
+    return {**FORMATS, **READ_ONLY}
+
+
 def detect(path: str) -> str:
-    """The format of what is at a path: the first of `FORMATS` that recognizes it.
+    """The format of what is at a path: the first of `known_formats` that recognizes it.
 
     Args:
         path: a folder, a file, or the path of one of the original's checkpoints without the endings
@@ -160,7 +184,7 @@ def detect(path: str) -> str:
         OSError: the package that reads the file is not installed.
     """
     path, errors = checked_path(path), []
-    for name, format in FORMATS.items():
+    for name, format in known_formats().items():
         try:
             if format.recognizes(path):
                 return name
@@ -170,7 +194,8 @@ def detect(path: str) -> str:
         raise errors[0]
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path} does not exist; name a folder or file with weights.")
-    listed = ", ".join(f"{format.what} ({name})" for name, format in FORMATS.items())
+    known = {**READ_ONLY, **FORMATS}
+    listed = ", ".join(f"{format.what} ({name})" for name, format in known.items())
     raise ValueError(f"{path} is none of the formats known here: {listed}.")
 
 
@@ -191,7 +216,7 @@ def load_unet(path: str, *, weights: "WeightsKind" = "ema") -> "UNet":
         OSError: the package that reads the file is not installed.
     """
     with _named(path):
-        return FORMATS[detect(path)].build_unet(path, weights)
+        return known_formats()[detect(path)].build_unet(path, weights)
 
 
 def read(path: str, format: str | None = None) -> "Contents":
@@ -205,7 +230,7 @@ def read(path: str, format: str | None = None) -> "Contents":
         FileNotFoundError, ValueError, OSError: as for `load_unet`.
     """
     with _named(path):
-        return FORMATS[format or detect(path)].read(path)
+        return known_formats()[format or detect(path)].read(path)
 
 
 @contextlib.contextmanager
