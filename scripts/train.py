@@ -10,6 +10,7 @@ import os
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.utils.locks import check_free, lock_in
 
 CONFIG = flags.DEFINE_string(
     "config",
@@ -37,6 +38,8 @@ def main() -> None:
             f"--config={CONFIG.value} is a path; name the folder of the new run with --workdir."
         )
     workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
+    if STRATEGY.value in ("single", "mirrored") or "TF_CONFIG" not in os.environ:
+        check_free(lock_in(workdir), workdir)  # of several machines the chief finds out later
     config_path = os.path.join(workdir, "config.json")
     base: command_line.Config | str = CONFIG.value
     if not CONFIG.present and os.path.exists(config_path):

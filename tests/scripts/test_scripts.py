@@ -1,6 +1,7 @@
 """The scripts as people run them: real processes, real files."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -14,8 +15,9 @@ from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.sampling import files, shards
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.utils.locks import lock_beside, lock_in, locked
 from helpers.original_kwargs import CIFAR
-from helpers.processes import TINY, run, sentence, start
+from helpers.processes import SCRIPTS, TINY, run, sentence, start
 from helpers.replicas import replicas
 
 
@@ -48,6 +50,30 @@ def test_training_leaves_a_workdir_that_explains_itself(home):
             assert np.asarray(picture.convert("L")).std() > 0
     config = json.loads((home / "run" / "config.json").read_text())
     assert (config["steps"], config["ch_mult"]) == (3, [2])
+
+
+@pytest.mark.parametrize(
+    "script, flags, lock, what",
+    [
+        ("train", ["--workdir=w"], lock_in, "w"),
+        ("sample", ["--out=o.npz"], lock_beside, "o.npz"),
+        ("evaluate", ["--workdir=w", "--out=o"], lock_in, "o"),
+        ("interpolate", ["--out=o.png"], lock_beside, "o.png"),
+        ("convert", ["--source=w", "--target=o", "--format=keras"], lock_beside, "o"),
+    ],
+)
+def test_a_second_process_is_refused_before_it_has_imported_tensorflow(
+    tmp_path, script, flags, lock, what
+):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('it took its time')")
+    path = os.pathsep.join([str(tmp_path), str(SCRIPTS.parent)])
+    with locked(lock(tmp_path / what), what):
+        process = start(
+            script, *flags, cwd=tmp_path, log="log", environment={**os.environ, "PYTHONPATH": path}
+        )
+        assert process.wait(300) == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert re.match(rf"Error: {what} is being written by process {os.getpid()} on machine", last)
 
 
 def test_a_run_goes_on_where_it_was(home):
