@@ -85,14 +85,18 @@ def write(
             write_to(os.path.join(saving, name_of(number)))
             sync_tree(saving)
             _put_in_place(saving, folder, number)
-        good = [n for n in find(folder).complete if n <= number and n not in unreadable]
-        kept = good[-keep:]
-        _name_in_state(folder, kept)
-        _delete_before(kept[0], folder)
+        _finish(folder, number, keep, unreadable)
 
 
-def clear(folder: str) -> None:
-    """Deletes what saves left behind that were cut short.
+def clear(
+    folder: str, restored: int | None, keep: int = 1, unreadable: Container[int] = ()
+) -> None:
+    """Deletes what saves left behind that were cut short, and finishes the newest.
+
+    Args:
+        folder: of the checkpoints.
+        restored: the checkpoint that is sure to be good; without one nothing is finished.
+        keep, unreadable: see `write`.
 
     Raises:
         OSError: somebody is saving there, or it cannot be deleted.
@@ -107,7 +111,9 @@ def clear(folder: str) -> None:
             for name in (f"{name_of(number)}.saving", f"{name_of(number)}_temp"):
                 shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
         delete_leftovers(_state_path(folder))
-        if complete:
+        if restored in complete:
+            _finish(folder, restored, keep, unreadable)
+        elif complete:
             _delete_before(complete[0], folder)
 
 
@@ -212,19 +218,39 @@ def _put_in_place(saving: str, folder: str, number: int) -> None:
         raise
 
 
+def _finish(folder: str, number: int, keep: int, unreadable: Container[int]) -> None:
+    """Names a checkpoint that is in its place, and deletes those that are too old."""
+    good = [n for n in find(folder).complete if n <= number and n not in unreadable]
+    kept = good[-keep:]
+    _name_in_state(folder, kept)
+    _delete_before(kept[0], folder)
+
+
 def _name_in_state(folder: str, numbers: list[int]) -> None:
-    """Writes the file `checkpoint`; the run can do without it."""
+    """Writes the file `checkpoint`, unless it says so; the run can do without it."""
     lines = [f'model_checkpoint_path: "{name_of(numbers[-1])}"']
     lines += [f'all_model_checkpoint_paths: "{name_of(number)}"' for number in numbers]
+    text = "\n".join(lines) + "\n"
+    if _says(_state_path(folder), text):
+        return
     try:
         with replacing(_state_path(folder)) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         logging.warning(
             "%s could not be written (%s); the run does not need it, TensorFlow's own tools do.",
             _state_path(folder),
             error,
         )
+
+
+def _says(path: str, text: str) -> bool:
+    """Whether a file holds a text; one that cannot be read does not."""
+    try:
+        with open(path, "rb") as file:
+            return file.read() == text.encode()
+    except OSError:
+        return False
 
 
 def _delete_before(number: int, folder: str) -> None:

@@ -148,6 +148,7 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(step=step, **self._parts)
         self._keep, self._read_only = keep, read_only
         self._unreadable: set[int] = set()
+        self._restored: int | None = None
 
     @property
     def latest(self) -> str | None:
@@ -156,13 +157,13 @@ class Checkpoints:
         return os.path.join(self._folder, name_of(complete[-1])) if complete else None
 
     def clear(self) -> None:
-        """Deletes what saves left behind that were cut short.
+        """Deletes what saves left behind that were cut short; after `restore`, finishes the newest.
 
         Raises:
             OSError: another process is saving there, or it cannot be deleted.
         """
         if not self._read_only:
-            checkpoint_files.clear(self._folder)
+            checkpoint_files.clear(self._folder, self._restored, self._keep, self._unreadable)
 
     def save(self) -> None:
         """Writes a checkpoint named after the step; then the oldest may go.
@@ -228,6 +229,7 @@ class Checkpoints:
                 self._unreadable.add(number)
                 continue
             self._check_number(number)
+            self._restored = number
             if doubts:
                 logging.warning("%s", explained(doubts, number))
             return number
