@@ -12,6 +12,7 @@ from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 
 from diffusion_tf.config import Config
+from diffusion_tf.datasets import cifar_archive
 from diffusion_tf.datasets.base import InMemory, RandomAccess
 from diffusion_tf.datasets.tfrecords import TFRecordFiles
 
@@ -34,6 +35,9 @@ class _Source:
 
 
 CIFAR10 = _Source("cifar10", "CIFAR-10", "cifar-10-binary.tar.gz", True, (32, 32, 3))
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 CELEBAHQ256 = _Source(
     "celeb_a_hq/256", "CelebA-HQ of 256x256", "data256x256.tar", False, (256, 256, 3)
 )
@@ -44,13 +48,24 @@ def load_cifar10(config: Config, data_dir: str | None, split: str) -> InMemory:
 
     Args:
         config: not used.
-        data_dir: folder of tensorflow_datasets; TFDS_DATA_DIR or its default if None.
+        data_dir: folder of tensorflow_datasets, TFDS_DATA_DIR or its default if None; or
+            cifar-10-python.tar.gz, a folder with it, or what it unpacks to. The images are the
+            same in another order.
         split: train or test.
 
     Raises:
         FileNotFoundError: they are not there.
         ValueError: a file is damaged, or has another format than TFRecord.
     """
+    dataset = _load_cifar10(data_dir, split)
+    dataset.class_names = CIFAR10_CLASSES
+    return dataset
+
+
+def _load_cifar10(data_dir: str | None, split: str) -> InMemory:
+    archive = cifar_archive.find(data_dir)
+    if archive is not None:
+        return cifar_archive.load(archive, split)
     records, builder = _open_records(CIFAR10, data_dir, split)
     try:
         return InMemory(*_read_at_once(builder, split))
@@ -153,8 +168,12 @@ def _how_to_prepare(
     but = f" (but an unfinished one that can be deleted: {unfinished[0]})" if unfinished else ""
     return (
         f"{folder} holds no prepared {source.title}{but}; run {how} {source.archive}, or name the"
-        " folder of tensorflow_datasets that holds the set with --data_dir."
+        f" folder of tensorflow_datasets that holds the set{_or_archive(source)} with --data_dir."
     )
+
+
+def _or_archive(source: _Source) -> str:
+    return f", or {cifar_archive.ARCHIVE}," if source is CIFAR10 else ""
 
 
 def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry:
