@@ -42,8 +42,9 @@ _SHARED = {
         name,
         None,
         "where the data are: a folder or a zip archive of images (dataset folder), a TFRecord file"
-        " or its folder (lsun), a folder with two .npy files (sprites), an .npz file (embeddings),"
-        " the folder of tensorflow_datasets (cifar10, celebahq256) [TFDS_DATA_DIR]",
+        " or its folder (lsun), a file of arrays (arrays, vectors, embeddings), a folder with two"
+        " .npy files (sprites), cifar-10-python.tar.gz (cifar10), the folder of tensorflow_datasets"
+        " (cifar10, celebahq256) [TFDS_DATA_DIR]",
     ),
     "deterministic": lambda name: flags.DEFINE_boolean(
         name,
@@ -151,6 +152,18 @@ def get_config_from_flags(base: Config | str) -> Config:
         if flags.FLAGS[field.name].present
     }
     return dataclasses.replace(base, **given)
+
+
+def left_to_the_data(base: Config | str) -> tuple[str, ...]:
+    """Fields that nobody has chosen, so that they may follow from the data.
+
+    Args:
+        base: see `get_config_from_flags`; a preset chooses none of them, a run has chosen.
+    """
+    if not isinstance(base, str) or is_path(base):
+        return ()
+    names = ("data_dim", "cond_dim", "image_size", "channels")
+    return tuple(name for name in names if not flags.FLAGS[name].present)
 
 
 def named_config(name: str) -> Config:

@@ -56,7 +56,7 @@ def main() -> None:
     check_free(lock_beside(OUT.value), OUT.value)
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_model
-    from diffusion_tf.datasets.record import DataRecord
+    from diffusion_tf.datasets.record import load_record
     from diffusion_tf.gaussian_diffusion import get_diffusion
     from diffusion_tf.sampling import files, shards
     from diffusion_tf.sampling.guidance import get_conditions
@@ -70,7 +70,7 @@ def main() -> None:
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     with strategy.scope():
         config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
-    data = DataRecord.load(WORKDIR.value)
+    data = load_record(WORKDIR.value, config)
     process = get_sampling_process(
         get_diffusion(config), SAMPLER.value, SAMPLING_STEPS.value, eta=ETA.value
     )
@@ -88,6 +88,7 @@ def main() -> None:
         ),
         strategy=strategy,
         clip_denoised=CLIP_DENOISED.value,
+        scaling=data and data.scaling,
     )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     files.write_samples(

@@ -56,12 +56,16 @@ def main() -> None:
     strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     one = dataclasses.replace(config, batch_size=1, accumulation_steps=1)  # the whole batch later
     check_training_fits(one, accelerators=devices.num_accelerators())
-    config, dataset = get_fitted_dataset(config, DATA_DIR.value)
+    config, dataset = get_fitted_dataset(
+        config, DATA_DIR.value, command_line.left_to_the_data(base)
+    )
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
     loop.train(trainer, dataset, workdir)
     if PICTURES.value and devices.is_chief(strategy):
-        drawing = sampler.Sampler.of_run(config, trainer.ema_model, jit_compile=jit_compile)
+        drawing = sampler.Sampler.of_run(
+            config, trainer.ema_model, jit_compile=jit_compile, scaling=dataset.scaling
+        )
         written = pictures.write_pictures(workdir, config, drawing, dataset, load_losses(workdir))
         listed = "\n".join(f"  {path}" for path in written)
         logging.info("Pictures of the trained model:\n%s", listed)

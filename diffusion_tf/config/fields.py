@@ -100,6 +100,11 @@ class Config:
     test_dir: str = _option(
         "", "data for testing, as data_dir has those for training", changes_run=False
     )
+    standardize: float = _option(
+        0.0,
+        "standard deviation that each dimension of own vectors is brought to, with mean 0; 0: they"
+        " stay as they are, in [-1, 1]",
+    )
     random_flip: bool = _option(False, "mirror each training image with probability 1/2")
     unreadable: Unreadable = _option(
         "refuse", "files of an image folder that cannot be read: refuse to train, or skip them"
@@ -195,6 +200,7 @@ class Config:
             whole(getattr(self, name), name, 0, INT64_MAX if name in _COUNTS else INT32_MAX)
         for name in ("lr", "grad_clip"):
             _require(self, name, getattr(self, name) > 0, "a number > 0")
+        _require(self, "standardize", self.standardize >= 0, "0 or more")
         _require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
         for name in ("beta_start", "beta_end"):
             _require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")

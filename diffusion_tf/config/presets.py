@@ -141,6 +141,18 @@ def folder() -> Config:
     )
 
 
+def arrays() -> Config:
+    """Images in an array, `.npz` or `.npy`: the network of `folder` at the size that they have.
+
+    `python scripts/train.py --config=arrays --data_dir=FILE --workdir=runs/NAME`. The size and the
+    channels follow from the data, and with `--labels=auto` the classes. Without attention but for
+    the lowest resolution, so that 28x28 is as good as 32x32.
+    """
+    return dataclasses.replace(
+        folder(), dataset="arrays", image_size=32, ch_mult=(1, 2, 2), attn_resolutions=()
+    )
+
+
 def digits_conditional() -> Config:
     """The digits with their classes as conditions, for classifier-free guidance.
 
@@ -196,6 +208,24 @@ def swiss_roll() -> Config:
     return _points(dataset="swiss_roll", beta_start=1e-4)
 
 
+def vectors() -> Config:
+    """Vectors of any mean and scale, in `.npz`, `.npy` or `.csv`, with conditions or without.
+
+    `python scripts/train.py --config=vectors --data_dir=FILE --workdir=runs/NAME`. Their length
+    follows from the data, and with `--labels=auto` the classes, or the length of the vectors that
+    they are conditioned on. Each dimension is brought to mean 0 and a standard deviation of 1, for
+    which all 1000 steps and the cosine schedule leave noise at the end.
+    """
+    return _points(
+        dataset="vectors",
+        standardize=1.0,
+        num_diffusion_timesteps=1000,
+        beta_schedule="cosine",
+        ch=256,
+        steps=20_000,
+    )
+
+
 def sprites() -> Config:
     """16x16 sprites with five attributes as conditions.
 
@@ -225,14 +255,15 @@ def embeddings() -> Config:
     """Vectors conditioned on vectors: digits' principal components, given their images.
 
     `python scripts/train.py --config=embeddings`: minutes on two CPU cores. With `--data_dir`,
-    an .npz with vectors `x` [N, D] in [-1, 1] and conditions `y` [N, C]; `--data_dim=D` and
-    `--cond_dim=C` say their lengths.
+    an .npz with vectors `x` [N, D] and conditions `y` [N, C], from which `data_dim` and `cond_dim`
+    follow. Own vectors are brought to a standard deviation of 1/4, for which the schedule is.
     """
     return _points(
         dataset="embeddings",
         data_dim=16,
         cond_dim=64,
         cond_drop_prob=0.1,
+        standardize=0.25,
         beta_start=1e-4,
         steps=10_000,
     )
@@ -240,7 +271,7 @@ def embeddings() -> Config:
 
 _PRESETS = (
     digits, cifar10, celebahq256, lsun_church, lsun_bedroom, lsun_bedroom_large, lsun_cat, folder,
-    digits_conditional, s_curve, swiss_roll, sprites, embeddings,
+    arrays, digits_conditional, s_curve, swiss_roll, vectors, sprites, embeddings,
 )  # fmt: skip
 PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in _PRESETS}
 

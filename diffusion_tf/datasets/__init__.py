@@ -1,7 +1,7 @@
-"""Data sets by name: CIFAR-10, CelebA-HQ, LSUN, any folder of images, and small ones."""
+"""Data sets by name: CIFAR-10, CelebA-HQ, LSUN, one's own images and vectors, and small ones."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from diffusion_tf.datasets.base import Dataset, InMemory, RandomAccess
 from diffusion_tf.datasets.folder import load_folder
 from diffusion_tf.datasets.labels import AUTO, listing
 from diffusion_tf.datasets.lsun import load_lsun
+from diffusion_tf.datasets.own_arrays import load_arrays, load_vectors, splits_in
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.utils.image_reading import fit_image
 
@@ -23,7 +24,9 @@ __all__ = [
 
 SPLITS = ("train", "test")
 HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "embeddings")
-SPLIT_ON_DEMAND = ("folder",)  # those of one's own: see `Config.test_fraction` and `test_dir`
+OWN_ARRAYS = ("arrays", "vectors", "embeddings")
+OWN = ("folder", *OWN_ARRAYS)  # have a test split on demand: `Config.test_fraction` and `test_dir`
+FREE = ("data_dim", "cond_dim", "image_size", "channels")  # may follow from own arrays
 
 
 DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {
@@ -32,6 +35,8 @@ DATASETS: dict[str, Callable[[Config, str | None, str], Dataset]] = {
     "celebahq256": load_celebahq256,
     "lsun": load_lsun,
     "folder": load_folder,
+    "arrays": load_arrays,
+    "vectors": load_vectors,
     "s_curve": small.load_s_curve,
     "swiss_roll": small.load_swiss_roll,
     "sprites": small.load_sprites,
@@ -45,9 +50,10 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
     Args:
         config: whose data set it is.
         data_dir: where the data are: for cifar10 and celebahq256 the folder of tensorflow_datasets
-            (TFDS_DATA_DIR or its default if None), for lsun a TFRecord file or its folder, for
-            folder the folder with the images or a zip archive of them, for sprites and embeddings
-            arrays (see `small`).
+            (TFDS_DATA_DIR or its default if None) or CIFAR-10's own archive, for lsun a TFRecord
+            file or its folder, for folder the folder with the images or a zip archive of them, for
+            arrays, vectors and embeddings a file of arrays (see `own_arrays`), for sprites a
+            folder of them (see `small`).
         split: `train`, of which a config may want only the first `max_images`; or `test`, see
             `splits_of`.
 
@@ -61,12 +67,15 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
     return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
 
 
-def get_fitted_dataset(config: Config, data_dir: str | None = None) -> tuple[Config, Dataset]:
+def get_fitted_dataset(
+    config: Config, data_dir: str | None = None, free: Collection[str] = ()
+) -> tuple[Config, Dataset]:
     """Loads the training data, and lets a config follow from them where it leaves that to them.
 
     Args:
         config: with `labels` but without num_classes and cond_dim, it gets these from the data.
         data_dir: see `get_dataset`.
+        free: those of `FREE` that nobody has chosen, and that follow from own arrays.
 
     Returns:
         The config, and the data set as `get_dataset` returns it.
@@ -75,10 +84,23 @@ def get_fitted_dataset(config: Config, data_dir: str | None = None) -> tuple[Con
         ValueError, FileNotFoundError: see `get_dataset`.
     """
     dataset = _load(config, data_dir, "train")
+    fields = _sizes_of(dataset) if config.dataset in OWN_ARRAYS and data_dir else {}
     if config.labels and not config.conditional:
-        config = dataclasses.replace(config, **_conditions_of(config, dataset))
+        fields |= _conditions_of(config, dataset)
+        free = {*free, "num_classes", "cond_dim"}
+    elif config.cond_dim and dataset.conditions is not None and dataset.conditions.ndim == 2:
+        fields["cond_dim"] = dataset.conditions.shape[1]
+    config = dataclasses.replace(config, **{k: v for k, v in fields.items() if k in free})
     _check(config, dataset)
     return config, dataset.first(config.max_images) if config.max_images else dataset
+
+
+def _sizes_of(dataset: Dataset) -> dict[str, int]:
+    """The fields of a config that follow from the shape of arrays."""
+    shape = dataset.example_shape
+    if len(shape) == 1:
+        return {"data_dim": shape[0]}
+    return {"image_size": shape[0], "channels": shape[2]} if shape[0] == shape[1] else {}
 
 
 def _load(config: Config, data_dir: str | None, split: str) -> Dataset:
@@ -86,18 +108,28 @@ def _load(config: Config, data_dir: str | None, split: str) -> Dataset:
         raise ValueError(
             f"Unknown dataset {config.dataset!r}; choose one of {', '.join(DATASETS)}."
         )
-    possible = splits_of(config)
+    possible = splits_of(config, data_dir)
+    if split == "test" and split not in possible and _is_own(config, data_dir):
+        raise ValueError(
+            f"{data_dir} has no test split; keep some for testing with test_fraction, or name data"
+            " for testing with test_dir."
+        )
     if split not in possible:
         raise ValueError(
             f"{config.dataset} has no split {split!r}; choose one of {', '.join(possible)}."
         )
-    _check_choices(config)
+    _check_choices(config, data_dir)
     dataset = DATASETS[config.dataset](config, data_dir, split)
     dataset.origin = (config.test_dir if split == "test" else "") or data_dir or ""
     return dataset
 
 
-def _check_choices(config: Config) -> None:
+def _is_own(config: Config, data_dir: str | None) -> bool:
+    """Whether the data are a person's own, of which some can be kept for testing."""
+    return config.dataset in OWN and not (config.dataset in HAVE_TEST_SPLIT and data_dir is None)
+
+
+def _check_choices(config: Config, data_dir: str | None) -> None:
     """Refuses choices for own data that the data set would pass over."""
     name = config.dataset
     if config.labels not in ("", AUTO) and name != "folder":
@@ -106,11 +138,11 @@ def _check_choices(config: Config) -> None:
         )
     for field in ("test_fraction", "test_dir"):
         value = getattr(config, field)
-        if value and name not in SPLIT_ON_DEMAND:
+        if value and not _is_own(config, data_dir):
             own = "a test split of its own" if name in HAVE_TEST_SPLIT else "no test split"
             raise ValueError(
-                f"{field} is {value!r}, but {name} has {own}, and {field} is for"
-                f" {', '.join(SPLIT_ON_DEMAND)}; leave it out."
+                f"{field} is {value!r}, but {name} has {own}, and {field} is for own data"
+                f" ({', '.join(OWN)}); leave it out."
             )
 
 
@@ -198,13 +230,21 @@ def _check_vectors(config: Config, y: np.ndarray | None) -> None:
         )
 
 
-def splits_of(dataset: str | Config) -> tuple[str, ...]:
-    """The splits that a data set of this name has, or that of a config."""
-    name = dataset if isinstance(dataset, str) else dataset.dataset
-    if name in HAVE_TEST_SPLIT:
-        return SPLITS
-    chosen = isinstance(dataset, Config) and (dataset.test_fraction or dataset.test_dir)
-    return SPLITS if chosen and name in SPLIT_ON_DEMAND else SPLITS[:1]
+def splits_of(dataset: str | Config, data_dir: str | None = None) -> tuple[str, ...]:
+    """The splits that a data set has.
+
+    Args:
+        dataset: its name, or a config, which may keep some of one's own data for testing.
+        data_dir: where own arrays are, which may have splits.
+    """
+    if isinstance(dataset, str):
+        return SPLITS if dataset in HAVE_TEST_SPLIT else SPLITS[:1]
+    if not _is_own(dataset, data_dir):
+        return splits_of(dataset.dataset)
+    has_test = dataset.test_fraction or dataset.test_dir
+    if not has_test and dataset.dataset in OWN_ARRAYS:
+        has_test = "test" in splits_in(data_dir)
+    return SPLITS if has_test else SPLITS[:1]
 
 
 def get_images(

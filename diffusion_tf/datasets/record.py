@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import Dataset
 from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.utils.files import write_json
@@ -97,6 +98,22 @@ class DataRecord:
     def _shown(self) -> str:
         where = f" of {self.data_dir}" if self.data_dir else ""
         return f"{self.num_examples} examples{where} (fingerprint {self.identity[:_SHOWN]})"
+
+
+def load_record(workdir: str, config: Config) -> DataRecord | None:
+    """What a workdir keeps, with all that samples of its run need.
+
+    Raises:
+        ValueError: it is damaged; or lost, of a run on standardized vectors.
+        OSError: it cannot be read.
+    """
+    record = DataRecord.load(workdir)
+    if config.standardize and record is None:
+        raise ValueError(
+            f"{os.path.join(workdir, NAME)} is missing, which holds the mean and the scale of the"
+            " run's vectors; restore it."
+        )
+    return record
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Vectors of any mean and scale, brought to a standard one for training and back for people."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,10 @@ class Scaling:
         """In values of JSON, exact."""
         return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
 
+    def digest(self) -> str:
+        """Tells scalings apart, in 16 hexadecimal digits."""
+        return hashlib.sha256(self.mean.tobytes() + self.scale.tobytes()).hexdigest()[:16]
+
     def apply(self, vectors: np.ndarray) -> np.ndarray:
         """From the data's numbers [N, D] to those of the network, float32 [N, D]."""
         divisor = np.where(self.scale > 0, self.scale, np.inf)
@@ -69,7 +74,7 @@ class Scaling:
         return (vectors.astype(np.float64) * self.scale + self.mean).astype(np.float32)
 
 
-def _parts(vectors: np.ndarray) -> Any:
+def _parts(vectors: np.ndarray) -> Iterator[np.ndarray]:
     """float64 [n, D], one after the other."""
     return (
         vectors[start : start + _ROWS].astype(np.float64) for start in range(0, len(vectors), _ROWS)

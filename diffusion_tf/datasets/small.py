@@ -5,7 +5,8 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import points
 from diffusion_tf.datasets.base import InMemory
-from diffusion_tf.datasets.embeddings import digit_embeddings, load_npz
+from diffusion_tf.datasets.embeddings import digit_embeddings
+from diffusion_tf.datasets.own_arrays import load_vectors
 from diffusion_tf.datasets.sprites import draw, load_arrays, random_attributes
 
 NUM_POINTS, NUM_SPRITES = 10_000, 8_000
@@ -58,20 +59,18 @@ def load_sprites(config: Config, data_dir: str | None, split: str) -> InMemory:
 
 
 def load_embeddings(config: Config, data_dir: str | None, split: str) -> InMemory:
-    """Vectors with vectors as conditions: from an .npz, or those of the digits.
+    """Vectors with vectors as conditions: one's own, or those of the digits.
 
     Args:
-        config: not used.
-        data_dir: see `embeddings.load_npz`; without it, `embeddings.digit_embeddings`.
+        config, data_dir: see `own_arrays.load_vectors`; without data_dir,
+            `embeddings.digit_embeddings`, which are not standardized.
         split: train, or test: of the digits every sixth, as in `load_digits`.
 
     Raises:
-        FileNotFoundError, ValueError: see `embeddings.load_npz`.
+        FileNotFoundError, ValueError: see `own_arrays.load_vectors`.
     """
     if data_dir is not None:
-        if split == "test":
-            raise ValueError(f"{data_dir} has no test split; name other data with --data_dir.")
-        return InMemory(*load_npz(data_dir))
+        return load_vectors(config, data_dir, split)
     x, y = digit_embeddings()
     chosen = _every_sixth(len(x), split)
     return InMemory(x[chosen], y[chosen])

@@ -191,7 +191,7 @@ def _real_images(config: Config, request: Request) -> tuple[dict[str, Dataset], 
     """The images of every split that there is, and what metrics.json says of them."""
     whole = dataclasses.replace(request.of_data(config), max_images=0)
     datasets, described = {}, {}
-    for split in splits_of(whole):
+    for split in splits_of(whole, request.data_dir):
         dataset = get_dataset(whole, request.data_dir, split=split)
         if request.conditions is not None:
             dataset = _of_classes(dataset, request.conditions, config)

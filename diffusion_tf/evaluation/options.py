@@ -161,7 +161,7 @@ class Request:
         """
         from diffusion_tf.datasets import splits_of  # not for flags: it imports TensorFlow
 
-        possible = splits_of(self.of_data(config))
+        possible = splits_of(self.of_data(config), self.data_dir)
         for split in self.splits:
             if split not in possible:
                 raise ValueError(

@@ -72,7 +72,8 @@ def write_progressive(parts: Parts, sampler: Sampler, number: int, freq: int) ->
     with explained(path):
         kept = _kept(path, parts.context, draw)
         predictions, steps = kept["xstartpreds"], kept["steps"]
-        _save_picture(parts.path_beside("progressive.png"), predictions[:, ::-1], steps[::-1])
+        picture = parts.path_beside("progressive.png")
+        _save_picture(picture, predictions[:, ::-1], steps[::-1], sampler)
 
 
 def write_trajectory(parts: Parts, sampler: Sampler, number: int, times: Sequence[int]) -> None:
@@ -100,7 +101,7 @@ def write_trajectory(parts: Parts, sampler: Sampler, number: int, times: Sequenc
     with explained(path):
         kept = _kept(path, parts.context, draw)
         picture = parts.path_beside("trajectory.png")
-        _save_picture(picture, kept["images"].swapaxes(0, 1), kept["times"])
+        _save_picture(picture, kept["images"].swapaxes(0, 1), kept["times"], sampler)
 
 
 def _kept(
@@ -125,7 +126,7 @@ def _stored(frames: np.ndarray, sampler: Sampler) -> np.ndarray:
     return images.to_pixels(frames) if len(sampler.sample_shape) > 1 else frames
 
 
-def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray) -> None:
+def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray, sampler: Sampler) -> None:
     """Of images [B, F, H, W, C], a row for each of the first, a column for some of the times.
 
     Of vectors [B, F, D], a panel with all their points for each of these times.
@@ -134,7 +135,8 @@ def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray) -> None:
     titles = [f"t={t}" if t >= 0 else "sample" for t in times[chosen]]
     if frames.ndim == 3:
         panels = scatter.in_a_plane(frames[:, chosen].swapaxes(0, 1), like=frames[:, -1])
-        scatter.save_panels(str(path), [panels], titles, [""])
+        limits = scatter.limits_about(panels.reshape(-1, 2)) if sampler.scaling else None
+        scatter.save_panels(str(path), [panels], titles, [""], limits=limits)
         return
     rows = frames[:NUM_ROWS, chosen]
     images.save_labelled_grid(

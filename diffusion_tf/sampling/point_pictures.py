@@ -52,16 +52,22 @@ def write_point_pictures(
     shown = dataclasses.replace(sampler, conditions=conditions)
     _, p = shown.trajectory(number, keep.tolist())
     check_finite(p.swapaxes(0, 1), "samples")
-    q = diffuse(process, real, keep, sampler.seed)
+    q = sampler.to_data(diffuse(process, real, keep, sampler.seed))
+    real = sampler.to_data(real)
     p, q, real = (scatter.in_a_plane(points, like=real) for points in (p, q, real))
+    limits = scatter.limits_about(real) if sampler.scaling else None
     names = ("samples.png", "panels.png", "trajectory.gif")
     samples, panels, trajectory = paths = [os.path.join(workdir, name) for name in names]
-    scatter.save_points(samples, p[-1], real)
+    scatter.save_points(samples, p[-1], real, limits=limits)
     chosen = np.rint(np.linspace(len(keep) - 1, 0, NUM_PANELS)).astype(int)  # from data to noise
     titles = [f"t={t}" if t >= 0 else "x₀" for t in keep[chosen]]
-    scatter.save_panels(panels, [q[chosen], p[chosen]], titles, ["q", "p"], real=real)
+    scatter.save_panels(
+        panels, [q[chosen], p[chosen]], titles, ["q", "p"], real=real, limits=limits
+    )
     labels = [f"t = {t}" if t >= 0 else "sample" for t in keep]
-    scatter.save_animation(trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000)
+    scatter.save_animation(
+        trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000, limits=limits
+    )
     return paths
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.sampling.guidance import Conditions, denoise_fn
 from diffusion_tf.utils import images
@@ -32,6 +33,7 @@ class Sampler:
         jit_compile: compile with XLA.
         conditions: of a conditional network, with their guidance scale.
         strategy: of this machine's devices, for shards and likelihoods; one device if not given.
+        scaling: of a run on standardized vectors, with which samples are brought back.
         clip_denoised: clip the predicted x_0 to [-1, 1] at every step, as the original does.
 
     Raises:
@@ -45,6 +47,7 @@ class Sampler:
     jit_compile: bool = False
     conditions: Conditions | None = None
     strategy: tf.distribute.Strategy | None = None
+    scaling: Scaling | None = None
     clip_denoised: bool = True
 
     def __post_init__(self) -> None:
@@ -82,8 +85,13 @@ class Sampler:
             "sample_shape": list(self.sample_shape),
             "jit_compile": self.jit_compile,
             "clip_denoised": self.clip_denoised,
+            **({"scaling_sha256": self.scaling.digest()} if self.scaling else {}),
             **(self.conditions.describe() if self.conditions else {}),
         }
+
+    def to_data(self, x: np.ndarray) -> np.ndarray:
+        """From the network's numbers to those of the data, other ones where there is a scaling."""
+        return self.scaling.undo(x) if self.scaling else x
 
     def rows(self, start: int, number: int) -> tf.Tensor | None:
         """The conditions of samples start, start + 1, ...; None for an unconditional network."""
@@ -138,7 +146,7 @@ class Sampler:
             ),
         )
         times, frames = draw()
-        return times.numpy(), frames.numpy()
+        return times.numpy(), self.to_data(frames.numpy())
 
     def progressive(self, number: int, freq: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws the samples of shard 0 and keeps the predictions of x_0 every `freq` steps.
@@ -152,7 +160,7 @@ class Sampler:
                 network, include_xstartpred_freq=freq, **self._how(number, "sample")
             )[1],
         )().numpy()
-        return freq * np.arange(predictions.shape[1], dtype=np.int32), predictions
+        return freq * np.arange(predictions.shape[1], dtype=np.int32), self.to_data(predictions)
 
     def mixtures(
         self, x1: np.ndarray, x2: np.ndarray, lambdas: np.ndarray, timesteps: Sequence[int]

@@ -15,10 +15,12 @@ from diffusion_tf.utils import images
 _REAL, _SAMPLE = "#c4c4c4", "#0072b2"  # told apart by people with any colour vision
 _DOT: dict[str, Any] = {"linestyle": "none", "marker": ".", "markeredgewidth": 0}
 _NEAR, _FAR = 1.3, 3.0  # how far a picture of samples, and one of noise, looks: real extents
+_DEVIATIONS = 4.0  # of real points that are shown, where they are not about 0
 _DPI = 150
 _FRAME_PIXELS = 420  # side of an animation's plot
 
-Limits = tuple[float, float]
+Interval = tuple[float, float]
+Limits = Interval | tuple[Interval, Interval]  # of both axes, or of each
 
 
 def in_a_plane(vectors: np.ndarray, *, like: np.ndarray) -> np.ndarray:
@@ -42,6 +44,18 @@ def in_a_plane(vectors: np.ndarray, *, like: np.ndarray) -> np.ndarray:
     return components.transform(vectors.reshape(-1, dimensions)).reshape(*vectors.shape[:-1], 2)
 
 
+def limits_about(points: np.ndarray) -> Limits:
+    """Limits of each axis for points of any middle and extents: four deviations each way.
+
+    Args:
+        points: [N, 2].
+    """
+    middle, reach = points.mean(axis=0), _DEVIATIONS * points.std(axis=0)
+    reach = np.where(reach > 0, reach, 1.0)  # of points on a line
+    (left, low), (right, high) = middle - reach, middle + reach
+    return (float(left), float(right)), (float(low), float(high))
+
+
 def save_points(
     path: str, points: np.ndarray, real: np.ndarray, *, limits: Limits | None = None
 ) -> None:
@@ -51,7 +65,7 @@ def save_points(
         path: of the PNG.
         points: samples, [N, 2].
         real: [M, 2].
-        limits: lowest and highest value on both axes; wide enough for all if not given.
+        limits: lowest and highest value on both axes, or on each; wide enough for all if not given.
 
     Raises:
         ValueError: other shapes, or values that are not finite.
@@ -220,7 +234,11 @@ def _draw(axis: Axes, points: np.ndarray, *, scale: float = 1.0, **style: Any) -
 
 
 def _frame(axis: Axes, limits: Limits) -> None:
-    axis.set(xlim=limits, ylim=limits, aspect="equal")
+    x, y = limits
+    if isinstance(x, tuple) and isinstance(y, tuple):
+        axis.set(xlim=x, ylim=y, box_aspect=1)
+    else:
+        axis.set(xlim=limits, ylim=limits, aspect="equal")
     axis.spines[:].set_color("#999999")
 
 

@@ -86,7 +86,8 @@ def sample_shards(
                 share = len(drawn) * batch_size * (T - int(end)) // T
                 progress.update(done + share - progress.n)
             results = strategy.experimental_local_results(x)[: len(drawn)]
-            yield {shard: result.numpy() for shard, result in zip(drawn, results, strict=True)}
+            arrays = [sampler.to_data(result.numpy()) for result in results]
+            yield dict(zip(drawn, arrays, strict=True))
 
 
 def _starts(

@@ -24,7 +24,7 @@ PAPER = {
     "num_res_blocks": 2, "attn_resolutions": (16,), "resamp_with_conv": True, "block_size": 1,
     "optimizer": "adam", "warmup": 5000, "grad_clip": 1.0, "ema_decay": 0.9999, "seed": 0,
     "dtype": "float32", "tf32": True, "accumulation_steps": 1, "warm_start": "",
-    "labels": "", "test_fraction": 0.0, "test_dir": "",
+    "labels": "", "test_fraction": 0.0, "test_dir": "", "standardize": 0.0,
     "unreadable": "refuse", "max_images": 0, "data_dim": 0, "model": "unet",
     "time_embedding": "sinusoidal",
     "antithetic": False, "num_classes": 0, "cond_dim": 0, "cond_drop_prob": 0.0,
