@@ -277,7 +277,7 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
     [
         ({"_class_name": "LCMScheduler"}, "of a LCMScheduler, whose process is not known here"),
         ({"_class_name": ...}, "of a None, whose process is not known here"),
-        ({"_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}, "'v_prediction'; it"),
+        ({"_class_name": "PNDMScheduler", "prediction_type": "flow_prediction"}, "'flow_prediction'; it"),
         (
             {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True},
             "zero_snr True, not Fal",
@@ -289,7 +289,7 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
         ({"_class_name": "DDIMScheduler", "beta_schedule": "laplace"}, "beta_schedule 'laplace'"),
         ({"clip_sample": False}, "another sampler: clip_sample False, not True"),
         ({"thresholding": True}, "thresholding True, not False"),
-        ({"prediction_type": "v_prediction"}, "prediction_type 'v_prediction'; it must be one of"),
+        ({"prediction_type": "flow_prediction"}, "prediction_type 'flow_prediction'; it must be one of"),
         ({"variance_type": "learned_range"}, "variance_type 'learned_range'"),
         ({"trained_betas": [0.1] * 1000}, "trained_betas of no schedule known here"),
         ({"trained_betas": [0.1] * 3}, "trained_betas of no schedule known here"),
