@@ -220,7 +220,7 @@ class Parts:
                 )
             return
         differences = _differences(path, description)
-        if differences and self._holds_nothing_else():
+        if differences and self._has_shards_of_these():
             logging.warning("%s is damaged (%s); it is written again.", path, differences)
             path.unlink()
             return
@@ -232,10 +232,10 @@ class Parts:
         if differences:
             self.delete()
 
-    def _holds_nothing_else(self) -> bool:
-        """Whether the shards that are there, if any, are of the samples that are wanted."""
+    def _has_shards_of_these(self) -> bool:
+        """Whether shards that are there are of the samples that are wanted."""
         shards = sorted(self.folder.glob("[0-9]*.npy"))
-        return not shards or any(is_intact(path, context=self.context) for path in shards)
+        return any(is_intact(path, context=self.context) for path in shards)
 
     def _is_there(self, shard: int) -> bool:
         if not self._path(shard).exists():

@@ -39,7 +39,7 @@ def read(
     *,
     whole: bool,
 ) -> None:
-    """Sets variables to what a checkpoint holds.
+    """Sets variables to what a checkpoint holds, whose checksums must all be right.
 
     Args:
         folder: with its files.
@@ -64,7 +64,7 @@ def read(
             _check_fit(there, wanted, path, whole)
             for key, variable in wanted.items():
                 variable.assign(reader.get_tensor(key))
-            for key in there.keys() & set(_OTHERS):  # for nothing but their checksums
+            for key in there.keys() - wanted.keys():  # for nothing but their checksums
                 reader.get_tensor(key)
     except _ERRORS as error:
         raise Unreadable(

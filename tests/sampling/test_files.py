@@ -309,6 +309,18 @@ def test_a_damaged_description_is_written_again(monkeypatch, drawn, caplog, dama
     assert drawn == [3] and "samples.json is damaged" in caplog.text
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"step": 5}'])
+def test_a_description_that_no_shard_confirms_is_refused(drawn, text):
+    os.mkdir("s.npz.parts")
+    with open("s.npz.parts/samples.json", "w") as file:
+        file.write(text)
+    with pytest.raises(ValueError, match="s.npz.parts holds unfinished samples of another command"):
+        write("s.npz")
+    assert content("s.npz.parts/samples.json") == text.encode() and drawn == []
+    write("s.npz", overwrite=True)
+    assert names() == ["s.npz"]
+
+
 @pytest.mark.parametrize(
     "way, path, byte",
     [("progressive", 2, 300), ("progressive", 2, -100), ("trajectory", (-1, 1), 10)],

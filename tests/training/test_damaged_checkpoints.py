@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from diffusion_tf.training.checkpoint_reading import by_path, read_one
 from diffusion_tf.training.checkpoints import newest_number, restore_run
 from helpers.checkpoints import checkpoints_of, save_checkpoint
 from helpers.small_training import make_trainer, pixelwise
@@ -164,6 +165,16 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(workdir, trainer, caplo
         checkpoints.save()
         set_to(trainer, 0)
         assert checkpoints_of(workdir, trainer).restore() == 30
+
+
+@pytest.mark.parametrize("place", [0.05, 0.3, 0.6, 0.95])
+def test_who_reads_a_part_of_a_checkpoint_learns_of_damage_to_another(workdir, trainer, place):
+    change(workdir / DATA, lambda d: flip(d, place))
+    for part, model in (("ema", trainer.ema_model), ("model", trainer.model)):
+        with pytest.raises(ValueError, match="ckpt-30 cannot be read: it is damaged.*use ckpt-20"):
+            read_one(
+                str(workdir), {part: by_path(model.trainable_variables)}, trainer.step, whole=False
+            )
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
