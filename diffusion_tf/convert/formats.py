@@ -206,8 +206,8 @@ def load_unet(path: str, *, weights: "WeightsKind" = "ema") -> "UNet":
 
     Args:
         path: see `detect`.
-        weights: `ema` the averaged ones, `raw` those that the optimizer moves. PyTorch's formats
-            hold one set of weights, which is taken for either.
+        weights: `ema` the averaged ones, `raw` those that the optimizer moves. One set, of which
+            nothing tells what it is, is taken for either.
 
     Raises:
         FileNotFoundError: nothing there.

@@ -59,13 +59,12 @@ def read_weights(path: str, to_here: Callable[[StateDict], _T]) -> dict[str, _T]
             several sets is meant; what `to_here` raises.
     """
     sets = _sets(_load(path), path)
-    for kind, one in sets.items():
-        if one.report and one is not sets.get("ema" if kind == "raw" else None):
-            logging.info("%s: weights (%s) %s.", path, kind, one.report)
     read: dict[int, _T] = {}
-    for one in sets.values():
-        if id(one) not in read:
-            read[id(one)] = to_here(_as_float32(one, path))
+    for one in {id(one): one for one in sets.values()}.values():
+        if one.report:
+            kinds = " and ".join(kind for kind, its in sets.items() if its is one)
+            logging.info("%s: weights (%s) %s.", path, kinds, one.report)
+        read[id(one)] = to_here(_as_float32(one, path))
     return {kind: read[id(one)] for kind, one in sets.items()}
 
 
@@ -83,10 +82,10 @@ def tensor_names(path: str) -> list[str]:
 
 def _sets(values: Any, path: str) -> dict[str, WeightSet]:
     found = _found(values, path)
-    for keys, tensors in unwrapping.find_lists(values):
-        for tensor in tensors:
+    for keys, listed_tensors in unwrapping.find_lists(values):
+        for tensor in listed_tensors:
             _check_dense(tensor, f"a tensor of the list {list(keys)} in {path}", path)
-        found.append(unwrapping.named_list(keys, tensors, found))
+        found.append(unwrapping.named_list(keys, listed_tensors, found))
     return unwrapping.by_kind(found, lambda a, b: _is_same(a, b, path))
 
 
@@ -100,8 +99,8 @@ def _found(values: Any, path: str) -> list[WeightSet]:
         for name, value in one.tensors.items():
             _check_dense(value, f"{one.prefix}{name} in {path}", path)
     if not found:
-        for keys, tensors in unwrapping.find_lists(values):
-            unwrapping.named_list(keys, tensors, [])  # says that names are missing
+        for keys, listed_tensors in unwrapping.find_lists(values):
+            unwrapping.named_list(keys, listed_tensors, [])  # says that names are missing
         raise ValueError(
             f"{path} holds no state dict, a tensor for each name, of a DDPM U-Net that is known"
             " here; save that alone."
@@ -150,7 +149,8 @@ def _load_shards(path: str) -> dict[str, Any]:
             f"{path} has no weight_map with the name of a file beside it for each tensor; name"
             " another file."
         )
-    folder, tensors = os.path.dirname(path), {}
+    folder = os.path.dirname(path)
+    tensors: dict[str, Any] = {}
     for file in dict.fromkeys(files.values()):
         there = _load(os.path.join(folder, file))
         asked = [name for name, its in files.items() if its == file]

@@ -19,9 +19,13 @@ _FIRST_BLOCKS = (
     r"downsamples\.level_0\.0",  # tqch/ddpm-torch
     r"downblocks\.0",  # w86763777/pytorch-ddpm
 )
-_OF_FIRST_BLOCK = re.compile(rf"((?:.*?\.)??)(?:{'|'.join(_FIRST_BLOCKS)})\.")
+# What torch puts into the names of modules that it compiles or wraps one by one.
+_WRAPPER = r"(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\."
+_OF_FIRST_BLOCK = re.compile(
+    rf"((?:.*?\.)??)(?:{'|'.join(_FIRST_BLOCKS)})\.".replace(r"\.", rf"\.(?:{_WRAPPER})*")
+)
 # Words in keys and prefixes; the innermost counts, as in ['ema'] with prefix online_model.
-_AVERAGED = re.compile(r"(?<![a-z])(?:ema|ewma|swa|shadow|polyak|averag[a-z]*)(?![a-z])")
+_AVERAGED = re.compile(r"(?<![a-z])(?:ema|ewma|swa|shadow|polyak|avg|averag[a-z]*)(?![a-z])")
 _RAW = re.compile(r"(?<![a-z])(?:online|raw)(?![a-z])")
 _IN_WORDS = {"ema": "averaged weights", "raw": "raw weights"}
 _MAX_DEPTH = 6  # of dicts and lists in each other
@@ -88,7 +92,7 @@ def find_lists(values: Any) -> list[tuple[Keys, list[Any]]]:
     return [
         (keys, tensors)
         for keys, tensors in _walk(values)
-        if isinstance(tensors, list) and _kind(keys, "") == "ema" and "collected" not in str(keys)
+        if isinstance(tensors, list) and _kind(keys, "") == "ema" and _is_of_weights(keys)
     ]
 
 
@@ -179,7 +183,7 @@ def _split(names: list[str]) -> Iterator[tuple[str, dict[str, str], list[str]]]:
         fitting = [prefix for prefix in prefixes if name.startswith(prefix)]
         if fitting:
             prefix = max(fitting, key=len)
-            groups[prefix][name.removeprefix(prefix)] = name
+            groups[prefix][re.sub(_WRAPPER, "", name.removeprefix(prefix))] = name
         else:
             others.append(name)
     for group in list(groups.values()):
@@ -207,6 +211,14 @@ def _kind(keys: Keys, prefix: str) -> str | None:
         if _RAW.search(part.lower()):
             return "raw"
     return None
+
+
+def _is_of_weights(keys: Keys) -> bool:
+    """Whether a list below these keys is one of weights, by its own name."""
+    name = next((key.lower() for key in reversed(keys) if isinstance(key, str)), "")
+    if "collected" in name:  # copies of raw ones, while averages are in use
+        return False
+    return bool(_AVERAGED.search(name)) or "param" in name or "weight" in name
 
 
 def _shown(keys: Keys) -> str:

@@ -187,6 +187,32 @@ def test_what_is_averaged_alone_is_not_taken_for_raw(tmp_path, states):
         formats.load_unet(path)
 
 
+def test_names_of_modules_that_are_wrapped_one_by_one_are_read(tmp_path, states):
+    inner = {"down.0.block": "down.0._orig_mod.block", "mid.": "mid._checkpoint_wrapped_module."}
+    state = {}
+    for name, value in states.raw.items():
+        for plain, wrapped in inner.items():
+            name = name.replace(plain, wrapped)
+        state[f"module.{name}"] = value
+    assert sum("_wrapped_module" in name for name in state) > 3
+    check(save(tmp_path, state), ema=states.raw, raw=states.raw)
+
+
+def test_other_lists_beside_averages_are_not_taken_for_weights(tmp_path, states):
+    numbers = list(import_torch().ones(3))
+    values = {"model": states.raw, "ema": {"model": states.ema, "losses": numbers}}
+    check(save(tmp_path, values), ema=states.ema, raw=states.raw)
+
+
+def test_one_of_several_averages_in_lists_is_refused(tmp_path, states):
+    lists = [list(states.ema.values()), list(states.raw.values())]  # of two decays
+    path = save(tmp_path, {"model": states.raw, "ema_params": lists})
+    with pytest.raises(
+        ValueError, match=r"averaged .*: \['ema_params'\]\[0\]; \['ema_params'\]\[1\]"
+    ):
+        formats.load_unet(path)
+
+
 def test_an_ordered_dict_is_read(tmp_path, states):
     values = {"state_dict": collections.OrderedDict(states.raw)}
     check(save(tmp_path, values), ema=states.raw, raw=states.raw)
