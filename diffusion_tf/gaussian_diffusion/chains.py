@@ -1,22 +1,27 @@
 """Whole chains of the reverse process: samples, progressive predictions, trajectories, mixtures."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion.checks import (
     as_float32,
+    check_option,
     check_range,
+    checked_ends,
     checked_shape,
     checked_step,
     shape_of,
 )
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, StepNoise, noise_source, repeat_noise
+from diffusion_tf.utils.literals import Mix
 from diffusion_tf.utils.numbers import is_whole, whole
 
 DenoiseFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+MIXES: tuple[Mix, ...] = get_args(Mix)
 
 Memory = tuple[tf.Tensor, ...]
 
@@ -311,6 +316,8 @@ class Chains:
         noise2: tf.Tensor | None = None,
         seed: int | tf.Tensor | None = None,
         clip_denoised: bool = True,
+        mix: Mix = "linear",
+        shared_noise: bool = False,
     ) -> tf.Tensor:
         """Mixes two diffused images and denoises the mixture (section 4.3, Figure 8).
 
@@ -322,21 +329,22 @@ class Chains:
             noise_fn, seed: see `p_sample_loop`; they also give the endpoints' noises.
             clip_denoised: see `p_sample_loop`.
             noise1, noise2: the noises that diffuse x1 and x2, shaped like them.
+            mix: `linear` weighs x_t of x1 by 1 - lam, `constant_variance` by sqrt(1 - lam^2), with
+                which the mixture of two independent noises has as much variance as each of them.
+            shared_noise: diffuse both ends by one noise, noise1. A linear mixture then has all of
+                its variance.
 
         Returns:
             Shaped like x1; [L, B, ...] if lam is [L].
 
         Raises:
-            ValueError: the shapes differ, images leave [-1, 1], a lam is not finite, or t is not
-                in 0..T-1 (checked where values are known, that is outside `tf.function`).
+            ValueError: the shapes differ, images leave [-1, 1], a lam is not finite, or beyond -1..1
+                with `constant_variance`, or t is not in 0..T-1 (checked where values are known,
+                that is outside `tf.function`); noise2 with shared_noise; an unknown mix.
         """
-        x1, x2, lam = (as_float32(a, name) for a, name in ((x1, "x1"), (x2, "x2"), (lam, "lam")))
-        if x1.shape != x2.shape:
-            raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} must have the same shape.")
-        if lam.shape.rank > 1:
-            raise ValueError(f"lam has shape {lam.shape}; it must be a number or [L].")
-        if hasattr(lam, "numpy") and not np.isfinite(lam.numpy()).all():
-            raise ValueError(f"lam is {lam.numpy()}; every weight must be a finite number.")
+        x1, x2, weight = checked_ends(x1, x2, lam)  # of x2: [L, 1, 1, ...]
+        if shared_noise and noise2 is not None:
+            raise ValueError("shared_noise and noise2 were both given; give one of them.")
         t = checked_step(t, "t", self.num_timesteps)
         if x1.shape.rank > 2:  # images
             check_range(x1, "x1")
@@ -344,17 +352,30 @@ class Chains:
         T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)
         if noise1 is None:
             noise1 = step_noise(T, shape=shape_of(x1), dtype=x1.dtype)
-        if noise2 is None:
+        if shared_noise:
+            noise2 = noise1
+        elif noise2 is None:
             noise2 = step_noise(T + 1, shape=shape_of(x2), dtype=x2.dtype)
         t_batch = tf.fill([shape_of(x1)[0]], tf.cast(t, tf.int32))
         x_t1 = self.q_sample(x1, t_batch, noise=noise1)
         x_t2 = self.q_sample(x2, t_batch, noise=noise2)
-
-        weight = tf.reshape(lam, [-1] + [1] * x1.shape.rank)  # [L, 1, 1, ...]
-        x_t = (1.0 - weight) * x_t1 + weight * x_t2  # [L, B, ...]
+        x_t = weight_of_x1(weight, mix) * x_t1 + weight * x_t2  # [L, B, ...]
         x_t = tf.reshape(x_t, [-1, *x1.shape[1:]])
         x_0 = self._denoise(denoise_fn, self._start(x_t), t, 0, step_noise, clip_denoised).x
-        return tf.reshape(x_0, [*lam.shape, -1, *x1.shape[1:]])
+        return tf.reshape(x_0, [*np.shape(lam), -1, *x1.shape[1:]])
+
+
+def weight_of_x1(weight: tf.Tensor, mix: Mix) -> tf.Tensor:
+    """What goes with the weight of x2; ValueError where variance cannot stay (checked eagerly)."""
+    check_option("mix", mix, MIXES)
+    if mix == "linear":
+        return 1.0 - weight
+    if hasattr(weight, "numpy") and not (abs(weight.numpy()) <= 1.0).all():
+        raise ValueError(
+            f"lam is {weight.numpy().ravel()}; with mix 'constant_variance' every weight must lie"
+            " in -1..1."
+        )
+    return tf.sqrt(1.0 - weight**2)
 
 
 def swap_first_two_axes(x: tf.Tensor) -> tf.Tensor:

@@ -139,6 +139,24 @@ def checked_noise(noise: tf.Tensor | None, x: tf.Tensor) -> tf.Tensor:
     return noise
 
 
+def checked_ends(
+    x1: tf.Tensor, x2: tf.Tensor, lam: float | Sequence[float] | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Two ends as float32 [B, ...], and the weights of x2 as [L, 1, 1, ...], which broadcast.
+
+    Raises:
+        ValueError: the shapes differ, lam has more than one axis, or one that is not finite.
+    """
+    x1, x2, lam = (as_float32(a, name) for a, name in ((x1, "x1"), (x2, "x2"), (lam, "lam")))
+    if x1.shape != x2.shape:
+        raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} must have the same shape.")
+    if lam.shape.rank > 1:
+        raise ValueError(f"lam has shape {lam.shape}; it must be a number or [L].")
+    if hasattr(lam, "numpy") and not np.isfinite(lam.numpy()).all():
+        raise ValueError(f"lam is {lam.numpy()}; every weight must be a finite number.")
+    return x1, x2, tf.reshape(lam, [-1] + [1] * x1.shape.rank)
+
+
 def checked_shape(shape: Sequence[int]) -> list[int]:
     """The shape of a batch of samples as a list; ValueError unless it is [B, ...]."""
     sizes = shape.as_list() if isinstance(shape, tf.TensorShape) and shape.rank else shape

@@ -1,6 +1,7 @@
-"""Options of the process that configs name, too: here, as flags are read without NumPy.
+"""Options of the process that configs or flags name: here, as flags are read without NumPy.
 
-The tuple of each stands beside what it chooses: in `schedules` and in `gaussian_diffusion.process`.
+The tuple of each stands beside what it chooses: in `schedules`, or in a module of
+`gaussian_diffusion`.
 """
 
 from typing import Literal
@@ -12,3 +13,5 @@ ModelMeanType = Literal["xprev", "xstart", "eps", "v"]
 ModelVarType = Literal["learned", "learned_range", "fixedsmall", "fixedlarge"]
 LossType = Literal["kl", "rescaled_kl", "mse", "l1", "huber", "hybrid"]
 LEARNED: tuple[ModelVarType, ...] = ("learned", "learned_range")  # variances of the network
+Solver = Literal["ddim", "heun"]
+Mix = Literal["linear", "constant_variance"]

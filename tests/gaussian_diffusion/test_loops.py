@@ -344,6 +344,12 @@ def test_short_chains(compiled, betas):
         ({"x1": np.full([2, 8], 2, np.float32)}, "x1 ranges from 2 to 2"),
         ({"x2": np.full([2, 8], -1.5, np.float32)}, "x2 ranges from -1.5 to -1.5"),
         ({"noise1": np.zeros([2, 9], np.float32)}, "noise has shape"),
+        ({"mix": "cubic"}, "Unknown mix 'cubic'; choose one of linear, constant_variance"),
+        ({"mix": "constant_variance", "lam": [0.5, 1.5]}, r"every weight must lie in -1\.\.1"),
+        (
+            {"shared_noise": True, "noise2": np.zeros([2, 8], np.float32)},
+            "shared_noise and noise2 were both given",
+        ),
     ],
 )
 def test_bad_interpolation(changes, message):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffusion_tf.gaussian_diffusion.exact.mixtures import Moments
+from diffusion_tf.utils.literals import Mix
 
 
 class Affine(NamedTuple):
@@ -22,14 +23,22 @@ def guided(unconditional: Affine, conditional: Affine, guidance_scale: float) ->
 
 
 def interpolation_start(
-    x1: np.ndarray, x2: np.ndarray, lam: float, alphas_cumprod: float
+    x1: np.ndarray,
+    x2: np.ndarray,
+    lam: float,
+    alphas_cumprod: float,
+    mix: Mix = "linear",
+    shared_noise: bool = False,
 ) -> Moments:
     """Of the mixture of two diffused images (section 4.3), where `interpolate` starts.
 
-    The noises of both are independent, so the mixture has less of it: (1 - lam)^2 + lam^2.
+    With a the weight of x1, two independent noises have the variance a^2 + lam^2: less than that of
+    one where a = 1 - lam, as much where a = sqrt(1 - lam^2). A shared noise has (a + lam)^2.
     """
-    mean = np.sqrt(alphas_cumprod) * ((1 - lam) * np.asarray(x1) + lam * np.asarray(x2))
-    return Moments(mean, np.full_like(mean, (1 - alphas_cumprod) * ((1 - lam) ** 2 + lam**2)))
+    a = 1 - lam if mix == "linear" else np.sqrt(1 - lam**2)
+    mean = np.sqrt(alphas_cumprod) * (a * np.asarray(x1) + lam * np.asarray(x2))
+    noise = (a + lam) ** 2 if shared_noise else a**2 + lam**2
+    return Moments(mean, np.full_like(mean, (1 - alphas_cumprod) * noise))
 
 
 def ancestral_chain(

@@ -223,6 +223,18 @@ def test_interpolation_starts_with_less_noise_between_the_ends():
     np.testing.assert_allclose([mean[0], variance[0]], [0.6 * 0.5, 0.64 * (0.5625 + 0.0625)])
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.25, 0.6, 1.0])
+def test_which_mixtures_keep_the_variance_of_the_noise(lam):
+    def noise(mix, shared):
+        return interpolation_start(np.zeros(1), np.zeros(1), lam, 0.36, mix, shared).variance[0]
+
+    np.testing.assert_allclose(noise("constant_variance", False), 0.64)
+    np.testing.assert_allclose(noise("linear", True), 0.64)
+    np.testing.assert_allclose(noise("linear", False), 0.64 * (1 - 2 * lam * (1 - lam)))
+    both = 1 + 2 * lam * np.sqrt(1 - lam**2)
+    np.testing.assert_allclose(noise("constant_variance", True), 0.64 * both)
+
+
 def test_bits_per_dim_by_hand():
     data = Gaussian([0.0, 0.0], 1.0)
     density_bits = 0.5 * np.log2(2 * np.pi) + 0.5 * (0.5**2 / 2) / np.log(2)

@@ -249,9 +249,16 @@ def test_a_global_seed_leaves_the_noises_of_a_chain_independent(jit_compile):
     assert not np.array_equal(samples, sample())
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("t", [0, 30, 99])
-def test_interpolation(lam, t):
+@pytest.mark.parametrize(
+    "lam, t, mix, shared_noise",
+    [
+        *[(lam, t, "linear", False) for t in (0, 30, 99) for lam in (0.0, 0.3, 1.0)],
+        (0.3, 99, "constant_variance", False),
+        (0.6, 30, "linear", True),
+        (0.6, 30, "constant_variance", True),
+    ],
+)
+def test_interpolation(lam, t, mix, shared_noise):
     training = training_process("linear", 100, "xstart", "fixedsmall")
     x1, x2 = np.array([0.5, -0.6]), np.array([-0.9, 0.7])
     tf.random.set_seed(1)
@@ -264,10 +271,12 @@ def test_interpolation(lam, t):
             lam=lam,
             t=t,
             clip_denoised=False,
+            mix=mix,
+            shared_noise=shared_noise,
         )
     )().numpy()
     levels = np.cumprod(1 - training.betas)[: t + 1]
-    start = interpolation_start(x1, x2, lam, levels[-1])
+    start = interpolation_start(x1, x2, lam, levels[-1], mix, shared_noise)
     chain = ancestral_chain(levels, DATA.denoiser(levels), "fixedsmall", start)
     assert_moments(samples, (chain.mean[-1], chain.variance[-1]))
 
