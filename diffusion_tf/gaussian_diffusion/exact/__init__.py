@@ -23,11 +23,13 @@ from diffusion_tf.gaussian_diffusion.exact.chains import (
     guided,
     interpolation_start,
 )
+from diffusion_tf.gaussian_diffusion.exact.correlated import CorrelatedGaussian
 from diffusion_tf.gaussian_diffusion.exact.gaussian import Gaussian
 from diffusion_tf.gaussian_diffusion.exact.mixtures import Mixture, Moments, empirical
 
 __all__ = [
     "Affine",
+    "CorrelatedGaussian",
     "Gaussian",
     "Mixture",
     "Moments",

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.exact import (
+    CorrelatedGaussian,
     Gaussian,
     Mixture,
     Moments,
@@ -233,6 +234,31 @@ def test_which_mixtures_keep_the_variance_of_the_noise(lam):
     np.testing.assert_allclose(noise("linear", False), 0.64 * (1 - 2 * lam * (1 - lam)))
     both = 1 + 2 * lam * np.sqrt(1 - lam**2)
     np.testing.assert_allclose(noise("constant_variance", True), 0.64 * both)
+
+
+def test_a_correlated_gaussian_by_hand():
+    data = CorrelatedGaussian([1.0, -1.0], [[1.0, 0.5], [0.5, 1.0]])
+    mean, covariance = data.conditional([True, False], [3.0, np.nan])
+    np.testing.assert_allclose([mean[0], covariance[0, 0]], [-1 + 0.5 * 2, 1 - 0.25])
+    diagonal = CorrelatedGaussian([0.3, -0.2], np.diag([0.04, 0.5]))
+    slope, offset = diagonal.denoiser([0.9, 0.1])
+    expected = Gaussian([0.3, -0.2], [0.04, 0.5]).denoiser([0.9, 0.1])
+    np.testing.assert_allclose(slope, [np.diag(row) for row in expected.slope], atol=1e-15)
+    np.testing.assert_allclose(offset, expected.offset)
+
+
+@pytest.mark.parametrize(
+    "mean, covariance, message",
+    [
+        ([0.0], np.eye(2), r"mean has shape \(1,\) and covariance \(2, 2\)"),
+        ([0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]], "symmetric and positive definite"),
+    ],
+)
+def test_bad_correlated_gaussians(mean, covariance, message):
+    with pytest.raises(ValueError, match=message):
+        CorrelatedGaussian(mean, covariance)
+    with pytest.raises(ValueError, match="model_mean_type is 'eps'; this network predicts x_0"):
+        CorrelatedGaussian([0.0], [[1.0]]).denoise_fn(GaussianDiffusion(betas=np.array([0.1])))
 
 
 def test_bits_per_dim_by_hand():

@@ -1,0 +1,138 @@
+"""Filling in, against the closed form of its chain and the conditional distribution."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion.exact import CorrelatedGaussian
+from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
+from helpers.golden_arrays import denoise_fn
+
+STDVS = np.array([0.4, 0.5, 0.3])
+CORRELATIONS = np.array([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]])
+DATA = CorrelatedGaussian([0.2, -0.1, 0.1], np.outer(STDVS, STDVS) * CORRELATIONS)
+KNOWN = np.array([True, False, False])
+X_0 = np.array([0.7, 9.0, 9.0])  # what is unknown counts nothing
+NUMBER = 10_000
+BETAS = np.linspace(1e-4, 0.5, 25)
+
+
+def make_diffusion():
+    return GaussianDiffusion(betas=BETAS, model_mean_type="xstart", model_var_type="fixedlarge")
+
+
+def closed_form(jump_length, num_resamples, betas=BETAS):
+    """Mean and covariance of what is filled in: each move is affine in x and in the noise."""
+    abar = np.cumprod(1 - betas)
+    prev = np.append(1, abar[:-1])
+    coef1 = betas * np.sqrt(prev) / (1 - abar)
+    coef2 = (1 - prev) * np.sqrt(1 - betas) / (1 - abar)
+    slope, offset = DATA.denoiser(abar)
+    one, unknown = np.eye(3), np.outer(~KNOWN, ~KNOWN)
+
+    def with_known(mean, covariance, level):
+        mean = np.where(KNOWN, np.sqrt(level) * X_0, mean)
+        return mean, covariance * unknown + (1 - level) * np.diag(1.0 * KNOWN)
+
+    mean, covariance = with_known(np.zeros(3), one, abar[-1])
+    for t, jump in zip(*plan_jumps(len(betas), jump_length, num_resamples), strict=True):
+        factor = coef1[t] * slope[t] + coef2[t] * one
+        mean = factor @ mean + coef1[t] * offset[t]
+        covariance = factor @ covariance @ factor.T + (betas[t] if t else 0) * one
+        mean, covariance = with_known(mean, covariance, prev[t])
+        if jump:
+            ratio = abar[t - 1 + jump] / prev[t]
+            mean, covariance = np.sqrt(ratio) * mean, ratio * covariance + (1 - ratio) * one
+    return mean[~KNOWN], covariance[np.ix_(~KNOWN, ~KNOWN)]
+
+
+@pytest.mark.parametrize("jump_length, num_resamples", [(4, 3), (1, 10)])
+def test_what_is_filled_in_has_the_moments_of_the_closed_form(jump_length, num_resamples):
+    diffusion = make_diffusion()
+    samples = tf.function(
+        lambda: diffusion.inpaint(
+            DATA.denoise_fn(diffusion), x_start=np.tile(X_0, [NUMBER, 1]), known=KNOWN,
+            jump_length=jump_length, num_resamples=num_resamples, seed=0, clip_denoised=False,
+        )
+    )().numpy()  # fmt: skip
+    assert (samples[:, KNOWN] == X_0[KNOWN].astype(np.float32)).all()
+    filled, (mean, covariance) = samples[:, ~KNOWN], closed_form(jump_length, num_resamples)
+    error = (filled.mean(axis=0) - mean) / np.sqrt(covariance.diagonal() / NUMBER)
+    assert (abs(error) < 4.5).all(), error
+    scale = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()) * 2 / NUMBER)
+    error = (np.cov(filled.T) - covariance) / scale
+    assert (abs(error) < 4.5).all(), error
+
+
+def test_resampling_leads_to_the_conditional_distribution():
+    """With twice as many steps and resamples, less than half as far from it."""
+    mean, covariance = DATA.conditional(KNOWN, X_0)
+    distances = []
+    for T, num_resamples in ((25, 10), (50, 20), (100, 40)):
+        filled = closed_form(1, num_resamples, np.linspace(1e-4, 12.5 / T, T))
+        distances.append([abs(filled[0] - mean).max(), abs(filled[1] - covariance).max()])
+    halves = np.divide(distances[1:], distances[:-1])
+    assert (halves < 0.5).all(), halves
+    assert (np.array(distances[-1]) < [0.05 * 0.3, 0.05 * 0.09]).all()  # of deviation and variance
+    assert abs(closed_form(1, 1)[0] - mean).max() > 0.2
+
+
+def test_the_plan_is_that_of_the_paper():
+    """get_schedule_jump of their code, with t_T=6, jump_length=2, jump_n_sample=2, by hand."""
+    plan = plan_jumps(6, 2, 2)
+    assert plan.steps.tolist() == [5, 4, 3, 4, 3, 2, 1, 2, 1, 0]
+    assert plan.jumps.tolist() == [0, 0, 2, 0, 0, 0, 2, 0, 0, 0]
+    assert plan_jumps(3, 10, 10).steps.tolist() == [2, 1, 0]
+    plan = plan_jumps(250, 10, 10)
+    assert len(plan.steps) == 250 + 24 * 9 * 10 and plan.steps.max() == 249
+
+
+@pytest.mark.parametrize("mask_shape", [(8, 8, 1), (2, 8, 8, 3)])
+def test_known_pixels_of_images_come_out_exactly(compiled, mask_shape):
+    diffusion = GaussianDiffusion(betas=BETAS[:8])
+    images = np.random.RandomState(0).uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
+    known = np.random.RandomState(1).rand(*mask_shape) < 0.5
+    everywhere = np.broadcast_to(known, images.shape)
+    hidden = np.where(everywhere, images, np.nan)
+    how = {"jump_length": 2, "num_resamples": 2, "seed": 3}
+
+    @compiled
+    def fill_in(x_start):
+        return diffusion.inpaint(denoise_fn, x_start=x_start, known=known, **how)
+
+    filled = fill_in(hidden).numpy()
+    np.testing.assert_array_equal(filled[everywhere], images[everywhere])
+    assert np.isfinite(filled).all() and abs(filled).max() <= 1
+    eager = diffusion.inpaint(denoise_fn, x_start=images, known=1.0 * known, **how)
+    np.testing.assert_allclose(filled, eager, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"known": np.zeros([2, 9], bool)}, r"known has shape \(2, 9\); it must broadcast"),
+        ({"known": np.zeros([3, 2, 8], bool)}, "it must broadcast"),
+        ({"known": np.full([2, 8], 0.5)}, "known holds numbers other than 0 and 1"),
+        ({"known": np.full([2, 8], np.nan)}, "known holds numbers other than 0 and 1"),
+        ({"x_start": np.full([2, 8, 1], 2.0)}, "x_start ranges from 0 to 2"),
+        ({"jump_length": 0}, "jump_length is 0"),
+        ({"num_resamples": 0}, "num_resamples is 0"),
+    ],
+)
+def test_mistakes(arguments, message):
+    arguments = {"x_start": np.zeros([2, 8]), "known": np.eye(2, 8, dtype=bool), **arguments}
+    if np.ndim(arguments["x_start"]) == 3:
+        arguments["known"] = arguments["known"][..., None]
+    with pytest.raises(ValueError, match=message):
+        GaussianDiffusion(betas=BETAS).inpaint(denoise_fn, **arguments)
+
+
+def test_a_chain_in_pieces_is_the_chain():
+    diffusion, plan = GaussianDiffusion(betas=BETAS[:6]), plan_jumps(6, 2, 2)
+    how = {"x_start": np.full([2, 3], 0.5), "known": [True, False, False], "seed": 1}
+    x = None
+    for first, last in ((0, 3), (3, 4), (4, len(plan.steps))):
+        x = diffusion.inpaint_moves(denoise_fn, x=x, plan=plan, first=first, last=last, **how)
+    whole = diffusion.inpaint(denoise_fn, jump_length=2, num_resamples=2, **how)
+    np.testing.assert_array_equal(x, whole)
