@@ -1,7 +1,7 @@
 """GaussianDiffusion: q, its posterior, p, one step of sampling, the losses and the bound.
 
 Beside it are whole chains in `chains`, the flow without noise in `encoding`, filling in in
-`inpainting`, noise in `noise`, what callers may give in `checks`.
+`inpainting`, rates in `compression`, noise in `noise`, what callers may give in `checks`.
 
 Equation numbers are those of Ho, Jain & Abbeel 2020 (arXiv 2006.11239). Timesteps count from 0:
 `t == 0` means one step of diffusion, so t here is the paper's t - 1. Data have shape [B, ...] of
@@ -27,6 +27,7 @@ from diffusion_tf.gaussian_diffusion.checks import (
     network_output,
     shape_of,
 )
+from diffusion_tf.gaussian_diffusion.compression import Compression
 from diffusion_tf.gaussian_diffusion.encoding import Encoding
 from diffusion_tf.gaussian_diffusion.inpainting import Inpainting
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, noise_source
@@ -62,7 +63,7 @@ class PMeanVariance(NamedTuple):
     pred_xstart: tf.Tensor
 
 
-class GaussianDiffusion(Chains, Encoding, Inpainting):
+class GaussianDiffusion(Chains, Encoding, Inpainting, Compression):
     """The diffusion process over T = len(betas) steps, independent of any network.
 
     A network comes in as `denoise_fn(x_t [B, ...], t int32 [B])`. It returns what
