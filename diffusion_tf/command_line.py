@@ -18,6 +18,7 @@ from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
 from diffusion_tf.utils import streams
+from diffusion_tf.utils.image_sizes import Size
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.sentences import sentence, shown_text
 
@@ -87,6 +88,7 @@ _DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
     tuple[int, ...]: flags.DEFINE_list,
+    Size: flags.DEFINE_string,
 }
 
 

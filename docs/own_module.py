@@ -72,7 +72,7 @@ class Both:
 def make_network(config):
     """A network whose weights have names that are known: it needs no adapter."""
     attends = [
-        config.image_size // 2**i in config.attn_resolutions for i in range(len(config.ch_mult))
+        config.image_shape[0] // 2**i in config.attn_resolutions for i in range(len(config.ch_mult))
     ]
     return UNet2DModel(
         sample_size=config.image_size,

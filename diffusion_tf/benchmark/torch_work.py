@@ -58,7 +58,9 @@ class TorchWork:
         else:
             network.eval().requires_grad_(False)
             self.run = self._sample
-        self._shape = (task.batch_size, *(network.config.in_channels, *[network.sample_size] * 2))
+        size = task.unet["sample_size"]  # a number, or height and width
+        size = [size] * 2 if isinstance(size, int) else size
+        self._shape = (task.batch_size, network.config.in_channels, *size)
         self.description["parameters"] = network.num_parameters()
 
     def flops_per_step(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.image_sizes import Size, parse_size, shown_size, sides
 from diffusion_tf.utils.json_files import is_usable_text, read_json_object
 from diffusion_tf.utils.literals import (
     LEARNED,
@@ -49,6 +50,10 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     int: (is_whole, "a whole number"),
     float: (is_real, "a number"),
     str: (lambda value: isinstance(value, str) and is_usable_text(value), _TEXT),
+    Size: (
+        lambda value: parse_size(value) is not None,
+        "a whole number, or height and width, such as 48x64",
+    ),
     tuple[int, ...]: (
         lambda value: isinstance(value, tuple) and all(map(is_whole, value)),
         "a list of whole numbers",
@@ -59,14 +64,15 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
 # What a run counts up to; all other whole numbers are sizes, which TensorFlow keeps in int32.
 _COUNTS = ("steps", "warmup", "log_steps", "checkpoint_steps", "grid_steps", "max_images")
 _AT_LEAST_1 = (
-    "image_size", "channels", "num_diffusion_timesteps", "ch", "num_res_blocks", "block_size",
+    "channels", "num_diffusion_timesteps", "ch", "num_res_blocks", "block_size",
     "batch_size", "steps", "accumulation_steps", "steps_per_call", "log_steps", "checkpoint_steps",
     "keep_checkpoints",
 )  # fmt: skip
 _AT_MOST = {
     "num_diffusion_timesteps": MAX_TIMESTEPS, "num_res_blocks": MAX_RES_BLOCKS,
-    "steps_per_call": 100_000, "image_size": 2**15,
+    "steps_per_call": 100_000,
 }  # fmt: skip
+_MAX_SIDE = 2**15  # pixels
 _AT_LEAST_0 = ("max_images", "data_dim", "num_classes", "cond_dim", "warmup", "grid_steps")
 
 
@@ -87,7 +93,9 @@ class Config:
     dataset: str = _option("digits", "data set, by its name in diffusion_tf.datasets")
     max_images: int = _option(0, "use only so many images, the first ones; 0: all")
     data_dim: int = _option(0, "length of the vectors where data are vectors; 0: images")
-    image_size: int = _option(8, "height and width of the images, in pixels")
+    image_size: Size = _option(
+        8, "size of the images in pixels: 32, or height and width, such as 48x64"
+    )
     channels: int = _option(1, "channels of the images: 1 grey, 3 RGB")
     labels: str = _option(
         "",
@@ -191,6 +199,9 @@ class Config:
         for field_ in dataclasses.fields(self):
             object.__setattr__(self, field_.name, _of_type(field_, getattr(self, field_.name)))
         checked_seed(self.seed)
+        for side in sides(self.image_size):
+            whole(side, "image_size", 1)
+            _require(self, "image_size", side <= _MAX_SIDE, f"at most {_MAX_SIDE}")
         for name in _AT_LEAST_1:
             whole(getattr(self, name), name, 1, INT64_MAX if name in _COUNTS else INT32_MAX)
             most = _AT_MOST.get(name, INT64_MAX)
@@ -250,9 +261,10 @@ class Config:
         _require(self, "ch", self.ch % 32 == 0, "a multiple of 32")
         good = self.ch_mult and all(1 <= mult <= INT32_MAX for mult in self.ch_mult)
         _require(self, "ch_mult", bool(good), "one or more whole numbers, each at least 1")
-        if self.image_size % (self.block_size * 2 ** (len(self.ch_mult) - 1)):
+        divisor = self.block_size * 2 ** (len(self.ch_mult) - 1)
+        if any(side % divisor for side in sides(self.image_size)):
             return  # `UNet` says which sizes it can halve
-        finest = self.image_size // self.block_size
+        finest = sides(self.image_size)[0] // self.block_size
         heights = [finest >> level for level in range(len(self.ch_mult))]
         _require(
             self, "attn_resolutions", set(self.attn_resolutions) <= set(heights),
@@ -286,7 +298,7 @@ class Config:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of one image: (height, width, channels)."""
-        return (self.image_size, self.image_size, self.channels)
+        return (*sides(self.image_size), self.channels)
 
     def to_json(self) -> str:
         """The config as indented JSON."""
@@ -343,6 +355,8 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
     is_of_type, what = _TYPES[kind]
     if not is_of_type(value):
         raise ValueError(f"{field_.name} is {shown(value)}; it must be {what}.")
+    if kind == Size:
+        return parse_size(value)
     if kind is float:
         number = finite(value, field_.name)
         return value if type(value) is int else number  # 27 stays 27 in a file
@@ -351,4 +365,6 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
 
 def _require(config: Config, name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise ValueError(f"{name} is {shown(getattr(config, name))}; it must be {what}.")
+        value = getattr(config, name)
+        text = shown_size(value) if name == "image_size" else shown(value)
+        raise ValueError(f"{name} is {text}; it must be {what}.")

@@ -78,7 +78,7 @@ def config_from_kwargs(kwargs: Mapping[str, Any]) -> Config:
     preset = _preset(kwargs)
     # The original passes over heights that no resolution has; here they are refused.
     block_size = whole(values.get("block_size", 1), "block_size", 1)
-    finest = PRESETS[preset]().image_size // block_size
+    finest = PRESETS[preset]().image_shape[0] // block_size
     heights = [finest >> level for level in range(len(network.ch_mult))]
     values["attn_resolutions"] = tuple(h for h in network.attn_resolutions if h in heights)
     return get_config(preset, **values)

@@ -127,8 +127,9 @@ def folder() -> Config:
     """Any folder of images, at 64x64: the paper's network for CIFAR-10 with a gentler training.
 
     `python scripts/train.py --config=folder --data_dir=FOLDER --workdir=runs/NAME`, with whatever
-    differs: `--image_size`, `--channels=1` for grey ones, `--random_flip` where a mirrored image
-    is as good. A place to start from, not an experiment of the paper: it has no result to expect.
+    differs: `--image_size` (96, or 48x64), `--channels=1` for grey ones, `--random_flip` where a
+    mirrored image is as good. A place to start from, not an experiment of the paper: it has no
+    result to expect.
     """
     return _paper(
         dataset="folder",

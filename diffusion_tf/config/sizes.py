@@ -4,11 +4,13 @@ The counts leave out what an implementation may save, so that nothing is refused
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from diffusion_tf.config.fields import Config
+from diffusion_tf.utils.image_sizes import shown_size, sides
 from diffusion_tf.utils.literals import LEARNED
 from diffusion_tf.utils.memory import amount, available_bytes
 
@@ -66,7 +68,7 @@ def num_weights(config: Config | SimpleNamespace) -> int:
 def unet_of(config: Config | SimpleNamespace) -> dict[str, Any]:
     """What a config says of its U-Net, without conditions: see `convert.architecture`."""
     levels, pixels = range(len(config.ch_mult)), config.block_size**2
-    height = config.image_size // config.block_size
+    height = sides(config.image_size)[0] // config.block_size
     outputs = 2 if config.model_var_type in LEARNED else 1
     return {
         "in_channels": config.channels * pixels,
@@ -155,7 +157,7 @@ def _weights_bytes(c: SimpleNamespace) -> int:
 
 def _example_bytes(c: SimpleNamespace) -> int:
     """Of an example and its noise."""
-    return 2 * _FLOAT32 * (c.data_dim or c.image_size**2 * c.channels)
+    return 2 * _FLOAT32 * (c.data_dim or math.prod(sides(c.image_size)) * c.channels)
 
 
 def _kept_bytes(c: SimpleNamespace) -> int:
@@ -163,8 +165,8 @@ def _kept_bytes(c: SimpleNamespace) -> int:
     itemsize = _FLOAT32 if c.dtype == "float32" else 2
     if c.data_dim:
         return itemsize * 2 * c.num_res_blocks * c.ch
-    height = c.image_size // c.block_size
-    maps = sum((height >> level) ** 2 * c.ch * m for level, m in enumerate(c.ch_mult))
+    height, width = (side // c.block_size for side in sides(c.image_size))
+    maps = sum((height >> i) * (width >> i) * c.ch * m for i, m in enumerate(c.ch_mult))
     return itemsize * 2 * (2 * c.num_res_blocks + 1) * maps
 
 
@@ -185,8 +187,9 @@ def _check(
     name = min(names, key=lambda name: with_value(name, _SMALLEST[name]))
     largest = _largest(lambda value: with_value(name, value) <= there, _SMALLEST[name])
     hint = f"at most {largest} fits" if largest else "not even the smallest value fits"
+    value = shown_size(fields[name]) if name == "image_size" else fields[name]
     raise ValueError(
-        f"{name} is {fields[name]}: {what} at least {amount(asked)} of memory, and"
+        f"{name} is {value}: {what} at least {amount(asked)} of memory, and"
         f" {amount(there)} are free; choose a smaller {name}, of which {hint} here."
     )
 

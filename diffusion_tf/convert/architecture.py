@@ -12,6 +12,7 @@ from diffusion_tf.config.sizes import unet_of, unet_weights
 from diffusion_tf.convert.maps import Weights, assign
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.image_sizes import Size, as_size, sides
 from diffusion_tf.utils.memory import check_memory
 
 
@@ -96,7 +97,7 @@ class Architecture:
                 " choose another config."
             )
 
-    def config_fields(self, image_size: int) -> dict[str, Any]:
+    def config_fields(self, image_size: Size) -> dict[str, Any]:
         """The fields of `Config` that describe this network for images of a size."""
         return {
             "image_size": image_size,
@@ -104,19 +105,19 @@ class Architecture:
             "ch": self.ch,
             "ch_mult": self.ch_mult,
             "num_res_blocks": self.num_res_blocks,
-            "attn_resolutions": tuple(image_size >> level for level in self.attention),
+            "attn_resolutions": tuple(sides(image_size)[0] >> level for level in self.attention),
             "resamp_with_conv": self.resamp_with_conv,
             "block_size": 1,
         }
 
     def build(
-        self, image_size: int | None = None, *, dropout: float = 0.0, block_size: int = 1
+        self, image_size: Size | None = None, *, dropout: float = 0.0, block_size: int = 1
     ) -> UNet:
         """A new network of this architecture.
 
         Args:
-            image_size: height and width of the images; if None, the network takes all sizes that
-                can be halved as often as it halves them.
+            image_size: of the images; if None, the network takes all sizes that can be halved as
+                often as it halves them.
             dropout: see `UNet`.
             block_size: see `UNet`; it has multiplied the channels.
 
@@ -128,7 +129,9 @@ class Architecture:
         halvings = len(self.ch_mult) - 1
         finest = max(16 << min(self.attention, default=halvings), 1 << halvings)
         size = image_size or finest * block_size
-        fields = {**self.config_fields(size // block_size), "block_size": block_size}
+        height, width = sides(size)
+        blocks = as_size(height // block_size, width // block_size)
+        fields = {**self.config_fields(blocks), "block_size": block_size}
         for name in ("image_size", "channels"):
             del fields[name]
         check_memory(
@@ -139,7 +142,7 @@ class Architecture:
         )
         pixels = block_size**2
         unet = UNet(out_ch=self.out_channels // pixels, dropout=dropout, **fields)
-        unet.build([(None, size, size, self.in_channels // pixels), (None,)])
+        unet.build([(None, height, width, self.in_channels // pixels), (None,)])
         if image_size is None:
             unet.image_size = None
         return unet

@@ -17,6 +17,7 @@ from diffusion_tf.convert.formats import FORMATS, Format, detect
 from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.files import delete_leftovers, replacing_alone, replacing_folder
+from diffusion_tf.utils.image_sizes import shown_size, sides
 from diffusion_tf.utils.locks import has_note, lock_beside, locked
 
 _EXISTS = "{} exists; choose another --target, or add --overwrite."
@@ -93,7 +94,7 @@ def describe(format: str, contents: Contents) -> str:
     architecture = contents.architecture
     values = next(iter(contents.weights.values()))
     size = contents.fields.get("image_size")
-    images = f"{size}x{size} pixels with " if size else ""
+    images = f"{shown_size(sides(size))} pixels with " if size else ""
     return (
         f"Found {formats.known_formats()[format].what} ({format}) in {contents.path}:"
         f" {_in_words(contents)}.\n"

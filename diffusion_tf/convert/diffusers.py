@@ -8,6 +8,7 @@ import numpy as np
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.image_sizes import Size, parse_size
 from diffusion_tf.utils.numbers import MAX_RES_BLOCKS, check_rate, shown, whole, whole_numbers
 
 _BLOCK = (
@@ -107,12 +108,12 @@ def load_state_dict(unet: UNet, state: Mapping[str, np.ndarray]) -> None:
     assign(unet, NAMES.weights(state), NAMES)
 
 
-def unet_config(unet: UNet, image_size: int) -> dict[str, Any]:
+def unet_config(unet: UNet, image_size: Size) -> dict[str, Any]:
     """The `config.json` of the `UNet2DModel` that computes what a network computes.
 
     Args:
         unet: built.
-        image_size: height and width of the images, in pixels.
+        image_size: of the images, in pixels.
 
     Raises:
         ValueError: an architecture that UNet2DModel does not have.
@@ -129,7 +130,7 @@ def unet_config(unet: UNet, image_size: int) -> dict[str, Any]:
         "in_channels": unet.conv_in.kernel.shape[2],
         "layers_per_block": unet.num_res_blocks,
         "out_channels": unet.out_ch,
-        "sample_size": image_size,
+        "sample_size": list(image_size) if isinstance(image_size, tuple) else image_size,
         "up_block_types": ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
     }
 
@@ -146,7 +147,7 @@ def unet_from_config(values: Mapping[str, Any]) -> UNet:
     values = {name: value for name, value in values.items() if not name.startswith("_")}
     _refuse_others(values)
     _check_types(values)
-    widths, size = values["block_out_channels"], _image_size(values)
+    widths, size = values["block_out_channels"], parse_size(values.get("sample_size"))
     attends = [kind == "AttnDownBlock2D" for kind in values["down_block_types"]]
     types = ["AttnDownBlock2D" if a else "DownBlock2D" for a in attends]
     up_types = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)]
@@ -214,21 +215,14 @@ def _check_types(values: Mapping[str, Any]) -> None:
         whole(values.get(name, 1), f"config.json's {name}", 1)
     whole(values.get("layers_per_block", 1), "config.json's layers_per_block", 1, MAX_RES_BLOCKS)
     check_rate(values.get("dropout", 0.0), "config.json's dropout")
-
-
-def _image_size(values: Mapping[str, Any]) -> int | None:
-    """Height and width of the images, which may be said as a pair; None if they are not said."""
     size = values.get("sample_size")
-    if size is None:
-        return None
-    pair = size if isinstance(size, list | tuple) else [size]
-    sizes = {whole(one, "config.json's sample_size", 1) for one in pair}
-    if len(sizes) != 1 or len(pair) > 2:
+    pair = size if isinstance(size, list | tuple) else [] if size is None else [size]
+    if len(pair) > 2 or (size is not None and not pair):
         raise ValueError(
-            f"config.json has sample_size {shown(size)}; images must be square, one number or the"
-            " same one twice."
+            f"config.json has sample_size {shown(size)}; it must be a number, or height and width."
         )
-    return sizes.pop()
+    for side in pair:
+        whole(side, "config.json's sample_size", 1)
 
 
 def _check(unet: UNet) -> None:

@@ -96,6 +96,6 @@ def submodules(unet: UNet, naming: str) -> dict[str, str]:
     return paths
 
 
-def attn_resolutions(unet: UNet, image_size: int) -> tuple[int, ...]:
+def attn_resolutions(unet: UNet, height: int) -> tuple[int, ...]:
     """Heights, in pixels, of the resolutions that have attention."""
-    return tuple(image_size >> i for i, down in enumerate(unet.down) if hasattr(down, "attn_0"))
+    return tuple(height >> i for i, down in enumerate(unet.down) if hasattr(down, "attn_0"))

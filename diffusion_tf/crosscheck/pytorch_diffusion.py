@@ -16,6 +16,7 @@ from diffusion_tf.crosscheck.networks import attn_resolutions, load_ours, submod
 from diffusion_tf.crosscheck.optional import needs, split_options, translate
 from diffusion_tf.crosscheck.torch_side import moments
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.utils.image_sizes import shown_size
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,11 @@ def make_counterpart(
         raise ValueError(
             f"model_mean_type is {config.model_mean_type!r}; pytorch_diffusion has eps alone."
         )
+    if not isinstance(config.image_size, int):
+        raise ValueError(
+            f"image_size is {shown_size(config.image_size)}, and pytorch_diffusion's Model takes"
+            " square images alone; compare with another implementation."
+        )
     with _importable(checkout):
         diffusion_module = needs("pytorch_diffusion.diffusion", "requests tqdm")
     diffusion_config = {
@@ -61,7 +67,7 @@ def make_counterpart(
         "out_ch": unet.out_ch,
         "ch_mult": unet.ch_mult,
         "num_res_blocks": unet.num_res_blocks,
-        "attn_resolutions": attn_resolutions(unet, config.image_size),
+        "attn_resolutions": attn_resolutions(unet, config.image_shape[0]),
         "dropout": unet.dropout_rate,
         "resamp_with_conv": unet.resamp_with_conv,
         "in_channels": config.channels,

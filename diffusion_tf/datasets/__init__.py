@@ -15,6 +15,7 @@ from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.own_arrays import load_arrays, load_vectors, splits_in
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.utils.image_reading import fit_image
+from diffusion_tf.utils.image_sizes import as_size, shown_size
 
 __all__ = [
     "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
@@ -172,8 +173,9 @@ def _check_shape(config: Config, dataset: Dataset) -> None:
         height, width, channels = there
         raise ValueError(
             f"{config.dataset} has images of {height}x{width} with {channels} channels, but the"
-            f" config says image_size {config.image_size} and channels {config.channels}; set"
-            f" image_size to {height} and channels to {channels}."
+            f" config says image_size {shown_size(config.image_size)} and channels"
+            f" {config.channels}; set image_size to {shown_size(as_size(height, width))} and"
+            f" channels to {channels}."
         )
     remedy = f"data_dim to {there[0]}" if len(there) == 1 else "data_dim to 0 and model to unet"
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Any folder or zip archive of images: cropped to squares, resized, converted, and labelled."""
+"""Any folder or zip archive of images: cropped to the config's shape, resized, labelled."""
 
 import os
 from collections.abc import Callable, Sequence

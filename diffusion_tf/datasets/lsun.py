@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.base import RandomAccess
 from diffusion_tf.datasets.tfrecords import TFRecordFile
+from diffusion_tf.utils.image_sizes import Size, as_size, shown_size, sides
 
 
 def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:
@@ -18,7 +19,7 @@ def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:
     Args:
         config: whose image size and channels they have.
         data_dir: the file, or a folder with exactly one `*-r08.tfrecords` (for 256x256: 2 to the 8;
-            dataset_tool writes one file for each resolution).
+            dataset_tool writes one file for each resolution; the longer side counts).
         split: not used; all images are training images.
 
     Raises:
@@ -31,7 +32,7 @@ def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:
             " that holds it."
         )
     file = TFRecordFile(_find_file(Path(data_dir), config.image_size))
-    shape = (config.channels, config.image_size, config.image_size)
+    shape = (config.channels, *sides(config.image_size))
 
     def read(index: int) -> np.ndarray:
         return _decode(file.read(index), shape, file.where(index)).transpose(1, 2, 0)
@@ -40,21 +41,21 @@ def load_lsun(config: Config, data_dir: str | None, split: str) -> RandomAccess:
     return RandomAccess(read, len(file), config.image_shape, files=[file.path])
 
 
-def _find_file(path: Path, image_size: int) -> Path:
+def _find_file(path: Path, image_size: Size) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
         raise FileNotFoundError(
             f"There is no file or folder {path}; pass the .tfrecords file with --data_dir."
         )
-    pattern = f"*-r{round(math.log2(image_size)):02d}.tfrecords"
+    pattern = f"*-r{round(math.log2(max(sides(image_size)))):02d}.tfrecords"
     found = sorted(path.glob(pattern))
     if len(found) == 1:
         return found[0]
     there = ", ".join(sorted(p.name for p in path.glob("*.tfrecords"))) or "no .tfrecords file"
     message = (
-        f"{path} holds {len(found) or 'no'} files {pattern} for images of {image_size}x{image_size}"
-        f" (there: {there}); pass one file with --data_dir."
+        f"{path} holds {len(found) or 'no'} files {pattern} for images of"
+        f" {shown_size(sides(image_size))} (there: {there}); pass one file with --data_dir."
     )
     raise ValueError(message) if found else FileNotFoundError(message)
 
@@ -75,9 +76,10 @@ def _decode(record: bytes, shape: tuple[int, int, int], where: str) -> np.ndarra
             " image; pass a file that dataset_tool.py wrote."
         )
     if there != shape:
+        size = shown_size(as_size(*shape[1:]))
         raise ValueError(
             f"{where}, has an image of {there[1]}x{there[2]} with {there[0]} channels, but the"
-            f" config says image_size {shape[1]} and channels {shape[0]}; pass the file of that"
+            f" config says image_size {size} and channels {shape[0]}; pass the file of that"
             " resolution, or change the config."
         )
     return np.frombuffer(data, np.uint8).reshape(shape)

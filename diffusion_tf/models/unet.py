@@ -22,6 +22,7 @@ from diffusion_tf.models.blocks import (
     group_norm,
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
+from diffusion_tf.utils.image_sizes import Size, as_size, shown_size, sides
 from diffusion_tf.utils.keras_backend import keras, layers
 from diffusion_tf.utils.numbers import INT32_MAX, MAX_RES_BLOCKS, check_rate, whole, whole_numbers
 
@@ -50,18 +51,18 @@ class Scope(layers.Layer):
 class UNet(keras.Model):
     """The denoising network (the original's `unet.model`), channels last.
 
-    `unet([x, t])` with x float [B, S, S, C] and t int [B] returns float32 [B, S, S, out_ch]. A
+    `unet([x, t])` with x float [B, H, W, C] and t int [B] returns float32 [B, H, W, out_ch]. A
     conditional network, which the original has not, is called as `unet([x, t, y])`; the embedding
     of y is added to that of t (see `conditioning`).
 
     Where attention goes depends on the image size, which is fixed when the network is built: by
-    its first call, or by `build([(None, S, S, C), (None,)])`.
+    its first call, or by `build([(None, H, W, C), (None,)])`.
 
     Args:
         ch: channels at full resolution, a multiple of 32.
         out_ch: channels of the output; twice those of x for a learned variance.
         ch_mult: multiple of ch at each resolution, finest first; each resolution has half the
-            height and width of the one before. The finest is S / block_size.
+            height and width of the one before. The finest has H / block_size and W / block_size.
         num_res_blocks: residual blocks per resolution on the way down; one more on the way up.
         attn_resolutions: heights, in pixels, at which every block is followed by attention. The
             middle always has attention.
@@ -77,15 +78,15 @@ class UNet(keras.Model):
         **kwargs: of `keras.Model`.
 
     Attributes:
-        image_size: S, once the network is built. None lets it take every size that it can halve:
-            so it is for weights from elsewhere, which tell the resolutions with attention but not
-            their heights.
+        image_size: of the images, once the network is built: one number where they are square,
+            (H, W) where not. None lets it take every size that it can halve: so it is for weights
+            from elsewhere, which tell the resolutions with attention but not their heights.
 
     Raises:
         ValueError: channels that 32 does not divide, no resolution or no block, a block size
-            below 1, a dropout rate outside [0, 1); when built: an image that is not square, or
-            whose size the block size and the resolutions do not divide, or attention at a height
-            that no resolution has; when called: t or a condition that is not one for each example.
+            below 1, a dropout rate outside [0, 1); when built: an image whose height or width the
+            block size and the resolutions do not divide, or attention at a height that no
+            resolution has; when called: t or a condition that is not one for each example.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class UNet(keras.Model):
         self.block_size = block_size
         self.num_classes = whole(num_classes, "num_classes", 0)
         self.cond_dim = whole(cond_dim, "cond_dim", 0)
-        self.image_size: int | None = None
+        self.image_size: Size | None = None
 
     def get_config(self) -> dict:
         """The arguments that make this network again."""
@@ -157,12 +158,12 @@ class UNet(keras.Model):
         }
 
     def build(self, input_shape: Sequence[Shape]) -> None:
-        """Creates all layers for images of shape [B, S, S, C] (and t of shape [B])."""
+        """Creates all layers for images of shape [B, H, W, C] (and t of shape [B])."""
         x_shape = tuple(input_shape[0])
         self._check_image(x_shape)
-        self._check_attention(x_shape[1])
-        self.image_size = x_shape[1]
-        size, pixels_per_block = self.image_size // self.block_size, self.block_size**2
+        self._check_attention(x_shape)
+        self.image_size = as_size(*x_shape[1:3])
+        size, pixels_per_block = self._at(x_shape, 0), self.block_size**2
         top = len(self.ch_mult) - 1
         dtype = self.dtype_policy
 
@@ -172,7 +173,7 @@ class UNet(keras.Model):
             self.ch * 4, self.num_classes, self.cond_dim, dtype=dtype
         )
         self.conv_in = conv3x3(self.ch, "conv_in", dtype=dtype)
-        self.conv_in.build((None, size, size, x_shape[-1] * pixels_per_block))
+        self.conv_in.build((None, *size, x_shape[-1] * pixels_per_block))
 
         channels = self.ch
         skips = [channels]  # channels of what the way down leaves for the way up
@@ -185,13 +186,13 @@ class UNet(keras.Model):
                 skips.append(channels)
             if level != top:
                 downsample = Downsample(self.resamp_with_conv, name="downsample", dtype=dtype)
-                scope.add(downsample, (None, size, size, channels))
-                size //= 2
+                scope.add(downsample, (None, *size, channels))
+                size = self._at(x_shape, level + 1)
                 skips.append(channels)
 
         self.mid = Scope(name="mid", dtype=dtype)
         self._add_resnet(self.mid, "block_1", size, channels, channels)
-        self.mid.add(AttnBlock(name="attn_1", dtype=dtype), (None, size, size, channels))
+        self.mid.add(AttnBlock(name="attn_1", dtype=dtype), (None, *size, channels))
         self._add_resnet(self.mid, "block_2", size, channels, channels)
 
         self.up = []  # in the order of their use: the coarsest resolution, up_{top}, first
@@ -202,25 +203,34 @@ class UNet(keras.Model):
                 channels = self._add_block(scope, i, size, channels + skips.pop(), self.ch * mult)
             if level != 0:
                 upsample = Upsample(self.resamp_with_conv, name="upsample", dtype=dtype)
-                scope.add(upsample, (None, size, size, channels))
-                size *= 2
+                scope.add(upsample, (None, *size, channels))
+                size = self._at(x_shape, level - 1)
 
         self.norm_out = group_norm("norm_out", swish=True, dtype=dtype)
-        self.norm_out.build((None, size, size, channels))
+        self.norm_out.build((None, *size, channels))
         out_ch = self.out_ch * pixels_per_block
         self.conv_out = conv3x3(out_ch, "conv_out", init_scale=0.0, dtype=dtype)
-        self.conv_out.build((None, size, size, channels))
+        self.conv_out.build((None, *size, channels))
 
-    def _add_resnet(self, scope: Scope, name: str, size: int, in_ch: int, out_ch: int) -> None:
+    def _at(self, x_shape: Shape, level: int) -> tuple[int, int]:
+        """Height and width at a resolution, 0 being the finest."""
+        height, width = (side // self.block_size >> level for side in x_shape[1:3])
+        return height, width
+
+    def _add_resnet(
+        self, scope: Scope, name: str, size: tuple[int, int], in_ch: int, out_ch: int
+    ) -> None:
         block = ResnetBlock(out_ch, dropout=self.dropout_rate, name=name, dtype=self.dtype_policy)
-        scope.add(block, [(None, size, size, in_ch), (None, self.ch * 4)])
+        scope.add(block, [(None, *size, in_ch), (None, self.ch * 4)])
 
-    def _add_block(self, scope: Scope, i: int, size: int, in_ch: int, out_ch: int) -> int:
+    def _add_block(
+        self, scope: Scope, i: int, size: tuple[int, int], in_ch: int, out_ch: int
+    ) -> int:
         """Adds block i and, at the resolutions that have it, its attention; returns out_ch."""
         self._add_resnet(scope, f"block_{i}", size, in_ch, out_ch)
-        if size in self.attn_resolutions:
+        if size[0] in self.attn_resolutions:
             attn = AttnBlock(name=f"attn_{i}", dtype=self.dtype_policy)
-            scope.add(attn, (None, size, size, out_ch))
+            scope.add(attn, (None, *size, out_ch))
         return out_ch
 
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -243,16 +253,16 @@ class UNet(keras.Model):
                 `down_0/block_0`, ...
 
         Returns:
-            The output, float32 [B, S, S, out_ch].
+            The output, float32 [B, H, W, out_ch].
         """
         x, t, *condition = inputs
         check_floating(x)
         if self.image_size is None:
             self._check_image(tuple(x.shape))
-        elif x.shape[1:3] != (self.image_size, self.image_size):
+        elif x.shape[1:3] != sides(self.image_size):
             raise ValueError(
                 f"x has shape {x.shape}; this network was built for images of"
-                f" {self.image_size}x{self.image_size} pixels."
+                f" {shown_size(sides(self.image_size))} pixels."
             )
         t = checked_timesteps(t, x.shape)
         temb = add_condition(run("temb", self.temb, t), condition, self.cond)
@@ -285,24 +295,28 @@ class UNet(keras.Model):
         output = tf.cast(self.norm_out.before(self.conv_out, h), tf.float32)
         return tf.nn.depth_to_space(output, self.block_size) if self.block_size > 1 else output
 
-    def _check_attention(self, image_size: int) -> None:
-        heights = [image_size // self.block_size >> level for level in range(len(self.ch_mult))]
+    def _check_attention(self, x_shape: Shape) -> None:
+        heights = [self._at(x_shape, level)[0] for level in range(len(self.ch_mult))]
         if not set(self.attn_resolutions) <= set(heights):
             raise ValueError(
-                f"attn_resolutions is {self.attn_resolutions}; for images of {image_size} pixels,"
-                f" with ch_mult {self.ch_mult} and block_size {self.block_size}, it must be some"
-                f" of {', '.join(map(str, heights))}, or empty."
+                f"attn_resolutions is {self.attn_resolutions}; for images of {_shown(x_shape)}"
+                f" pixels, with ch_mult {self.ch_mult} and block_size {self.block_size}, it must be"
+                f" some of {', '.join(map(str, heights))}, or empty."
             )
 
     def _check_image(self, x_shape: Shape) -> None:
         halvings = len(self.ch_mult) - 1
         divisor = self.block_size * 2**halvings
         blocks = f"cut into blocks of {self.block_size} and " if self.block_size > 1 else ""
-        if len(x_shape) != 4 or None in x_shape[1:] or x_shape[1] != x_shape[2]:
-            raise ValueError(f"x has shape {x_shape}; it must be [B, S, S, C], square images.")
-        if x_shape[1] % divisor:
+        if len(x_shape) != 4 or None in x_shape[1:]:
+            raise ValueError(f"x has shape {x_shape}; it must be [B, H, W, C], images of one size.")
+        if any(side % divisor for side in x_shape[1:3]):
             raise ValueError(
-                f"images of {x_shape[1]} pixels cannot be {blocks}halved {halvings} times; with"
-                f" ch_mult {self.ch_mult} and block_size {self.block_size} the size must be a"
-                f" multiple of {divisor}."
+                f"images of {_shown(x_shape)} pixels cannot be {blocks}halved {halvings} times;"
+                f" with ch_mult {self.ch_mult} and block_size {self.block_size} height and width"
+                f" must be a multiple of {divisor}."
             )
+
+
+def _shown(x_shape: Shape) -> str:
+    return shown_size(as_size(*x_shape[1:3]))

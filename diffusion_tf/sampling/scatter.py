@@ -195,7 +195,7 @@ def save_conditions_grid(
             f"images have shape {pixels.shape}, but there are {len(row_labels)} row labels and"
             f" groups of {sum(counts)} columns; give [rows, columns, H, W, C] that fit."
         )
-    factor = -(-images.MIN_TILE_PIXELS // pixels.shape[2])
+    factor = -(-images.MIN_TILE_PIXELS // min(pixels.shape[2:4]))
     gap = images.MIN_TILE_PIXELS // 2
     starts = np.cumsum([0, *counts[:-1]])
     parts = [

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.utils.cluster import check_resolves, parse_cluster, waiting
+from diffusion_tf.utils.image_sizes import Size, sides
 from diffusion_tf.utils.numbers import shown
 
 StrategyName = Literal["auto", "single", "mirrored", "multi_worker", "tpu"]
@@ -129,13 +130,13 @@ def _tpu() -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def use_xla(jit_compile: JitCompile, image_size: int) -> bool:
+def use_xla(jit_compile: JitCompile, image_size: Size) -> bool:
     """Whether to compile with XLA.
 
     Args:
         jit_compile: `on`, `off` or `auto`: on GPUs and TPUs; on CPUs where images are small. There
             it halves a training step at 8x8 pixels, and gains nothing at 32x32.
-        image_size: height of the images in pixels.
+        image_size: of the images in pixels; the longer side counts.
 
     Raises:
         ValueError: another word.
@@ -146,7 +147,7 @@ def use_xla(jit_compile: JitCompile, image_size: int) -> bool:
         )
     if jit_compile == "auto":
         accelerators = tf.config.list_logical_devices("GPU") + tf.config.list_logical_devices("TPU")
-        return bool(accelerators) or image_size <= SMALL_IMAGE
+        return bool(accelerators) or max(sides(image_size)) <= SMALL_IMAGE
     return jit_compile == "on"
 
 

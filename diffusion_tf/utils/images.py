@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def show_grid(images: np.ndarray) -> np.ndarray:
     Args:
         images: uint8 [N, H, W, 1 or 3].
     """
-    factor = -(-MIN_TILE_PIXELS // images.shape[1])
+    factor = -(-MIN_TILE_PIXELS // min(images.shape[1:3]))
     return tile(images.repeat(factor, axis=1).repeat(factor, axis=2), padding=4)
 
 
@@ -89,7 +90,8 @@ def save_png(path: str | Path, pixels: np.ndarray) -> None:
 def save_picture(path: str | Path, pixels: np.ndarray) -> None:
     """As `save_png`, but as JPEG, hardly with loss, where the name ends with .jpg or .jpeg."""
     with replacing(path) as temporary:
-        how = {"quality": 95, "subsampling": 0} if kind_of(path) == "jpg" else {}
+        is_jpeg = kind_of(path) == "jpg"
+        how: dict[str, Any] = {"quality": 95, "subsampling": 0} if is_jpeg else {}
         _to_pillow(pixels).save(temporary, **how)
 
 
@@ -123,8 +125,10 @@ def save_labelled_grid(
         images: uint8 [rows, columns, H, W, C].
         row_labels, column_labels: one for each; empty strings stay blank.
     """
-    rows, columns = images.shape[:2]
-    figure = Figure(figsize=(0.62 * columns + 0.6, 0.62 * rows + 0.3), dpi=150)
+    rows, columns, height, width = images.shape[:4]
+    inches = 0.62 / min(height, width)  # of a pixel
+    size = (inches * width * columns + 0.6, inches * height * rows + 0.3)
+    figure = Figure(figsize=size, dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):

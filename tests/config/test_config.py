@@ -192,6 +192,35 @@ def test_networks_and_types_that_do_not_exist_are_refused_by_the_constructor(fie
             make()
 
 
+def test_images_of_any_height_and_width(tmp_path):
+    for size, stands in (("48x64", [48, 64]), ([48, 64], [48, 64]), ("32", 32), ((32, 32), 32)):
+        config = Config(image_size=size, attn_resolutions=())
+        config.save(tmp_path / "config.json")
+        assert json.loads(config.to_json())["image_size"] == stands
+        assert Config.load(tmp_path / "config.json") == config
+        height, width = stands if isinstance(stands, list) else (stands, stands)
+        assert config.image_shape == config.sample_shape == (height, width, 1)
+    assert Config(image_size=(16, 32), attn_resolutions=(16, 8)).attn_resolutions == (16, 8)
+
+
+@pytest.mark.parametrize(
+    "size, message",
+    [
+        ("48x0", "image_size is 0; it must be at least 1"),
+        ((16, -8), "image_size is -8; it must be at least 1"),
+        ("16x65536", "image_size is 16x65536; it must be at most 32768"),
+        ("wide", "image_size is 'wide'; it must be a whole number, or height and width, such as 4"),
+        ((8, 8, 3), r"image_size is \(8, 8, 3\); it must be a whole number, or height and width"),
+        (8.0, "image_size is 8.0; it must be a whole number, or height"),
+    ],
+)
+def test_sizes_that_images_cannot_have(size, message):
+    with pytest.raises(ValueError, match=message):
+        Config(image_size=size)
+    with pytest.raises(ValueError, match=r"attn_resolutions is \(32,\); it must be some of 16, 8,"):
+        Config(image_size=(16, 32), attn_resolutions=(32,))
+
+
 def test_attention_counts_pixels_after_block_size():
     assert Config(image_size=16, block_size=2, attn_resolutions=(8, 4)).attn_resolutions == (8, 4)
 

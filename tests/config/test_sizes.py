@@ -40,6 +40,12 @@ TOO_LARGE = {
 }
 
 
+def test_images_that_are_too_large_are_named_as_they_were_given():
+    config = get_config("digits", image_size="32768x30000")
+    with pytest.raises(ValueError, match="image_size is 32768x30000: a training step needs at lea"):
+        check_training_fits(config)
+
+
 @pytest.mark.parametrize("field", TOO_LARGE)
 def test_the_field_that_is_too_large_is_named_with_what_would_fit(field):
     name, value = TOO_LARGE[field]

@@ -18,6 +18,7 @@ from diffusion_tf.models import get_model
 from diffusion_tf.sampling.guidance import denoise_fn
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.schedules import BETA_SCHEDULES
+from diffusion_tf.utils.image_sizes import parse_size, sides
 from helpers.torch_networks import assert_close, images, import_torch, torch_output
 from helpers.unets import build, randomise
 
@@ -164,20 +165,32 @@ def test_folders_of_all_layouts_are_read(folder, unet, layout):
         assert (config.model_var_type, config.beta_schedule) == ("fixedlarge", "linear")
 
 
-def test_a_folder_that_diffusers_wrote_is_read(tmp_path):
+@pytest.mark.parametrize("size", [8, (8, 12), (8, 4)])
+def test_a_folder_that_diffusers_wrote_is_read(tmp_path, size):
+    """Also of images that are not square, of which it computes the same."""
     package, torch = pytest.importorskip("diffusers"), import_torch()
-    values = diffusers.unet_config(build(size=8, ch=64, ch_mult=(1, 2), attn_resolutions=(4,)), 8)
+    network = build(size=8, ch=64, ch_mult=(1, 2), attn_resolutions=(4,))
+    values = diffusers.unet_config(network, size)
     module = package.UNet2DModel.from_config(values)
     torch.manual_seed(0)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, 0.1, 0.1)
     scheduler = package.DDPMScheduler(variance_type="fixed_large", num_train_timesteps=500)
     package.DDPMPipeline(unet=module, scheduler=scheduler).save_pretrained(tmp_path)
-    x, t = images(8)
-    assert_close(load_unet(str(tmp_path))([x, t]).numpy(), torch_output(module, x, t))
+    height, width = sides(size)
+    x, t = images(12)
+    x, unet = x[:, :height, :width], load_unet(str(tmp_path))
+    assert unet.image_size == size
+    assert_close(unet([x, t]).numpy(), torch_output(module, x, t))
     config = config_of(diffusers_pipeline.read(str(tmp_path)))
     assert (config.num_diffusion_timesteps, config.model_var_type) == (500, "fixedlarge")
     assert (config.ch, config.ch_mult, config.attn_resolutions) == (64, (1, 2), (4,))
+    assert config.image_size == size
+    diffusers_pipeline.save_pipeline(str(tmp_path / "ours"), unet, config)
+    again = package.DDPMPipeline.from_pretrained(str(tmp_path / "ours"))
+    assert list(sides(parse_size(again.unet.config.sample_size))) == [height, width]
+    made = again(batch_size=1, num_inference_steps=1, output_type="np").images
+    assert made.shape == (1, height, width, 3)
 
 
 def test_the_one_preset_that_agrees_says_the_rest():
@@ -237,7 +250,8 @@ def test_a_network_without_a_size_takes_all(folder):
         ({"block_out_channels": [64, 96]}, r"block_out_channels \[64, 96\]"),
         ({"up_block_types": ["UpBlock2D", "UpBlock2D"]}, "attention at the same resolutions"),
         ({"down_block_types": ["KDownBlock2D", "AttnDownBlock2D"]}, "KDownBlock2D"),
-        ({"sample_size": [8, 16]}, r"sample_size \[8, 16\]; images must be square"),
+        ({"sample_size": [8, 16, 3]}, r"sample_size \[8, 16, 3\]; it must be a number, or height"),
+        ({"sample_size": [8, "16"]}, "sample_size is '16'; it must be a whole number"),
         ({"layers_per_block": 2}, "another architecture: they lack down_blocks.0.resnets.1"),
         ({"out_channels": 6}, "conv_out.weight has shape"),
         ({"block_out_channels": [0]}, "block_out_channels is 0; it must be at least 1"),
@@ -277,7 +291,10 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
     [
         ({"_class_name": "LCMScheduler"}, "of a LCMScheduler, whose process is not known here"),
         ({"_class_name": ...}, "of a None, whose process is not known here"),
-        ({"_class_name": "PNDMScheduler", "prediction_type": "flow_prediction"}, "'flow_prediction'; it"),
+        (
+            {"_class_name": "PNDMScheduler", "prediction_type": "flow_prediction"},
+            "'flow_prediction'; it",
+        ),
         (
             {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True},
             "zero_snr True, not Fal",
@@ -289,7 +306,10 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
         ({"_class_name": "DDIMScheduler", "beta_schedule": "laplace"}, "beta_schedule 'laplace'"),
         ({"clip_sample": False}, "another sampler: clip_sample False, not True"),
         ({"thresholding": True}, "thresholding True, not False"),
-        ({"prediction_type": "flow_prediction"}, "prediction_type 'flow_prediction'; it must be one of"),
+        (
+            {"prediction_type": "flow_prediction"},
+            "prediction_type 'flow_prediction'; it must be one of",
+        ),
         ({"variance_type": "learned_range"}, "variance_type 'learned_range'"),
         ({"trained_betas": [0.1] * 1000}, "trained_betas of no schedule known here"),
         ({"trained_betas": [0.1] * 3}, "trained_betas of no schedule known here"),

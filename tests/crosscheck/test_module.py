@@ -232,6 +232,11 @@ def test_a_module_without_the_ending_of_python(tmp_path):
             "Did you mean 'norm_eps",
         ),
         (CONFIG, {"against": "pytorch_diffusion"}, "pytorch_diffusion is not a package; name"),
+        (
+            get_config("cifar10", **{**SMALL, "image_size": (8, 16)}),
+            {"against": "pytorch_diffusion"},
+            "image_size is 8x16, and pytorch_diffusion's Model takes square images alone",
+        ),
         (CONFIG, {"against": "denoising_diffusion_pytorch", "weights": "w"}, "is another network"),
         (CONFIG, {"own": f"{OWN}:Both", "options": {"a": 1}}, "--options are for --against"),
         (CONFIG, {"own": OWN}, "is not of the form FILE.py:NAME"),

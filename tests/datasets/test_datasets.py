@@ -208,7 +208,7 @@ def test_an_unknown_data_set_lists_the_known_ones():
         get_dataset(get_config("digits", dataset="mnist"))
 
 
-@pytest.mark.parametrize("fields", [{"image_size": 16}, {"channels": 3}])
+@pytest.mark.parametrize("fields", [{"image_size": 16}, {"channels": 3}, {"image_size": (8, 16)}])
 def test_data_of_another_size_than_the_config_are_refused(fields):
     with pytest.raises(ValueError, match="8x8 with 1 channels.*set image_size to 8"):
         get_dataset(get_config("digits", **fields))

@@ -1,5 +1,6 @@
 """A folder of images: real files of many kinds, good and bad."""
 
+import dataclasses
 import os
 
 import h5py
@@ -65,11 +66,22 @@ def write_other_files(path):
     return ["weights.h5", "drawing.eps", *beginnings]
 
 
+@pytest.mark.parametrize("image_size", [8, (8, 12), (12, 8)])
 @pytest.mark.parametrize("size", [(40, 40), (7, 90), (3, 2)])
-def test_an_image_by_its_name_is_cropped_and_resized_as_in_training(tmp_path, size):
+def test_an_image_by_its_name_is_cropped_and_resized_as_in_training(tmp_path, size, image_size):
+    config = dataclasses.replace(RGB, image_size=image_size, attn_resolutions=())
     path = save(tmp_path / "photo.png", noise(3, *size, 3))
-    (by_name,) = get_images(RGB, [str(path)])
-    np.testing.assert_array_equal(by_name, only(RGB, path))
+    (by_name,) = get_images(config, [str(path)])
+    np.testing.assert_array_equal(by_name, only(config, path))
+
+
+def test_of_a_wide_photograph_a_wide_image_keeps_all(tmp_path):
+    wide = dataclasses.replace(RGB, image_size=(8, 16), attn_resolutions=())
+    photo = np.zeros((32, 64, 3), np.uint8)
+    photo[:, :16] = 255  # a quarter, that a square loses
+    path = save(tmp_path / "photo.png", photo)
+    assert only(wide, path)[:, :3].min() > 240
+    assert only(RGB, path).max() < 30  # the edge shines through
 
 
 def test_files_that_pillow_has_only_a_name_for_are_not_images(few):

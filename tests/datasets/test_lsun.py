@@ -69,6 +69,18 @@ def test_a_folder_with_none_or_several_files_says_what_is_there(folder, pixels):
         get_dataset(CONFIG, str(folder))
 
 
+def test_images_that_are_not_square(tmp_path, pixels):
+    config = get_config(
+        "digits", dataset="lsun", image_size=(2, 4), channels=3, attn_resolutions=()
+    )
+    write(tmp_path / "wide-r02.tfrecords", pixels[:, :2])
+    dataset = get_dataset(config, str(tmp_path))
+    np.testing.assert_array_equal([dataset.example(i) for i in range(6)], pixels[:, :2])
+    write(tmp_path / "wide-r02.tfrecords", pixels[:, :, :2])
+    with pytest.raises(ValueError, match="an image of 4x2 .* config says image_size 2x4 and"):
+        get_dataset(config, str(tmp_path))
+
+
 def test_another_resolution_is_refused_by_name(folder):
     with pytest.raises(
         ValueError, match=r"church-r01.tfrecords, record 0 .*2x2 with 3 .*image_size 4"

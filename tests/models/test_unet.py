@@ -376,10 +376,27 @@ def test_network_needs_a_resolution_and_a_block(arguments):
         UNet(**{**SMALL, **arguments})
 
 
-@pytest.mark.parametrize("shape", [(None, 16, 8, 3), (None, None, None, 3), (None, 16, 3)])
-def test_images_must_be_square_and_of_known_size(shape):
-    with pytest.raises(ValueError, match="square images"):
+@pytest.mark.parametrize("shape", [(None, 16, None, 3), (None, None, None, 3), (None, 16, 3)])
+def test_images_must_be_of_known_size(shape):
+    with pytest.raises(ValueError, match="images of one size"):
         UNet(**SMALL).build([shape, (None,)])
+
+
+def test_images_may_have_any_height_and_width():
+    """Attention is at heights; height and width are halved alike, or refused."""
+    unet = UNet(**SMALL, block_size=2)  # resolutions of 8x12, 4x6 and 2x3
+    x, t = np.zeros((2, 16, 24, 3), np.float32), np.array([0, 5])
+    assert unet([x, t]).shape == (2, 16, 24, 3)
+    assert unet.image_size == (16, 24)
+    assert [hasattr(scope, "attn_0") for scope in unet.down] == [True, False, False]
+    with pytest.raises(ValueError, match=r"built for images of 16x24 pixels"):
+        unet([x.swapaxes(1, 2), t])
+    with pytest.raises(
+        ValueError, match="images of 16x12 pixels .* height and width must be a mul"
+    ):
+        UNet(**SMALL, block_size=2).build([(None, 16, 12, 3), (None,)])
+    with pytest.raises(ValueError, match="images of 24x16 pixels, .* must be some of 12, 6, 3, or"):
+        UNet(**SMALL, block_size=2).build([(None, 24, 16, 3), (None,)])
 
 
 @pytest.mark.parametrize("size", [6, 15, 18])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_tf.utils import images
+from diffusion_tf.utils import image_reading, images
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.image_reading import load_image
 
@@ -53,6 +53,19 @@ def test_tile_says_what_it_takes(bad):
 def test_small_images_are_enlarged_by_a_whole_factor():
     grid = images.show_grid(np.array([[[[7]]]], np.uint8))
     np.testing.assert_array_equal(grid, np.full((images.MIN_TILE_PIXELS,) * 2 + (1,), 7))
+
+
+@pytest.mark.parametrize("height, width", [(16, 24), (24, 16), (8, 40)])
+def test_images_of_any_height_and_width_keep_their_shape_in_pictures(tmp_path, height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    factor = -(-images.MIN_TILE_PIXELS // min(height, width))
+    assert images.show_grid(pixels).shape == (factor * height, 2 * factor * width + 4, 3)
+    rows = np.zeros((2, 5, height, width, 3), np.uint8)
+    path = str(tmp_path / "a.png")
+    images.save_labelled_grid(path, rows, row_labels=["", ""], column_labels=[""] * 5)
+    black = image_reading.load_image(path, (*image_reading.size_of(path), 1))[..., 0] < 128
+    wide, high = (np.ptp(np.flatnonzero(black.any(axis=axis))) for axis in (0, 1))
+    assert wide / 5 / (high / 2) == pytest.approx(width / height, rel=0.15)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
