@@ -243,7 +243,7 @@ def _reason(error: Exception) -> str:
     """Why torch or safetensors did not read a file; for a foreign object, of which class it is."""
     foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
     if foreign:
-        return f"it holds a {foreign[1]}, which only code makes; save the state dict alone"
+        return f"it holds an object of {foreign[1]}, for which code would run; save tensors alone"
     return _first_sentence(error)
 
 

@@ -267,6 +267,6 @@ def test_what_is_not_clear_is_refused_with_the_candidates(tmp_path, states, make
 
 def test_a_foreign_object_is_named(tmp_path, states):
     path = save(tmp_path, {"state_dict": states.raw, "hparams": types.SimpleNamespace(lr=1)})
-    message = "it holds a types.SimpleNamespace, which only code makes; save the state dict alone"
+    message = "it holds an object of types.SimpleNamespace, for which code would run; save tensors"
     with pytest.raises(ValueError, match=message):
         formats.load_unet(path)
