@@ -6,6 +6,7 @@ Nothing here imports TensorFlow, so that --help and a mistyped flag answer at on
 import dataclasses
 import logging as python_logging
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable
@@ -256,6 +257,11 @@ def run(main: Callable[[], None]) -> None:
         except Interrupted as interrupted:
             logging.info("%s", interrupted)
             sys.exit(interrupted.exit_code)
+        except KeyboardInterrupt:  # outside of what listens for it
+            if flags.FLAGS.debug:
+                raise
+            logging.info("Stopped by Ctrl-C.")
+            sys.exit(128 + signal.SIGINT)
         except Exception as error:  # the net below the checks; it says what nobody expected
             if flags.FLAGS.debug:
                 raise

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -280,6 +282,22 @@ def test_a_mistake_is_answered_in_one_sentence_and_changes_nothing(home, script,
     before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file()}
     assert message in sentence(run(script, *flags, cwd=home))
     assert {p: p.read_bytes() for p in home.rglob("*") if p.is_file()} == before
+
+
+def test_ctrl_c_while_nobody_listens_is_a_sentence(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from diffusion_tf import command_line\n"
+        "def main():\n    raise KeyboardInterrupt\n"
+        "command_line.run(main)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
+    for flags, traceback in (([], False), (["--debug"], True)):
+        result = subprocess.run(
+            [sys.executable, "script.py", *flags],
+            cwd=tmp_path, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert ("Traceback" in result.stderr) == traceback
+        assert traceback or (result.returncode, result.stderr) == (130, "Stopped by Ctrl-C.\n")
 
 
 def test_debug_shows_the_traceback(home):
