@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 ALWAYS_ALLOWED = 256 * 2**20  # bytes that every file may expand to
 MAX_RATIO = 100  # bytes for each byte of a larger file; real images come to 20 at most
+_ENCRYPTED, _PATCH = 0x41, 0x20  # flags of a member
 
 
 class TooLarge(ValueError):
@@ -25,13 +26,15 @@ def check_zip(archive: zipfile.ZipFile) -> None:
     What is stored as it is may have any size, what is compressed `may_expand_to` so much.
 
     Raises:
-        ValueError: members in another compression, encrypted or over each other; or all of them
-            expand to more than is allowed. A few words, to go into a sentence.
+        ValueError: members in another compression, encrypted, patches or over each other; or all of
+            them expand to more than is allowed. A few words, to go into a sentence.
     """
     size, members = _size_of(archive), archive.infolist()
     for member in members:
-        if member.flag_bits & 1:
+        if member.flag_bits & _ENCRYPTED:
             raise ValueError(f"its member {member.filename!r} is encrypted")
+        if member.flag_bits & _PATCH:
+            raise ValueError(f"its member {member.filename!r} is a patch of another file")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(
                 f"its member {member.filename!r} is compressed by method {member.compress_type},"
@@ -67,10 +70,14 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
     """A zip archive that has passed `check_zip`.
 
     Raises:
-        ValueError: see `check_zip`; a few words, to go into a sentence.
+        ValueError: see `check_zip`; or a version that Python does not know. A few words, to go
+            into a sentence.
         zipfile.BadZipFile: it is not a zip archive, or damaged.
     """
-    archive = zipfile.ZipFile(file)
+    try:
+        archive = zipfile.ZipFile(file)
+    except NotImplementedError as error:
+        raise ValueError(f"it is a {error}, which is not known") from None
     check_zip(archive)
     return archive
 

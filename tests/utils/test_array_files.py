@@ -214,10 +214,23 @@ def test_an_unknown_compression_and_an_encrypted_member_are_refused(tmp_path, re
     patched(path, head, b"\x14\x00\x00\x00\x63\x00")
     with pytest.raises(ValueError, match=r"a.npz cannot be read .* 99|a.npz cannot .*method"):
         read(path)
-    path.write_bytes(whole)
-    patched(path, head, b"\x14\x00\x01\x00\x00\x00")
-    with pytest.raises(ValueError, match="a.npz cannot be read .*encrypted"):
-        read(path)
+    for flag in (1, 64):  # the latter: strongly
+        path.write_bytes(whole)
+        patched(path, head, bytes([20, 0, flag, 0, 0, 0]))
+        with pytest.raises(ValueError, match="a.npz cannot be read .*encrypted"):
+            read(path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_this_python_cannot_unpack_is_refused(tmp_path, reader):
+    name, read = READERS[reader]
+    path = zipped(tmp_path / "a.npz", name, npy(np.zeros(3)))
+    head, whole = b"\x14\x00\x00\x00\x00\x00", path.read_bytes()
+    for other, words in ((b"\x14\x00\x20\x00\x00\x00", "patch"), (b"\x99" + head[1:], "version")):
+        path.write_bytes(whole)
+        patched(path, head, other)
+        with pytest.raises(ValueError, match=f"a.npz cannot be read .*{words}"):
+            read(path)
 
 
 def test_members_over_each_other_are_refused(tmp_path):
