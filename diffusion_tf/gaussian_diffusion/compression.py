@@ -79,16 +79,18 @@ class Compression:
         """
         x_start = as_float32(x_start, "x_start")
         check_range(x_start, "x_start")
-        budgets = checked_budgets(budgets)
+        within = checked_budgets(budgets)
         step_noise = noise_source(noise_fn, seed)
-        state = self._first_state(x_start, budgets, step_noise)
-        columns = [tf.TensorArray(tf.float32, self.num_timesteps, element_shape=x_start.shape[:1])]
-        columns.append(columns[0].identity())
+        state = self._first_state(x_start, within, step_noise)
+        columns = [
+            tf.TensorArray(tf.float32, self.num_timesteps, element_shape=x_start.shape[:1])
+            for _ in range(2)
+        ]
 
         def step(k: tf.Tensor, state: _State, rates: Any, errors: Any) -> tuple:
             rates = rates.write(k, state.rate)
             state, error = self._send(
-                denoise_fn, x_start, self.num_timesteps - 1 - k, state, budgets, step_noise,
+                denoise_fn, x_start, self.num_timesteps - 1 - k, state, within, step_noise,
                 clip_denoised,
             )  # fmt: skip
             return k + 1, state, rates, errors.write(k, error)
@@ -96,7 +98,7 @@ class Compression:
         _, state, *columns = tf.while_loop(
             lambda k, *_: k < self.num_timesteps, step, [0, state, *columns], parallel_iterations=1
         )
-        state = keep(state, x_start, budgets)  # all that there is
+        state = keep(state, x_start, within)  # all that there is
         rate, distortion = (swap_first_two_axes(column.stack()) for column in columns)
         rate = tf.concat([rate, state.rate[:, None]], axis=1)
         distortion = tf.concat([distortion, tf.zeros_like(state.rate)[:, None]], axis=1)

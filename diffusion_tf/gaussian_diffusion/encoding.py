@@ -23,6 +23,7 @@ from diffusion_tf.utils.literals import Solver
 
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
 DATA = -1  # the level of data, one step below timestep 0
+MAX_R = 20.0  # where the flow ends: next to the noise there, data count one in 20
 
 
 class Encoding:
@@ -49,10 +50,9 @@ class Encoding:
         Args:
             denoise_fn: the network.
             x_start: [B, ...]; images in [-1, 1].
-            sampling_steps: S, from 1 to T, spread from timestep 0 by T / S, as those of `DDIM` are;
-                or the timesteps themselves, rising; all T if not given. The latent stands at the
-                last one, T - T / S: a step up to where next to no trace of x_0 is left has no way
-                back, as the error in eps counts 1 / sqrt(abar) times in x_0.
+            sampling_steps: S, from 1 to T, spread from timestep 0 to the last one with r <= MAX_R,
+                as `spread` does; or the timesteps themselves, rising; all up to there if not given.
+                The latent stands at the last of them.
             solver: `ddim` takes steps of first order, each with one call of the network; `heun` of
                 second order, with two (Karras et al. 2022, Algorithm 1, without noise). At the data
                 it takes eps to be 0, its limit where the density is smooth.
@@ -109,7 +109,7 @@ class Encoding:
         T = self.num_timesteps
         steps = checked_sampling_steps(T if sampling_steps is None else sampling_steps, T)
         if isinstance(steps, int):
-            steps = spread(T, steps)
+            steps = spread(self.alphas_cumprod, steps)
         return np.append(DATA, steps).astype(np.int32)
 
     def _follow(
@@ -202,9 +202,16 @@ def slerp(x1: tf.Tensor, x2: tf.Tensor, lam: float | Sequence[float] | tf.Tensor
     return tf.reshape(mixture, [*np.shape(lam), -1, *x1.shape[1:]])
 
 
-def spread(T: int, S: int) -> np.ndarray:
-    """S timesteps from 0 by T / S: "uniform" in the code of DDIM, "leading" in diffusers."""
-    return np.arange(S) * T // S
+def spread(alphas_cumprod: np.ndarray, S: int) -> np.ndarray:
+    """S timesteps by equal strides from 0, or all there are, among those with r <= MAX_R.
+
+    A step multiplies errors in eps by the ratio of its ends' sqrt(abar). Where a schedule goes on
+    to sqrt(abar) = 0, as `cosine` does, this ratio is 2 at the top however many steps there are,
+    and the way back does not become better with more of them.
+    """
+    number = max(1, int(np.sum(1.0 - alphas_cumprod <= MAX_R**2 * alphas_cumprod)))
+    S = min(S, number)
+    return np.arange(S) * number // S
 
 
 def zero_at_data(eps: tf.Tensor, level: tf.Tensor) -> tf.Tensor:

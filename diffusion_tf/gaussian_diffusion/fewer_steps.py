@@ -16,7 +16,6 @@ from diffusion_tf.gaussian_diffusion.checks import (
     checked_sampling_steps,
     shape_of,
 )
-from diffusion_tf.gaussian_diffusion.encoding import spread
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn
 from diffusion_tf.gaussian_diffusion.process import GaussianDiffusion
 from diffusion_tf.utils.numbers import is_real
@@ -131,7 +130,7 @@ class DDIM(RespacedDiffusion):
 
     @staticmethod
     def _spread(T: int, S: int) -> np.ndarray:
-        return spread(T, S)
+        return np.arange(S) * T // S
 
     def p_sample(
         self,

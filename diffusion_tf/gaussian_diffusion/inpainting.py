@@ -71,11 +71,22 @@ class Inpainting:
             denoise_fn, x_T, x_start, known, plan, 0, number, step_noise, clip_denoised
         )
 
+    def inpaint_start(
+        self, *, x_start: tf.Tensor, known: tf.Tensor, plan: Plan, seed: int | tf.Tensor
+    ) -> tf.Tensor:
+        """x_T, where `inpaint_moves` starts: noise, and the known part diffused.
+
+        Args:
+            x_start, known, plan, seed: see `inpaint_moves`.
+        """
+        x_start, known = as_float32(x_start, "x_start"), checked_mask(known, x_start)
+        return self._first_x(x_start, known, plan, noise_source(None, seed))
+
     def inpaint_moves(
         self,
         denoise_fn: DenoiseFn,
         *,
-        x: tf.Tensor | None,
+        x: tf.Tensor,
         x_start: tf.Tensor,
         known: tf.Tensor,
         plan: Plan,
@@ -90,13 +101,12 @@ class Inpainting:
 
         Args:
             denoise_fn, x_start, known, seed, clip_denoised: see `inpaint`.
-            x: what came out of the moves before; None: x_T, whatever `first` is.
+            x: of `inpaint_start`, or what came out of the moves before.
             plan: of `plan_jumps`, for this process.
             first, last: numbers or int32 scalars.
         """
         x_start, known = as_float32(x_start, "x_start"), checked_mask(known, x_start)
-        step_noise = noise_source(None, seed)
-        x = self._first_x(x_start, known, plan, step_noise) if x is None else as_float32(x, "x")
+        x, step_noise = as_float32(x, "x"), noise_source(None, seed)
         return self._move(
             denoise_fn, x, x_start, known, plan, first, last, step_noise, clip_denoised
         )

@@ -61,6 +61,14 @@ def test_each_budget_is_spent_as_far_as_it_goes(sent):
     np.testing.assert_array_equal(reconstructions[:, 3], np.tile(EXAMPLE, [NUMBER, 1]).astype("f"))
 
 
+def test_the_first_of_many_is_the_same_alone_and_eagerly(diffusion, sent):
+    x = np.tile(EXAMPLE, [2, 1]).astype(np.float32)
+    alone = diffusion.transmit(DATA.denoise_fn(diffusion), x, seed=0, clip_denoised=False)
+    np.testing.assert_allclose(alone.rate, sent[0][:2], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(alone.distortion, sent[1][:2], rtol=1e-3, atol=1e-5)
+    assert alone.reconstructions.shape == (2, 0, 4)
+
+
 @pytest.mark.parametrize("budgets", [[-1.0], [np.nan], [[1.0]], [np.inf]])
 def test_bad_budgets(diffusion, budgets):
     with pytest.raises(ValueError, match="each a number of 0 or more"):

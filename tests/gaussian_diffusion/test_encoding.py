@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.gaussian_diffusion.encoding import slerp
+from diffusion_tf.gaussian_diffusion.encoding import MAX_R, slerp, spread
 from diffusion_tf.gaussian_diffusion.exact import Gaussian
 from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
 from diffusion_tf.gaussian_diffusion.process import MODEL_MEAN_TYPES
@@ -26,8 +26,8 @@ def make_diffusion(T=1000, beta_end=0.02, mean_type="eps", schedule="linear"):
 
 def latents_of(diffusion, steps):
     """x_T of the examples, by the flow's closed form."""
-    last = diffusion.alphas_cumprod[diffusion.num_timesteps * (steps - 1) // steps]
-    return DATA.flow(EXAMPLES, 1.0, last).astype(np.float32)
+    last = spread(diffusion.alphas_cumprod, steps)[-1]
+    return DATA.flow(EXAMPLES, 1.0, diffusion.alphas_cumprod[last]).astype(np.float32)
 
 
 # --- Against the closed form
@@ -64,8 +64,9 @@ def test_every_mean_type_encodes_alike():
 def test_a_process_with_fewer_steps_encodes_on_its_own_timesteps():
     diffusion = make_diffusion()
     network, how = DATA.denoise_fn(diffusion), {"x_start": EXAMPLES}
-    expected = diffusion.encode(network, sampling_steps=10, **how)
-    actual = DDIM(diffusion, 10).encode(network, **how)
+    steps = list(range(0, 700, 70))
+    expected = diffusion.encode(network, sampling_steps=steps, **how)
+    actual = DDIM(diffusion, steps).encode(network, **how)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
@@ -119,9 +120,20 @@ def test_a_last_level_without_a_trace_of_the_data(solver):
     """jsd ends with a beta of 1, where r is infinite."""
     diffusion = make_diffusion(20, schedule="jsd")
     x = np.random.RandomState(0).uniform(-1, 1, SHAPE).astype(np.float32)
-    x_T = diffusion.encode(denoise_fn, x_start=x, solver=solver)
+    how = {"sampling_steps": range(20), "solver": solver}
+    x_T = diffusion.encode(denoise_fn, x_start=x, **how)
     assert np.isfinite(x_T).all()
-    assert np.isfinite(diffusion.decode(denoise_fn, x=x_T, solver=solver)).all()
+    assert np.isfinite(diffusion.decode(denoise_fn, x=x_T, **how)).all()
+
+
+def test_the_flow_ends_where_a_trace_of_the_data_is_left():
+    abar = make_diffusion(1000, schedule="cosine").alphas_cumprod
+    number = spread(abar, 1000)[-1] + 1
+    assert np.sqrt(1 / abar[number - 1] - 1) <= MAX_R < np.sqrt(1 / abar[number] - 1)
+    assert spread(abar, 1000).tolist() == list(range(number))
+    assert spread(abar, 4).tolist() == [0, number // 4, number // 2, 3 * number // 4]
+    assert spread(np.array([0.9, 0.5]), 2).tolist() == [0, 1]
+    assert spread(np.array([0.0]), 1).tolist() == [0]
 
 
 @pytest.mark.extras

@@ -131,7 +131,7 @@ def test_mistakes(arguments, message):
 def test_a_chain_in_pieces_is_the_chain():
     diffusion, plan = GaussianDiffusion(betas=BETAS[:6]), plan_jumps(6, 2, 2)
     how = {"x_start": np.full([2, 3], 0.5), "known": [True, False, False], "seed": 1}
-    x = None
+    x = diffusion.inpaint_start(plan=plan, **how)
     for first, last in ((0, 3), (3, 4), (4, len(plan.steps))):
         x = diffusion.inpaint_moves(denoise_fn, x=x, plan=plan, first=first, last=last, **how)
     whole = diffusion.inpaint(denoise_fn, jump_length=2, num_resamples=2, **how)
