@@ -84,11 +84,11 @@ def main() -> None:
             config,
             CONDITIONS.value,
             GUIDANCE_SCALE.value,
-            class_names=data and data.class_names,
+            class_names=data.class_names if data else None,
         ),
         strategy=strategy,
         clip_denoised=CLIP_DENOISED.value,
-        scaling=data and data.scaling,
+        scaling=data.scaling if data else None,
     )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     files.write_samples(

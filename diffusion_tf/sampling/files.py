@@ -166,7 +166,12 @@ def _draw_missing(
 
 
 def check_output(
-    out: str, *, overwrite: bool = False, float32: bool = False, beside_it: Sequence[str] = ()
+    out: str,
+    *,
+    overwrite: bool = False,
+    float32: bool = False,
+    beside_it: Sequence[str] = (),
+    kinds: Sequence[str] = ("npz", *PICTURES, "folder"),
 ) -> None:
     """Makes sure that samples can be written to `out` before hours are spent on them.
 
@@ -176,6 +181,7 @@ def check_output(
     Args:
         out, overwrite, float32: see `write_samples`.
         beside_it: `progressive`, `trajectory`: what else is to be written.
+        kinds: what a name may ask for, see `output_names`.
 
     Raises:
         ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
@@ -207,6 +213,6 @@ def check_output(
             return
     elif path.exists() and not is_file:
         raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
-    check_name(out, ("npz", *PICTURES, "folder"), "a name for samples")
+    check_name(out, kinds, "a name for samples")
     if path.exists() and not replaceable:
         raise ValueError(already_there(out))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -194,7 +195,7 @@ def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: D
         y = Conditions(dataset.known_conditions[: 2 * num_pairs : 2])
     sampler = dataclasses.replace(sampler, conditions=y)
     rows = draw_interpolations(sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS)
-    save_interpolations(path, rows, timesteps)
+    save_interpolations(path, rows, [f"t={t}" for t in timesteps])
 
 
 def grid_drawer(sampler: Sampler) -> Callable[[], np.ndarray]:
@@ -244,6 +245,7 @@ def draw_interpolations(
     *,
     timesteps: Sequence[int],
     num_lambdas: int,
+    **how: Any,
 ) -> np.ndarray:
     """Mixes pairs of real images after diffusing them by different numbers of steps.
 
@@ -252,6 +254,7 @@ def draw_interpolations(
         x1, x2: uint8 [B, H, W, C], the ends.
         timesteps: how far to diffuse them, each in 0..T-1.
         num_lambdas: mixtures from lambda = 0 to lambda = 1.
+        **how: `mix` and `shared_noise`, see `Chains.interpolate`.
 
     Returns:
         uint8 [B, len(timesteps), num_lambdas + 2, H, W, C]: x1, the mixtures, x2.
@@ -269,7 +272,8 @@ def draw_interpolations(
             raise ValueError(f"timesteps has {shown(t)}; each must lie in 0..{T - 1}.")
     lambdas = np.linspace(0, 1, num_lambdas, dtype=np.float32)
     rows = []
-    for t, mixtures in zip(timesteps, sampler.mixtures(x1, x2, lambdas, timesteps), strict=True):
+    drawn = sampler.mixtures(x1, x2, lambdas, timesteps, **how)
+    for t, mixtures in zip(timesteps, drawn, strict=True):
         check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
         rows.append(np.stack([x1, *images.to_pixels(mixtures), x2], axis=1))
     return np.stack(rows, axis=1)
@@ -292,13 +296,13 @@ def check_num_lambdas(num_lambdas: int) -> int:
     return num_lambdas
 
 
-def save_interpolations(path: str, rows: np.ndarray, timesteps: Sequence[int]) -> None:
-    """Writes what `draw_interpolations` returned: a row for each pair and timestep."""
+def save_interpolations(path: str, rows: np.ndarray, labels: Sequence[str]) -> None:
+    """Writes what `draw_interpolations` returned: a row for each pair and timestep, or label."""
     num_pairs, num_lambdas = rows.shape[0], rows.shape[2] - 2
     lambdas = [f"{lam:.2g}" for lam in np.linspace(0, 1, num_lambdas)]
     images.save_labelled_grid(
         path,
         rows.reshape(-1, *rows.shape[2:]),
-        row_labels=[f"t={t}" for t in timesteps] * num_pairs,
+        row_labels=[*labels] * num_pairs,
         column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.gaussian_diffusion.compression import Transmission
 from diffusion_tf.sampling.guidance import Conditions, denoise_fn
 from diffusion_tf.utils import images
 from diffusion_tf.utils.keras_backend import keras
@@ -163,7 +164,12 @@ class Sampler:
         return freq * np.arange(predictions.shape[1], dtype=np.int32), self.to_data(predictions)
 
     def mixtures(
-        self, x1: np.ndarray, x2: np.ndarray, lambdas: np.ndarray, timesteps: Sequence[int]
+        self,
+        x1: np.ndarray,
+        x2: np.ndarray,
+        lambdas: np.ndarray,
+        timesteps: Sequence[int],
+        **how: Any,
     ) -> list[np.ndarray]:
         """Interpolates between images (section 4.3, Figure 8).
 
@@ -171,6 +177,7 @@ class Sampler:
             x1, x2: uint8 [B, H, W, C].
             lambdas: float32 [L], weights of x2.
             timesteps: how far to diffuse the images.
+            **how: `mix` and `shared_noise`, see `Chains.interpolate`.
 
         Returns:
             float32 [L, B, H, W, C] for each of the timesteps.
@@ -185,9 +192,68 @@ class Sampler:
                 t=t,
                 seed=stream(self.seed, "pictures"),
                 clip_denoised=self.clip_denoised,
+                **how,
             ),
         )
         return [mix(tf.constant(int(t))).numpy() for t in timesteps]
+
+    def encode(self, x: np.ndarray, **how: Any) -> np.ndarray:
+        """The latents of images, without clipping, which has no way back.
+
+        Args:
+            x: uint8 [B, H, W, C]; image i has condition i.
+            **how: `sampling_steps` and `solver`, see `Encoding.encode`.
+
+        Returns:
+            float32 [B, H, W, C].
+        """
+        encode = self.chain(
+            len(x), lambda network, x: self.process.encode(network, x_start=x, **how)
+        )
+        return encode(tf.constant(images.from_pixels(x))).numpy()
+
+    def decode(self, latents: np.ndarray, **how: Any) -> np.ndarray:
+        """The images of latents float32 [B, H, W, C]; see `encode`."""
+        decode = self.chain(
+            len(latents), lambda network, x: self.process.decode(network, x=x, **how)
+        )
+        return decode(tf.constant(latents)).numpy()
+
+    def sharing(self, t: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples that share x_t and part there (Figure 7).
+
+        Args:
+            t: from 0 to T - 1.
+            number: of samples.
+
+        Returns:
+            float32 x_t [H, W, C], and samples [number, H, W, C].
+        """
+        draw = self.chain(
+            number,
+            lambda network: self.process.p_sample_loop_trajectory(
+                network,
+                keep=[t, -1],
+                repeat_noise_steps=self.process.num_timesteps - 1 - t,
+                **self._how(number, "pictures"),
+            ),
+        )
+        x_t, samples = draw()[1].numpy()
+        return x_t[0], samples
+
+    def transmit(self, x: np.ndarray, budgets: Sequence[float]) -> Transmission:
+        """What images uint8 [B, H, W, C] cost and look like; see `Compression.transmit`."""
+        send = self.chain(
+            len(x),
+            lambda network, x: self.process.transmit(
+                network,
+                x,
+                budgets=budgets,
+                seed=stream(self.seed, "pictures"),
+                clip_denoised=self.clip_denoised,
+            ),
+        )
+        return Transmission(*(a.numpy() for a in send(tf.constant(images.from_pixels(x)))))
 
     def shard_seed(self, shard: int) -> tf.Tensor:
         """The seed [2] of all noise of a shard."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -109,10 +110,23 @@ def save_gif(path: str, frames: Sequence[np.ndarray], *, frame_ms: int, hold_ms:
         frame_ms: milliseconds for each frame.
         hold_ms: milliseconds for the last.
     """
+    save_film(path, frames, [frame_ms] * (len(frames) - 1) + [hold_ms])
+
+
+def save_film(path: str, frames: Sequence[np.ndarray], durations: Sequence[int]) -> None:
+    """Writes uint8 [H, W, C] frames as an endless animation, `*.gif` or `*.webp` without loss.
+
+    Args:
+        path: of the file.
+        frames: all of one shape.
+        durations: of each, in milliseconds.
+    """
     first, *rest = [_to_pillow(frame) for frame in frames]
-    durations = [frame_ms] * len(rest) + [hold_ms]
+    how: dict[str, Any] = {"lossless": True} if path.endswith(".webp") else {}
     with replacing(path) as temporary:
-        first.save(temporary, save_all=True, append_images=rest, duration=durations, loop=0)
+        first.save(
+            temporary, save_all=True, append_images=rest, duration=list(durations), loop=0, **how
+        )
 
 
 def save_labelled_grid(
@@ -132,15 +146,20 @@ def save_labelled_grid(
     axes = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
-            axis = axes[row, column]
-            axis.imshow(_drop_grey_axis(images[row, column]), cmap="gray", vmin=0, vmax=255)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if row == 0:
-                axis.set_title(column_labels[column], fontsize=7, pad=3)
+            title = column_labels[column] if row == 0 else ""
+            show_on(axes[row, column], images[row, column], title)
         axes[row, 0].set_ylabel(row_labels[row], fontsize=7)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     save_figure(path, figure)
+
+
+def show_on(axis: Axes, pixels: np.ndarray, title: str = "") -> None:
+    """Shows uint8 [H, W, C] on an axis of a figure, with a word above it."""
+    axis.imshow(_drop_grey_axis(pixels), cmap="gray", vmin=0, vmax=255)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if title:
+        axis.set_title(title, fontsize=7, pad=3)
 
 
 def loss_curve(steps: np.ndarray, losses: np.ndarray) -> Figure:

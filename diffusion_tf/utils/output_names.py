@@ -5,8 +5,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-ENDINGS = {"npz": (".npz",), "png": (".png",), "jpg": (".jpg", ".jpeg"), "json": (".json",)}
+ENDINGS = {
+    "npz": (".npz",), "png": (".png",), "jpg": (".jpg", ".jpeg"), "gif": (".gif",),
+    "webp": (".webp",), "json": (".json",),
+}  # fmt: skip
 PICTURES = ("png", "jpg")
+FILMS = ("gif", "webp")
 
 _ENDING = re.compile(r"\.[0-9]*[a-z][0-9a-z]*", re.IGNORECASE)
 _VERSION = re.compile(r"\.v\d+", re.IGNORECASE)
