@@ -18,8 +18,10 @@ from diffusion_tf.evaluation.likelihood import measure_likelihood
 from diffusion_tf.evaluation.options import Request
 from diffusion_tf.evaluation.run import evaluate_images, evaluate_run
 from diffusion_tf.sampling.files import write_samples
+from diffusion_tf.sampling.filling_in import fill_in, read_mask
 from diffusion_tf.sampling.pictures import draw_interpolations, write_pictures
 from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.sampling.walks import draw_ddim_walk
 from diffusion_tf.training.loop import train
 from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils.devices import tf32, tf32_is_allowed
@@ -77,6 +79,15 @@ def interpolate(model, folder):
     draw_interpolations(make_sampler(model), x, x, timesteps=[1], num_lambdas=2)
 
 
+def walk(model, folder):
+    draw_ddim_walk(make_sampler(model), np.zeros([2, 8, 8, 1], np.uint8), num_lambdas=2)
+
+
+def fill(model, folder):
+    image = np.zeros([8, 8, 1], np.uint8)
+    fill_in(make_sampler(model), image, read_mask("top", image.shape), number=1)
+
+
 def measure(model, folder):
     measure_likelihood(
         make_sampler(model), get_dataset(DIGITS).first(2), batch_size=2,
@@ -84,7 +95,7 @@ def measure(model, folder):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("work", [draw_samples, interpolate, measure])
+@pytest.mark.parametrize("work", [draw_samples, interpolate, walk, fill, measure])
 def test_what_is_drawn_and_measured(work, tmp_path):
     model = Network()
     work(model, tmp_path)

@@ -1,0 +1,117 @@
+"""Images whose missing parts a network fills in: masks, the filling in, its picture."""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
+from diffusion_tf.sampling.parts import kind_of, save_npz
+from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.utils import images
+from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.finite import check_finite
+from diffusion_tf.utils.image_reading import load_image
+from diffusion_tf.utils.progress import progress_bar
+from diffusion_tf.utils.random_numbers import stream
+
+MAX_PIECES = 50  # a chain is run in so many pieces, so that progress can be shown between them
+KINDS = ("png", "npz")
+PARTS = ("left", "right", "top", "bottom", "center")  # masks that need no file
+
+
+def read_mask(name: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Where an image is known, from what a person calls the part that is not.
+
+    Args:
+        name: one of `PARTS`: half of the image, or the middle half of each side; or a picture that
+            is white where the image is to be filled in.
+        shape: of the image, (height, width, channels).
+
+    Returns:
+        bool [H, W, 1], True where it is known.
+
+    Raises:
+        ValueError: nothing is to be filled in; or see `load_image`.
+        FileNotFoundError: no such file.
+    """
+    height, width, _ = shape
+    unknown = np.zeros([height, width, 1], bool)
+    places = {
+        "left": (slice(None), slice(width // 2)),
+        "right": (slice(None), slice(width // 2, None)),
+        "top": (slice(height // 2), slice(None)),
+        "bottom": (slice(height // 2, None), slice(None)),
+        "center": (slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4))),
+    }
+    if name in PARTS:
+        unknown[places[name]] = True
+    else:
+        unknown = load_image(name, (height, width, 1)) >= 128
+    if not unknown.any():
+        raise ValueError(f"{name} is black everywhere: nothing is to be filled in; make it white.")
+    return ~unknown
+
+
+@tf32(False)
+def fill_in(
+    sampler: Sampler,
+    image: np.ndarray,
+    known: np.ndarray,
+    *,
+    number: int,
+    jump_length: int = 10,
+    num_resamples: int = 10,
+) -> np.ndarray:
+    """Fills in an image several times, showing progress.
+
+    Args:
+        sampler: what draws.
+        image: uint8 [H, W, C].
+        known: bool [H, W, 1], see `read_mask`.
+        number: of different fillings.
+        jump_length, num_resamples: see `Inpainting.inpaint`.
+
+    Returns:
+        uint8 [number, H, W, C]. Where the image is known it is as it was, to the last bit.
+
+    Raises:
+        ValueError: jump_length or num_resamples < 1.
+        NotFiniteError: some of the fillings hold NaN or infinity.
+    """
+    plan = plan_jumps(sampler.process.num_timesteps, jump_length, num_resamples)
+    how = {
+        "x_start": images.from_pixels(image[None]).repeat(number, axis=0),
+        "known": known,
+        "plan": plan,
+        "seed": stream(sampler.seed, "pictures"),
+    }
+    move = sampler.chain(
+        number,
+        lambda network, x, first, last: sampler.process.inpaint_moves(
+            network, x=x, first=first, last=last, clip_denoised=sampler.clip_denoised, **how
+        ),
+    )
+    x = sampler.process.inpaint_start(**how)
+    moves = len(plan.steps)
+    bounds = np.unique(np.linspace(0, moves, min(moves, MAX_PIECES) + 1, dtype=np.int32))
+    with progress_bar("filling in", "step", total=moves) as progress:
+        for first, last in itertools.pairwise(bounds):
+            x = move(x, tf.constant(first), tf.constant(last))
+            progress.update(int(last - first))
+    check_finite(x.numpy(), "fillings")
+    return images.to_pixels(x.numpy())
+
+
+def save_fillings(out: str, image: np.ndarray, known: np.ndarray, fillings: np.ndarray) -> None:
+    """Writes a row, the image, what is known of it on grey, the fillings; or these alone as npz."""
+    if kind_of(out) == "npz":
+        save_npz(out, iter([fillings]), fillings.shape, fillings.dtype)
+        return
+    shown = np.where(known, image, np.uint8(128))
+    images.save_labelled_grid(
+        out,
+        np.stack([image, shown, *fillings])[None],
+        row_labels=[""],
+        column_labels=["source", "known", *[""] * len(fillings)],
+    )
