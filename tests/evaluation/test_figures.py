@@ -1,0 +1,90 @@
+"""The paper's figures from a network: what each shows, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_tf.config import get_config
+from diffusion_tf.evaluation import figures
+from diffusion_tf.sampling.sampler import Sampler
+
+CONFIG = get_config("digits", num_diffusion_timesteps=12)
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+
+
+class Network:
+    """What is needed of a network."""
+
+    def __call__(self, inputs, training):
+        return 0.1 * inputs[0]
+
+    def get_weights(self):
+        return []
+
+
+@pytest.fixture(scope="module")
+def material():
+    return figures.Material(
+        sampler=Sampler.of_run(CONFIG, Network()),
+        images=IMAGES,
+        data=lambda: IMAGES,
+        number=2,
+        share_from=[11, 3],
+        budgets=[0.5, 2.0],
+        quality_samples=4,
+        features="pixels",
+    )
+
+
+@pytest.mark.parametrize("number", list(figures.FIGURES))
+def test_every_figure_is_drawn(material, number, tmp_path):
+    figures.draw_figure(number, str(tmp_path / "a.png"), material)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert min(picture.size) > 100 and np.asarray(picture.convert("L")).std() > 0
+
+
+def test_samples_that_share_a_latent(material):
+    """They have the same x_t, and the later they part the more alike they are."""
+    spreads = []
+    for t in (11, 5, 0):
+        x_t, samples = material.sampler.sharing(t, 6)
+        assert x_t.shape == (8, 8, 1) and samples.shape == (6, 8, 8, 1)
+        spreads.append(samples.std(axis=0).mean())
+    assert spreads[0] > spreads[1] > 0
+    assert spreads[2] < 1e-6  # the last step adds no noise
+
+
+def test_what_is_sent(material):
+    sent = material.sampler.transmit(IMAGES, [1.0, 1e6])
+    np.testing.assert_allclose(sent.reconstructions[:, 1], IMAGES / 127.5 - 1, atol=1e-6)
+    assert (sent.spent[:, 0] <= 1.0).all() and sent.rate.shape == (4, 13)
+
+
+def test_figures_of_networks_that_are_not_finite(material, tmp_path):
+    class Broken(Network):
+        def __call__(self, inputs, training):
+            return np.float32(np.nan) * inputs[0]
+
+    broken = dataclasses.replace(material, sampler=Sampler.of_run(CONFIG, Broken()))
+    with pytest.raises(ValueError, match="share x_t at t=11"):
+        figures.draw_figure("7", str(tmp_path / "a.png"), broken)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: figures.check_numbers(["7", "4"]), "--figures has '4'; choose from 5,6,7,8,9,10"),
+        (lambda: figures.check_numbers([]), "--figures has ''"),
+        (lambda: figures.check_share_from([12], 12), r"--share_from has 12; .* lie in 0\.\.11"),
+        (lambda: figures.check_share_from([], 12), "--share_from is empty"),
+        (lambda: figures.parse_budgets(["1", "x"]), "--budgets=1,x is not a list of bits/dim"),
+        (lambda: figures.parse_budgets(["0"]), "give numbers above 0"),
+        (lambda: figures.parse_budgets(["nan"]), "give numbers above 0"),
+    ],
+)
+def test_mistakes(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
