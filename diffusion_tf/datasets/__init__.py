@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,9 @@ def get_fitted_dataset(
         ValueError, FileNotFoundError: see `get_dataset`.
     """
     dataset = _load(config, data_dir, "train")
-    fields = _sizes_of(dataset) if config.dataset in OWN_ARRAYS and data_dir else {}
+    fields: dict[str, Any] = {}
+    if config.dataset in OWN_ARRAYS and data_dir:
+        fields |= _sizes_of(dataset)
     if config.labels and not config.conditional:
         fields |= _conditions_of(config, dataset)
         free = {*free, "num_classes", "cond_dim"}

@@ -5,6 +5,7 @@ import io
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,6 +104,7 @@ def _batch(data: bytes, what: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{what} cannot be read as a batch of CIFAR-10 ({error}); download {ARCHIVE} again."
         ) from None
+    pixels: Any
     pixels, labels = (
         values.get(name, values.get(name.encode())) if isinstance(values, dict) else None
         for name in ("data", "labels")

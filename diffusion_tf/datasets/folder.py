@@ -49,7 +49,7 @@ def load_folder(config: Config, data_dir: str | None, split: str) -> Dataset:
         labelled = _labels(source, config.labels, known) if labelled else None
     elif config.test_fraction:
         chosen = splits.of_split(source.names, config.test_fraction, split, data_dir)
-        labelled = _keep(source, labelled, chosen)
+        labelled = _keep(source, labelled, chosen.tolist())
     return _load(config, source, labelled)
 
 

@@ -250,7 +250,8 @@ def _value(value: Any, where: str) -> Value:
 
 def _matched(rows: Iterator[tuple[str, Value]], path: str, names: Sequence[str]) -> Sequence[Value]:
     """The value of each image."""
-    find, found = _finder(names), {}
+    find = _finder(names)
+    found: dict[str, Value] = {}
     for name, value in rows:
         image = find(name)
         if image is None:

@@ -248,10 +248,12 @@ def _read(path: Path, split: str, keys: Sequence[str], wants_labels: bool) -> Ar
             )
         return Arrays(read_npy(path), None, str(path), "")
     names = _names_in(path)
-    x = _only(path, names, split, keys)
-    y = _only(path, names, split, LABELS) if wants_labels else None
-    found = read_npz(path, [x, y] if y else [x])
-    return Arrays(found[0], found[1] if y else None, f"{x} in {path}", f"{y} in {path}")
+    chosen = [_only(path, names, split, keys)]
+    if wants_labels:
+        chosen.append(_only(path, names, split, LABELS))
+    found = read_npz(path, chosen)
+    what = [f"{name} in {path}" for name in chosen]
+    return Arrays(found[0], found[1] if wants_labels else None, what[0], what[-1])
 
 
 def _names_in(path: Path) -> set[str]:

@@ -72,15 +72,15 @@ def _write_image_pictures(
         os.path.join(workdir, name) for name in names
     ]
     shown = dataclasses.replace(sampler, conditions=conditions_to_show(config, dataset))
-    names = dataset.class_names
-    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES, names)
+    classes = dataset.class_names
+    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES, classes)
     images.save_png(samples, images.show_grid(frames[-1]))
     grids = [images.show_grid(frame) for frame in frames]
     images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
     write_interpolations(interpolation, config, sampler, dataset)
     if config.conditional:
         paths.append(os.path.join(workdir, "guidance.png"))
-        write_guidance(paths[-1], config, sampler, names)
+        write_guidance(paths[-1], config, sampler, classes)
     return paths
 
 
