@@ -40,7 +40,8 @@ def home(tmp_path_factory):
 def test_training_leaves_a_workdir_that_explains_itself(home):
     names = {path.name for path in (home / "run").iterdir()}
     pictures = {"samples.png", "trajectory.png", "trajectory.gif", "interpolation.png", "loss.png"}
-    assert names == {"config.json", "checkpoints", "losses.csv", "tensorboard"} | pictures
+    files = {"config.json", "data.json", "checkpoints", "losses.csv", "tensorboard"}
+    assert names == files | pictures
     log = (home / "train.log").read_text()
     assert "training: 100%" in log and "loss=" in log
     (seconds,) = re.findall(r"The first step, .+, took (\d+) s\.", log)

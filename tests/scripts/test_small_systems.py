@@ -17,8 +17,8 @@ from helpers.sprite_attributes import measure
 
 TINY = ["--ch=32", "--num_res_blocks=1", "--num_diffusion_timesteps=12", "--steps=3", "--warmup=1",
         "--batch_size=8", "--log_steps=1", "--jit_compile=off", "--grid_steps=0"]  # fmt: skip
-POINTS = {"config.json", "checkpoints", "losses.csv", "tensorboard", "samples.png", "panels.png",
-          "trajectory.gif", "loss.png"}  # fmt: skip
+POINTS = {"config.json", "data.json", "checkpoints", "losses.csv", "tensorboard", "samples.png",
+          "panels.png", "trajectory.gif", "loss.png"}  # fmt: skip
 IMAGES = POINTS - {"panels.png"} | {"trajectory.png", "interpolation.png"}
 
 

@@ -86,7 +86,8 @@ def test_only_the_chief_writes(folders):
     folder = folders["multi_worker"] / "run"
     assert len(list((folder / "tensorboard").iterdir())) == 1
     assert (folder / "checkpoints" / "ckpt-20.index").exists()
-    assert {p.name for p in folder.iterdir()} == {"config.json", "checkpoints", "tensorboard"}
+    names = {"config.json", "data.json", "checkpoints", "tensorboard", "losses.csv"}
+    assert {p.name for p in folder.iterdir()} == names
 
 
 def test_a_drawn_grid_sees_the_weights_of_all_devices():
