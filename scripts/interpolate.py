@@ -61,8 +61,8 @@ WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
     "out",
     "interpolation.png",
-    "*.png or *.jpg (a grid), *.npz (uint8 NHWC, arr_0), *.gif or *.webp (a film there and back), or"
-    " without an ending: a folder for PNG files",
+    "*.png or *.jpg (a grid), *.npz (uint8 NHWC, arr_0), *.gif or *.webp (a film there and back),"
+    " or without an ending: a folder for PNG files",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
 DATA_DIR = command_line.define_shared_flag("data_dir")

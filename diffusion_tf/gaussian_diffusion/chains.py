@@ -338,7 +338,7 @@ class Chains:
             Shaped like x1; [L, B, ...] if lam is [L].
 
         Raises:
-            ValueError: the shapes differ, images leave [-1, 1], a lam is not finite, or beyond -1..1
+            ValueError: the shapes differ, images leave [-1, 1], a lam is not finite, or beyond 1
                 with `constant_variance`, or t is not in 0..T-1 (checked where values are known,
                 that is outside `tf.function`); noise2 with shared_noise; an unknown mix.
         """

@@ -106,10 +106,10 @@ def save_walk(out: str, walk: Walk) -> None:
     """Writes a way in the kind that a name asks for.
 
     Args:
-        out: `*.png`, `*.jpg`: a labelled grid, a row for each pair and label. `*.npz`: `arr_0`, uint8
-            [rows F, H, W, C], the frames row after row. A name without an ending: a folder of the
-            same as PNG files. `*.gif`, `*.webp`: a film that goes there and back, the rows side by
-            side.
+        out: `*.png`, `*.jpg`: a labelled grid, a row for each pair and label. `*.npz`: `arr_0`,
+            uint8 [rows F, H, W, C], the frames row after row. A name without an ending: a folder of
+            the same as PNG files. `*.gif`, `*.webp`: a film that goes there and back, the rows side
+            by side.
         walk: what to write.
     """
     kind = kind_of(out)

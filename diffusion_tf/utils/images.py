@@ -14,6 +14,7 @@ from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.numbers import whole
 from diffusion_tf.utils.output_names import kind_of
 
+_LONGEST_TURNED = 6  # characters of a word beside a row that is turned; longer ones would overlap
 MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
 
 
@@ -144,11 +145,13 @@ def save_labelled_grid(
     size = (inches * width * columns + 0.6, inches * height * rows + 0.3)
     figure = Figure(figsize=size, dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
+    are_long = max(map(len, row_labels), default=0) > _LONGEST_TURNED
+    upright: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"} if are_long else {}
     for row in range(rows):
         for column in range(columns):
             title = column_labels[column] if row == 0 else ""
             show_on(axes[row, column], images[row, column], title)
-        axes[row, 0].set_ylabel(row_labels[row], fontsize=7)
+        axes[row, 0].set_ylabel(row_labels[row], fontsize=7, **upright)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     save_figure(path, figure)
 

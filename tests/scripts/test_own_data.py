@@ -38,6 +38,7 @@ def photographs(folder, number=16):
         Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(path)
 
 
+@pytest.mark.slow
 def test_photographs_by_the_names_of_their_classes(tmp_path):
     photographs(tmp_path / "photos")
     names = ["$cats", "dogs & <more>"]

@@ -111,3 +111,14 @@ def test_a_loss_curve_names_its_lines_in_steps(number, names):
     if len(names) == 2:  # the first mean is that of the losses 1 to 5, drawn at their last step
         x, y = axis.get_lines()[1].get_data()
         np.testing.assert_allclose((x[0], y[0]), (50, 3))
+
+
+@pytest.mark.parametrize("words, turned", [(["t=125"] * 2, True), (["a long name", "b"], False)])
+def test_long_words_beside_rows_are_not_turned(tmp_path, monkeypatch, words, turned):
+    figures = []
+    monkeypatch.setattr(images, "save_figure", lambda path, figure: figures.append(figure))
+    pixels = np.zeros([2, 1, 8, 8, 1], np.uint8)
+    images.save_labelled_grid(str(tmp_path / "a.png"), pixels, row_labels=words, column_labels=[""])
+    labels = [axis.yaxis.label for axis in figures[0].axes]
+    assert [label.get_text() for label in labels] == words
+    assert all((label.get_rotation() == 90) is turned for label in labels)
