@@ -193,9 +193,9 @@ def labels_of_names(words: Sequence[str], class_names: Sequence[str]) -> np.ndar
     unknown = [word for word in words if word not in numbers]
     if unknown:
         close = difflib.get_close_matches(unknown[0], class_names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ValueError(
-            f"{shown(unknown[0])} is not a class of this run; it has {listing(class_names)}.{hint}"
+            f"{shown(unknown[0])} is not a class of this run{hint}; it has {listing(class_names)}."
         )
     return np.array([numbers[word] for word in words], np.int32)
 

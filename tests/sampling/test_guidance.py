@@ -192,7 +192,11 @@ def test_classes_are_asked_for_by_their_names(text, names, labels):
 @pytest.mark.parametrize(
     "text, names, message",
     [
-        ("cta", ("cat", "dog"), "'cta' is not a class of this run; it has cat, dog. Did you mean"),
+        (
+            "cta",
+            ("cat", "dog"),
+            r"'cta' is not a class of this run \(did you mean 'cat'\?\); it has cat, dog\.$",
+        ),
         ("cat,", ("cat", "dog"), "'' is not a class of this run"),
         ("2", ("cat", "dog"), "'2' is not a class of this run; it has cat, dog."),
         ("0", ("2", "10"), "'0' is not a class of this run; it has 2, 10."),

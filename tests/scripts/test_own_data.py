@@ -54,7 +54,7 @@ def test_photographs_by_the_names_of_their_classes(tmp_path):
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["arr_1"], [1, 0, 1])
     wrong = run("sample", *draw, "--conditions=cats", "--out=b.npz", cwd=tmp_path)
-    assert "'cats' is not a class of this run; it has $cats, dogs & <more>. Did" in sentence(wrong)
+    assert "'cats' is not a class of this run (did you mean '$cats'?); it has $c" in sentence(wrong)
     done("evaluate", "--workdir=run", "--data_dir=photos", "--metrics=fid", "--features=pixels",
          "--num_samples=4", "--batch_size=4", "--jit_compile=off", "--cache_dir=cache",
          "--conditions=$cats", cwd=tmp_path)  # fmt: skip
