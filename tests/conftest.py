@@ -24,8 +24,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.get_closest_marker("training"):
-            item.add_marker(pytest.mark.timeout(3600))
+        for marker, seconds in (("slow", 1800), ("training", 3600)):
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.fixture(params=[True, False], ids=["instructions", "copies"])
