@@ -7,6 +7,7 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
+from diffusion_tf.utils.output_names import PICTURES, check_name
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 IMAGE = flags.DEFINE_string("image", "0", "index in the training data, or an image file")
@@ -28,31 +29,29 @@ CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 WEIGHTS = command_line.define_shared_flag("weights")
 OUT = flags.DEFINE_string(
-    "out", "inpainting.png", "*.png (a row), or *.npz (the fillings, uint8 NHWC, arr_0)"
+    "out", "inpainting.png", "*.png or *.jpg (a row), or *.npz (the fillings, uint8 NHWC, arr_0)"
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
+KINDS = (*PICTURES, "npz")
+
 
 def main() -> None:
     """Draws and writes what nobody else writes meanwhile."""
+    check_name(OUT.value, KINDS, "a picture")
     check_free(lock_beside(OUT.value), OUT.value)
     from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps  # after the flags
     from diffusion_tf.sampling import files
-    from diffusion_tf.sampling.parts import kind_of
     from diffusion_tf.utils.numbers import whole
 
-    files.check_output(OUT.value, overwrite=OVERWRITE.value)
-    if kind_of(OUT.value) == "folder":
-        raise ValueError(
-            f"--out={OUT.value} is not a picture; give a name that ends with .png or .npz."
-        )
+    files.check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
     whole(NUM_SAMPLES.value, "num_samples", 1, 100)
     whole(SAMPLING_STEPS.value, "sampling_steps", 1)
     plan_jumps(1, JUMP_LENGTH.value, NUM_RESAMPLES.value)
     with locked(lock_beside(OUT.value), OUT.value):
-        files.check_output(OUT.value, overwrite=OVERWRITE.value)
+        files.check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
         inpaint()
     logging.info("Wrote %s.", OUT.value)
 

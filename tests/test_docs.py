@@ -34,6 +34,7 @@ NOT_RUN, IF_INSTALLED = "not run: ", "run if installed: "
 INSTEAD = {
     "num_samples": "4",
     "sampling_steps": "5",
+    "share_from": "7,3",
     "timesteps": "3,7",
     "steps": "4",
 }
@@ -46,6 +47,8 @@ POINTS = [
 MORE = {
     "sample": ["--batch_size=4", "--jit_compile=off"],
     "interpolate": ["--num_lambdas=3", "--jit_compile=off"],
+    "inpaint": ["--num_resamples=2", "--jit_compile=off"],
+    "figures": ["--num_samples=2", "--jit_compile=off"],
     "evaluate": ["--num_images=8", "--batch_size=8", "--jit_compile=off", "--nopictures"],
 }
 

@@ -6,17 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
-from diffusion_tf.sampling.parts import kind_of, save_npz
+from diffusion_tf.sampling.parts import save_npz
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.image_reading import load_image
+from diffusion_tf.utils.output_names import kind_of
 from diffusion_tf.utils.progress import progress_bar
 from diffusion_tf.utils.random_numbers import stream
 
 MAX_PIECES = 50  # a chain is run in so many pieces, so that progress can be shown between them
-KINDS = ("png", "npz")
 PARTS = ("left", "right", "top", "bottom", "center")  # masks that need no file
 
 
