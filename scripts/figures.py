@@ -83,12 +83,14 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
 
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_dataset, get_images
+    from diffusion_tf.datasets.record import load_record
     from diffusion_tf.evaluation import figures
     from diffusion_tf.sampling.guidance import get_conditions
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    record = load_record(WORKDIR.value, config)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; these figures show images.")
     T = config.num_diffusion_timesteps
@@ -106,7 +108,12 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
             model,
             seed=SEED.value,
             jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-            conditions=get_conditions(config, asked, GUIDANCE_SCALE.value),
+            conditions=get_conditions(
+                config,
+                asked,
+                GUIDANCE_SCALE.value,
+                class_names=record.class_names if record else None,
+            ),
         ),
         images=get_images(config, IMAGES.value, DATA_DIR.value),
         data=data,

@@ -60,6 +60,7 @@ def inpaint() -> None:
     """Loads, fills in, writes."""
     from diffusion_tf.convert.loading import load_model
     from diffusion_tf.datasets import get_images
+    from diffusion_tf.datasets.record import load_record
     from diffusion_tf.gaussian_diffusion import get_diffusion
     from diffusion_tf.sampling import filling_in
     from diffusion_tf.sampling.guidance import get_conditions
@@ -70,6 +71,7 @@ def inpaint() -> None:
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be filled in.")
+    record = load_record(WORKDIR.value, config)
     (image,) = get_images(config, [IMAGE.value], DATA_DIR.value)
     known = filling_in.read_mask(MASK.value, config.image_shape)
     diffusion = get_diffusion(config)
@@ -81,7 +83,12 @@ def inpaint() -> None:
         process=get_sampling_process(diffusion, sampling_steps=steps),
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-        conditions=get_conditions(config, CONDITIONS.value, GUIDANCE_SCALE.value),
+        conditions=get_conditions(
+            config,
+            CONDITIONS.value,
+            GUIDANCE_SCALE.value,
+            class_names=record.class_names if record else None,
+        ),
     )
     fillings = filling_in.fill_in(
         sampler,
