@@ -334,6 +334,9 @@ def test_short_chains(compiled, betas):
     assert images.shape == (len(betas) + 1, 2, 5) and np.isfinite(images).all()
 
 
+IMAGES = np.zeros([2, 4, 4, 1], np.float32)  # vectors may lie anywhere
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -341,8 +344,8 @@ def test_short_chains(compiled, betas):
         ({"lam": [[0.5]]}, "lam has shape"),
         ({"t": -1}, "t is -1"),
         ({"t": T}, f"t is {T}; it must lie in 0..{T - 1}"),
-        ({"x1": np.full([2, 8], 2, np.float32)}, "x1 ranges from 2 to 2"),
-        ({"x2": np.full([2, 8], -1.5, np.float32)}, "x2 ranges from -1.5 to -1.5"),
+        ({"x1": IMAGES + 2, "x2": IMAGES}, "x1 ranges from 2 to 2"),
+        ({"x1": IMAGES, "x2": IMAGES - 1.5}, "x2 ranges from -1.5 to -1.5"),
         ({"noise1": np.zeros([2, 9], np.float32)}, "noise has shape"),
         ({"mix": "cubic"}, "Unknown mix 'cubic'; choose one of linear, constant_variance"),
         ({"mix": "constant_variance", "lam": [0.5, 1.5]}, r"every weight must lie in -1\.\.1"),
