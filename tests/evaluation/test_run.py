@@ -120,6 +120,7 @@ def test_the_report_shows_it(whole):
     }
 
 
+@pytest.mark.slow
 def test_the_same_again_measures_nothing_anew(whole, workdir, request_, monkeypatch):
     metrics, out = whole
     for name in ("measure_likelihood", "measure_images"):
@@ -128,6 +129,7 @@ def test_the_same_again_measures_nothing_anew(whole, workdir, request_, monkeypa
     assert all(again[name] == metrics[name] for name in NUMBERS)
 
 
+@pytest.mark.slow
 def test_metric_by_metric_is_all_at_once(evaluate, whole):
     for changes in (
         {"metrics": ("fid",), "splits": ("test",)},
@@ -147,6 +149,7 @@ def test_another_batch_size_leaves_the_bound_as_it_is(evaluate, whole):
     np.testing.assert_allclose(here["terms"], there["terms"], rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on(evaluate, whole, monkeypatch):
     add = PartialSums.add
 
@@ -181,6 +184,7 @@ def test_other_conditions_are_refused_and_nothing_is_lost(whole, workdir, reques
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_clipping_is_a_condition_of_everything(evaluate, whole, workdir, request_):
     """The network of six steps knows little: unclipped, its samples leave [-1, 1] by far."""
     metrics = evaluate(clip_denoised=False)

@@ -279,9 +279,8 @@ def make_sampler(steps, strategy, **choices):
     return Sampler.of_run(CONFIG, model, process=process, strategy=strategy, **choices)
 
 
-@pytest.mark.parametrize(
-    "pieces", [2, pytest.param(50, marks=pytest.mark.slow)]
-)  # of three steps, and of one
+@pytest.mark.slow
+@pytest.mark.parametrize("pieces", [2, 50])  # of three steps, and of one
 def test_shards_are_the_same_after_an_interruption_and_on_two_devices(
     tmp_path, monkeypatch, pieces
 ):

@@ -543,6 +543,7 @@ def test_of_a_shard_that_is_not_finite_nothing_is_kept(monkeypatch, drawn, float
     assert drawn == [2, 3] and names() == ["s.npz"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_samples():
     peaks = {}
     for num_samples in (500, 5000):  # uint8: 1.5 MB, 15 MB

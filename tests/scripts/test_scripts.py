@@ -88,6 +88,7 @@ def test_a_run_goes_on_where_it_was(home):
     assert (home / "run" / "checkpoints" / "ckpt-5.index").exists()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_config_of_another(home):
     result = run(
         "train", "--config=run", "--workdir=again", "--steps=1", "--seed=7", "--jit_compile=off",
@@ -101,6 +102,7 @@ def test_a_run_starts_from_the_config_of_another(home):
     assert again == {**first, "steps": 1, "seed": 7}
 
 
+@pytest.mark.slow
 def test_sampling_uses_the_averaged_weights_unless_told(home):
     samples = {}
     for name, flags in (("default", []), ("ema", ["--weights=ema"]), ("raw", ["--weights=raw"])):
@@ -118,6 +120,7 @@ def test_sampling_uses_the_averaged_weights_unless_told(home):
     assert not np.array_equal(samples["raw"], samples["ema"])
 
 
+@pytest.mark.slow
 def test_ddim_samples_to_a_folder(home):
     result = run(
         "sample", "--workdir=run", "--num_samples=3", "--batch_size=2", "--out=folder",
@@ -163,6 +166,7 @@ def sample_here(home, out, strategy):
     return (home / out).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_script_draws_with_a_solver_that_remembers_its_steps(home):
     flags = ["--workdir=run", "--num_samples=3", "--batch_size=2", "--float32", "--jit_compile=off"]
     result = run(

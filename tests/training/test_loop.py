@@ -359,6 +359,7 @@ train(trainer, get_dataset(trainer.config), "run")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path):
     def process(*arguments):
         return subprocess.run(

@@ -189,6 +189,7 @@ def test_dropout_differs_between_steps_and_follows_the_seed():
     assert losses(seed=1)[0] != first
 
 
+@pytest.mark.slow
 def test_xla_gives_the_same_step():
     arrays = golden.load("optimizer_wide")
     batch = [tf.constant(arrays[key][0]) for key in ("x", "t", "noise")]
@@ -261,6 +262,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(jit_compile):
     np.testing.assert_allclose(rows, arrays["adam_clip1"], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_get_different_dropout():
     def loss(parts):
         trainer = small_trainer(dropout=0.5, accumulation_steps=parts)

@@ -291,6 +291,7 @@ def test_pictures_of_points_that_are_not_finite_are_not_drawn(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_not_finite_is_left_out_and_the_training_goes_on(
     tmp_path, monkeypatch, caplog
 ):

@@ -105,6 +105,7 @@ def test_fewer_steps(name):
     np.testing.assert_array_equal(*on_several(IMAGES, draw, 2))
 
 
+@pytest.mark.slow
 def test_files_of_samples_predictions_and_trajectories(tmp_path):
     def write(model, strategy):
         folder = tmp_path / str(strategy.num_replicas_in_sync)
@@ -148,6 +149,7 @@ def test_interpolations():
     np.testing.assert_array_equal(*on_several(LABELS, mix, 2))
 
 
+@pytest.mark.slow
 def test_pictures_of_points(tmp_path):
     config = get_config("s_curve", ch=16, num_res_blocks=1, num_diffusion_timesteps=3)
     dataset = get_dataset(config).first(20)
