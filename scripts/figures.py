@@ -85,7 +85,7 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
     from diffusion_tf.datasets import get_dataset, get_images
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.evaluation import figures
-    from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.guidance import get_one_condition
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
@@ -96,7 +96,6 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
     T = config.num_diffusion_timesteps
     share_from = share_from or tuple(sorted({k * T // 4 for k in (1, 2, 3)} | {T - 1}))[::-1]
     figures.check_share_from(share_from, T)
-    asked = CONDITIONS.value or ("none" if config.conditional else None)
 
     def data() -> np.ndarray:
         dataset = get_dataset(config, DATA_DIR.value)
@@ -108,9 +107,9 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
             model,
             seed=SEED.value,
             jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-            conditions=get_conditions(
+            conditions=get_one_condition(
                 config,
-                asked,
+                CONDITIONS.value,
                 GUIDANCE_SCALE.value,
                 class_names=record.class_names if record else None,
             ),

@@ -117,7 +117,7 @@ def interpolate(before_saving: Callable[[], None]) -> None:
     from diffusion_tf.datasets.paths import stops_of
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.sampling import walks
-    from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.guidance import get_one_condition
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
@@ -125,10 +125,12 @@ def interpolate(before_saving: Callable[[], None]) -> None:
     config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")
-    asked = CONDITIONS.value or ("none" if config.conditional else None)
     data = load_record(WORKDIR.value, config)
-    conditions = get_conditions(
-        config, asked, GUIDANCE_SCALE.value, class_names=data.class_names if data else None
+    conditions = get_one_condition(
+        config,
+        CONDITIONS.value,
+        GUIDANCE_SCALE.value,
+        class_names=data.class_names if data else None,
     )
     path = get_images(config, stops, DATA_DIR.value)
     logging.info(

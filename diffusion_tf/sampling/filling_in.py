@@ -1,6 +1,7 @@
 """Images whose missing parts a network fills in: masks, the filling in, its picture."""
 
 import itertools
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
-from diffusion_tf.utils.image_reading import load_image
+from diffusion_tf.utils.image_reading import load_image, size_of
 from diffusion_tf.utils.output_names import kind_of
 from diffusion_tf.utils.progress import progress_bar
 from diffusion_tf.utils.random_numbers import stream
@@ -32,8 +33,9 @@ def read_mask(name: str, shape: tuple[int, int, int]) -> np.ndarray:
         bool [H, W, 1], True where it is known.
 
     Raises:
-        ValueError: nothing is to be filled in; or see `load_image`.
-        FileNotFoundError: no such file.
+        ValueError: nothing is to be filled in; a picture of another size, or in colours; or see
+            `load_image`.
+        FileNotFoundError: no such part or file.
     """
     height, width, _ = shape
     unknown = np.zeros([height, width, 1], bool)
@@ -47,10 +49,31 @@ def read_mask(name: str, shape: tuple[int, int, int]) -> np.ndarray:
     if name in PARTS:
         unknown[places[name]] = True
     else:
-        unknown = load_image(name, (height, width, 1)) >= 128
+        unknown = _read_picture(name, height, width) >= 128
     if not unknown.any():
         raise ValueError(f"{name} is black everywhere: nothing is to be filled in; make it white.")
     return ~unknown
+
+
+def _read_picture(name: str, height: int, width: int) -> np.ndarray:
+    """A mask in grey, uint8 [H, W, 1]."""
+    if not os.path.isfile(name):
+        raise FileNotFoundError(
+            f"--mask={name} is neither {', '.join(PARTS[:-1])} or {PARTS[-1]} nor a picture that is"
+            " there; give one of them."
+        )
+    there = size_of(name)
+    if there != (height, width):
+        raise ValueError(
+            f"{name} has {there[0]}x{there[1]} pixels, and the images of the run have"
+            f" {height}x{width}; give a mask of that size."
+        )
+    colours = load_image(name, (height, width, 3)).astype(int)
+    if np.ptp(colours, axis=-1).max() > 32:
+        raise ValueError(
+            f"{name} has colours; make it black, and white where it is to be filled in."
+        )
+    return load_image(name, (height, width, 1))
 
 
 @tf32(False)

@@ -108,6 +108,39 @@ def get_conditions(
     return Conditions(values, guidance_scale)
 
 
+def get_one_condition(
+    config: Config,
+    text: str | None,
+    guidance_scale: float = 1.0,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> Conditions | None:
+    """One condition for all that is drawn between real images.
+
+    Args:
+        config, text, guidance_scale, class_names: see `get_conditions`; but if no text is given,
+            none, where the network has learned to do without.
+
+    Raises:
+        ValueError: several, or none for a network that always had one; see also `get_conditions`.
+        FileNotFoundError: no such file.
+    """
+    if config.conditional and text is None:
+        if not config.cond_drop_prob:
+            raise ValueError(
+                "The network of this run never learned to do without a condition (cond_drop_prob"
+                " is 0); name one with --conditions."
+            )
+        text = "none"
+    conditions = get_conditions(config, text, guidance_scale, class_names=class_names)
+    if conditions is not None and len(conditions.values) > 1:
+        raise ValueError(
+            f"--conditions={shown_text(text or '', 100)} holds {len(conditions.values)} conditions;"
+            " give one, for all images."
+        )
+    return conditions
+
+
 def _check_fit(values: np.ndarray, config: Config) -> None:
     if config.num_classes:
         check_labels(values, config.num_classes)

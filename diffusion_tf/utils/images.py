@@ -123,7 +123,7 @@ def save_film(path: str, frames: Sequence[np.ndarray], durations: Sequence[int])
         durations: of each, in milliseconds.
     """
     first, *rest = [_to_pillow(frame) for frame in frames]
-    how: dict[str, Any] = {"lossless": True} if path.endswith(".webp") else {}
+    how: dict[str, Any] = {"lossless": True} if kind_of(path) == "webp" else {}
     with replacing(path) as temporary:
         first.save(
             temporary, save_all=True, append_images=rest, duration=list(durations), loop=0, **how

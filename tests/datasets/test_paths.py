@@ -16,7 +16,9 @@ def test_names_and_the_ends_of_a_folder(tmp_path):
 
 
 def test_less_than_two_images(tmp_path):
-    with pytest.raises(ValueError, match="--images=3 names 1 images; give two or more"):
+    with pytest.raises(ValueError, match="--images=3 names fewer than two images; give"):
         stops_of(["3"])
-    with pytest.raises(ValueError, match="holds 0 images; a way needs two or more"):
+    with pytest.raises(ValueError, match="holds fewer than two images; a way needs two or more"):
         stops_of([str(tmp_path)])
+    with pytest.raises(FileNotFoundError, match="There is no nowhere; check the path"):
+        stops_of(["nowhere"])

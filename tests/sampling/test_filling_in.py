@@ -47,8 +47,18 @@ def test_a_mask_of_ones_own_is_white_where_it_is_filled_in(tmp_path):
     Image.fromarray(0 * pixels).save(tmp_path / "black.png")
     with pytest.raises(ValueError, match=r"black\.png is black everywhere"):
         filling_in.read_mask(str(tmp_path / "black.png"), (8, 8, 1))
-    with pytest.raises(FileNotFoundError, match="There is no image 'none.png'"):
-        filling_in.read_mask("none.png", (8, 8, 1))
+    with pytest.raises(FileNotFoundError, match="--mask=middle is neither left, .* or center nor"):
+        filling_in.read_mask("middle", (8, 8, 1))
+
+
+def test_a_mask_of_another_size_or_in_colours_is_refused(tmp_path):
+    pixels = np.zeros([8, 8, 3], np.uint8)
+    pixels[:4, :, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "red.png")
+    with pytest.raises(ValueError, match=r"red\.png has colours; make it black, and white where"):
+        filling_in.read_mask(str(tmp_path / "red.png"), (8, 8, 1))
+    with pytest.raises(ValueError, match="has 8x8 pixels, and the images of the run have 8x16; gi"):
+        filling_in.read_mask(str(tmp_path / "red.png"), (8, 16, 1))
 
 
 def test_what_is_known_comes_out_to_the_last_bit(tmp_path):

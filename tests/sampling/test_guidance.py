@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from diffusion_tf.config import get_config
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models.conditioning import no_condition
-from diffusion_tf.sampling.guidance import Conditions, denoise_fn, get_conditions
+from diffusion_tf.sampling.guidance import Conditions, denoise_fn, get_conditions, get_one_condition
 from diffusion_tf.sampling.registry import SAMPLERS, get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample
@@ -206,3 +207,15 @@ def test_names_of_no_class_are_refused(text, names, message):
     config = dataclasses.replace(MLP, num_classes=2)
     with pytest.raises(ValueError, match=message):
         get_conditions(config, text, class_names=names)
+
+
+def test_one_condition_for_all_that_is_drawn_between_images():
+    learned = get_config("digits_conditional", cond_drop_prob=0.1)
+    always = get_config("digits_conditional", cond_drop_prob=0.0)
+    assert get_one_condition(get_config("digits"), None) is None
+    np.testing.assert_array_equal(get_one_condition(learned, None).values, [-1])
+    np.testing.assert_array_equal(get_one_condition(always, "3").values, [3])
+    with pytest.raises(ValueError, match="never learned to do without .* --conditions"):
+        get_one_condition(always, None)
+    with pytest.raises(ValueError, match="--conditions=3,5 holds 2 conditions; give one"):
+        get_one_condition(learned, "3,5")

@@ -270,13 +270,13 @@ MISTAKES = [
     ),
     ("interpolate", ["--solver=heun"], "--solver belongs to --method=ddim, not to ddpm"),
     ("interpolate", ["--images=0,1", "--image2=3"], "--images and --image2 were both given"),
-    ("interpolate", ["--workdir=run", "--images=5"], "--images=5 names 1 images; give two or more"),
+    ("interpolate", ["--workdir=run", "--images=5"], "--images=5 names fewer than two images"),
     (
         "inpaint",
         ["--workdir=run", "--out=fillings"],
         "--out=fillings is not a picture",
     ),
-    ("inpaint", ["--workdir=run", "--mask=none.png"], "There is no image 'none.png'"),
+    ("inpaint", ["--workdir=run", "--mask=none.png"], "--mask=none.png is neither left"),
     ("figures", ["--workdir=run", "--figures=4"], "--figures has '4'; choose from 5,6,7,8,9,10"),
     ("figures", ["--workdir=run", "--out=taken.npz"], "taken.npz is not a folder"),
     (
