@@ -9,19 +9,10 @@ from PIL import Image
 from diffusion_tf.config import get_config
 from diffusion_tf.evaluation import figures
 from diffusion_tf.sampling.sampler import Sampler
+from helpers.shrinking_network import Network
 
 CONFIG = get_config("digits", num_diffusion_timesteps=12)
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
-
-
-class Network:
-    """What is needed of a network."""
-
-    def __call__(self, inputs, training):
-        return 0.1 * inputs[0]
-
-    def get_weights(self):
-        return []
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,10 @@ from diffusion_tf.sampling import walks
 from diffusion_tf.sampling.guidance import Conditions
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils.image_reading import load_image
+from helpers.shrinking_network import Network
 
 CONFIG = get_config("digits", num_diffusion_timesteps=20)
 PATH = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
-
-
-class Network:
-    """What is needed of a network."""
-
-    def __call__(self, inputs, training):
-        return 0.1 * inputs[0]
-
-    def get_weights(self):
-        return []
 
 
 @pytest.fixture(scope="module")
