@@ -110,7 +110,8 @@ def test_sprites_of_ones_own(tmp_path):
         (np.eye(12, 4), "set cond_dim to 4"),
     ):
         np.save(tmp_path / "art" / "vectors.npy", damage)
-        result = run("train", "--config=sprites", "--data_dir=art", *TINY, cwd=tmp_path)
+        result = run("train", "--config=sprites", "--data_dir=art", "--cond_dim=5", *TINY,
+                     cwd=tmp_path)  # fmt: skip
         assert message in refused(result)
     sampled = run_uncompiled(
         "sample", "--workdir=sprites", "--num_samples=2", "--out=grid.png",

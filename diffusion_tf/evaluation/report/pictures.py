@@ -32,7 +32,8 @@ def illustrate_samples(
     images.save_png(str(path), images.show_grid(samples))
     yield Picture("Samples", f"The first {len(samples)}, none chosen.", path)
     shown = samples[:NUM_WITH_NEIGHBOURS]
-    _, neighbours, _ = nearest(shown, training_images, k=NUM_NEIGHBOURS)
+    k = min(NUM_NEIGHBOURS, len(training_images))
+    _, neighbours, _ = nearest(shown, training_images, k=k)
     path = folder / "neighbours.png"
     save_neighbours(str(path), shown, neighbours)
     yield Picture(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from diffusion_tf.datasets import InMemory, RandomAccess
 from diffusion_tf.evaluation.report.neighbours import nearest, save_neighbours
+from diffusion_tf.evaluation.report.pictures import illustrate_samples
 
 
 def in_memory(images):
@@ -123,3 +124,9 @@ def test_the_picture_begins_with_the_sample(tmp_path):
     assert dark.min() < 0.2 * pixels.shape[1]  # frame of the first tile ...
     quarter = pixels[:, : pixels.shape[1] // 4]
     assert np.mean(quarter < 50) > 0.5 > np.mean(pixels[:, pixels.shape[1] // 3 :] < 50)
+
+
+def test_a_report_shows_as_many_as_there_are(tmp_path):
+    data = in_memory(np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8, 1))
+    *_, last = illustrate_samples(tmp_path, data.examples[:2], data)
+    assert "the 3 of 3 training images" in last.caption
