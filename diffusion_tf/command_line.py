@@ -243,7 +243,8 @@ def run(main: Callable[[], None]) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # Faster convolutions on every x86 CPU; by itself TensorFlow has them on some of them only.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["debug"])
+    for flag in (flags.FLAGS["debug"], *flags.FLAGS.get_key_flags_for_module(main.__module__)):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.INFO)

@@ -29,7 +29,8 @@ FLOORS = [
         "benchmark": "speed",
     },
     {"command_line": "flags, errors in a sentence"},
-    {"scripts": "calls"},
+    {"commands": "flags of each command, calls"},
+    {"scripts": "the same, from a clone"},
 ]
 WIDTH, HEIGHT, GAP = 760, 54, 8
 

@@ -1,0 +1,1 @@
+"""The commands, a module each, which defines its flags when it is imported."""

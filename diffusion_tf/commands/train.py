@@ -1,0 +1,76 @@
+"""Trains a DDPM, or goes on with a run; ends with pictures in the workdir.
+
+python scripts/train.py --config=digits --workdir=runs/digits
+python scripts/train.py --config=runs/digits/config.json --workdir=runs/again
+"""
+
+import dataclasses
+import os
+
+from absl import flags, logging
+
+from diffusion_tf import command_line
+from diffusion_tf.utils.locks import check_free, lock_in
+
+CONFIG = flags.DEFINE_string(
+    "config",
+    "digits",
+    "what to start from: a preset of diffusion_tf/config/presets.py, a config.json, the original's"
+    " kwargs.json, or a folder that holds one of these",
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "folder of the run; one that holds a run is continued [runs/CONFIG]"
+)
+STRATEGY: flags.FlagHolder = flags.DEFINE_enum(
+    "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
+)
+DETERMINISTIC = command_line.define_shared_flag("deterministic")
+PICTURES = flags.DEFINE_boolean("pictures", True, "draw pictures when the training is over")
+DATA_DIR = command_line.define_shared_flag("data_dir")
+JIT_COMPILE = command_line.define_shared_flag("jit_compile")
+command_line.define_config_flags()
+
+
+def main() -> None:
+    """Trains, then draws."""
+    if not WORKDIR.value and command_line.is_path(CONFIG.value):
+        raise ValueError(
+            f"--config={CONFIG.value} is a path; name the folder of the new run with --workdir."
+        )
+    workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
+    if STRATEGY.value in ("single", "mirrored") or "TF_CONFIG" not in os.environ:
+        check_free(lock_in(workdir), workdir)  # of several machines the chief finds out later
+    config_path = os.path.join(workdir, "config.json")
+    base: command_line.Config | str = CONFIG.value
+    if not CONFIG.present and os.path.exists(config_path):
+        base = command_line.Config.load(config_path)
+    config = command_line.get_config_from_flags(base)
+
+    from diffusion_tf.config.sizes import check_training_fits
+    from diffusion_tf.datasets import get_fitted_dataset
+    from diffusion_tf.sampling import pictures, sampler
+    from diffusion_tf.training import loop
+    from diffusion_tf.training.log import load_losses
+    from diffusion_tf.utils import devices
+
+    strategy = devices.get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
+    one = dataclasses.replace(config, batch_size=1, accumulation_steps=1)  # the whole batch later
+    check_training_fits(one, accelerators=devices.num_accelerators())
+    config, dataset = get_fitted_dataset(
+        config, DATA_DIR.value, command_line.left_to_the_data(base)
+    )
+    jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
+    trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
+    loop.train(trainer, dataset, workdir)
+    if PICTURES.value and devices.is_chief(strategy):
+        drawing = sampler.Sampler.of_run(
+            config, trainer.ema_model, jit_compile=jit_compile, scaling=dataset.scaling
+        )
+        written = pictures.write_pictures(workdir, config, drawing, dataset, load_losses(workdir))
+        listed = "\n".join(f"  {path}" for path in written)
+        logging.info("Pictures of the trained model:\n%s", listed)
+
+
+def command() -> None:
+    """Runs this command."""
+    command_line.run(main)
