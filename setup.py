@@ -12,6 +12,9 @@ REQUIRED = [
     "absl-py",  # flags and logging
     "tensorboard",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
+    # What tensorflow-metadata, of tensorflow-datasets, takes on Python 3.10. Said here, as pip
+    # would try newer ones with all versions of other packages before it finds this out.
+    "protobuf<=6.32; python_version < '3.11'",
     "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so
     "scipy",  # log-softmax and entropy, for the Inception score; distances of points
@@ -33,6 +36,12 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["diffusion_tf", "diffusion_tf.*"]),
     package_data={"diffusion_tf": ["py.typed"]},  # it has type hints
+    entry_points={
+        "console_scripts": [
+            f"ddpm-{path.stem}=diffusion_tf.commands.{path.stem}:command"
+            for path in sorted((ROOT / "diffusion_tf/commands").glob("[!_]*.py"))
+        ]
+    },
     python_requires=">=3.10",
     install_requires=REQUIRED,
     extras_require={

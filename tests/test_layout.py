@@ -17,7 +17,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 ROOMS = [
     "utils", "schedules", "losses", "nn", "config", "gaussian_diffusion", "models", "datasets",
     "sampling", "training", "convert", "evaluation", "crosscheck", "benchmark",
-    "command_line", "commands",
+    "command_line", "commands", "__main__",
 ]  # fmt: skip
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -155,3 +155,4 @@ def test_importing_the_package_and_asking_for_help_import_nothing_heavy(script):
     assert "diffusion_tf" in imported
     assert not imported & HEAVY
     assert script is None or "--[no]debug: show the traceback" in result.stdout
+    assert not result.returncode

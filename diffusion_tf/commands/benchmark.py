@@ -1,6 +1,6 @@
 """Measures this project beside diffusers and PyTorch, on the same work in the same run.
 
-python scripts/benchmark.py --batch_size=8,32 --dtype=float32,bfloat16 --out=benchmark.json
+ddpm-benchmark --batch_size=8,32 --dtype=float32,bfloat16 --out=benchmark.json
 
 Every implementation is a process of its own that stays; they work in turns, round by round, and
 what counts is the median of the rounds' ratios.
@@ -15,6 +15,7 @@ from diffusion_tf import command_line
 from diffusion_tf.benchmark.task import DTYPES, VARIANTS, WORK
 from diffusion_tf.utils.output_names import check_name
 
+command_line.group("What to measure")
 CONFIG = flags.DEFINE_string(
     "config", "cifar10", "the network: a preset, a config.json, or a folder that holds one"
 )
@@ -36,8 +37,10 @@ SCALING = flags.DEFINE_boolean(
 )
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of every implementation")
 SECONDS = flags.DEFINE_float("seconds", 5.0, "length of a turn in seconds; at least one step")
+command_line.group("What to write")
 OUT = flags.DEFINE_string("out", "benchmark.json", "file to write, *.json")
 OVERWRITE = command_line.define_shared_flag("overwrite")
+command_line.group("Devices")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 
 

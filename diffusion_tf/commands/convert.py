@@ -1,7 +1,7 @@
 """Converts checkpoints: the original's, this project's, diffusers' and those of other ports.
 
-python scripts/convert.py --source=runs/cifar10 --target=ddpm --format=diffusers
-python scripts/convert.py --source=logs/model.ckpt-790000 --config=cifar10 --target=runs/cifar10
+ddpm-convert --source=runs/cifar10 --target=ddpm --format=diffusers
+ddpm-convert --source=logs/model.ckpt-790000 --config=cifar10 --target=runs/cifar10
 
 What is written is read back and compared bit for bit before it takes its place.
 """
@@ -12,6 +12,7 @@ from diffusion_tf import command_line
 from diffusion_tf.convert import FORMATS
 from diffusion_tf.utils.locks import check_free, lock_beside
 
+command_line.group("From where, to what")
 SOURCE = flags.DEFINE_string(
     "source",
     None,
@@ -30,6 +31,7 @@ FORMAT = flags.DEFINE_enum(
     "format of the target; "
     + "; ".join(f"{name}: {format.what} ({format.written})" for name, format in FORMATS.items()),
 )
+command_line.mark_required(SOURCE, TARGET)
 WEIGHTS = command_line.define_shared_flag("weights")
 CONFIG = flags.DEFINE_string(
     "config",

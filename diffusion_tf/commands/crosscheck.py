@@ -1,7 +1,7 @@
 """Holds a PyTorch implementation against this one, stage by stage, and says where they differ.
 
-python scripts/crosscheck.py --against=diffusers
-python scripts/crosscheck.py --module=my_unet.py:make --ch=64 --ch_mult=1,2
+ddpm-crosscheck --against=diffusers
+ddpm-crosscheck --module=my_unet.py:make --ch=64 --ch_mult=1,2
 
 Same weights, same inputs, same noise on both sides. Exits with 1 if a stage differs.
 """
@@ -15,6 +15,7 @@ from absl import flags, logging
 from diffusion_tf import command_line
 from diffusion_tf.utils.json_files import NotJSON, parse_json
 
+command_line.group("What to compare: --against or --module is required")
 AGAINST: flags.FlagHolder = flags.DEFINE_enum(
     "against",
     None,
@@ -31,7 +32,7 @@ MODULE = flags.DEFINE_string(
 WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "weights of the network, in any format that scripts/convert.py reads [random, none zero]",
+    "weights of the network, in any format that ddpm-convert reads [random, none zero]",
 )
 KIND: flags.FlagHolder = flags.DEFINE_enum(
     "kind", "ema", ["ema", "raw"], "of --weights: averaged or raw ones"
@@ -47,7 +48,7 @@ OPTIONS = flags.DEFINE_string(
 CONFIG = flags.DEFINE_string(
     "config",
     "cifar10",
-    "process and network, if --weights does not tell: a preset of diffusion_tf/config/presets.py, a"
+    "process and network, if --weights does not tell: a preset, a"
     " config.json, the original's kwargs.json, or a folder that holds one of these",
 )
 command_line.define_config_flags()

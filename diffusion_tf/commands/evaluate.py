@@ -1,7 +1,7 @@
 """Measures a trained run, or images made by anything, and writes metrics.json and report.html.
 
-python scripts/evaluate.py --workdir=runs/digits
-python scripts/evaluate.py --images=samples.npz --config=cifar10 --metrics=fid,is
+ddpm-evaluate --workdir=runs/digits
+ddpm-evaluate --images=samples.npz --config=cifar10 --metrics=fid,is
 
 Interrupted in whatever way, it goes on when the same command is given again.
 """
@@ -19,6 +19,7 @@ from diffusion_tf.evaluation.options import Request, parse_range
 from diffusion_tf.utils.locks import check_free, lock_in
 from diffusion_tf.utils.output_names import check_name
 
+command_line.group("What to measure: --workdir or --images is required")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of a run, also of one of the original's")
 IMAGES = flags.DEFINE_string(
     "images", None, "instead of a run: images made by anything, *.npz (arr_0) or a folder"
@@ -29,13 +30,16 @@ CONFIG = flags.DEFINE_string(
 
 STEP = flags.DEFINE_integer("step", None, "step of the checkpoint [the newest]")
 WEIGHTS = command_line.define_shared_flag("weights")
+command_line.group("What to write")
 OUT = flags.DEFINE_string("out", None, "folder to write [WORKDIR/evaluation]")
 WATCH = flags.DEFINE_boolean(
     "watch", False, "follow a training: evaluate checkpoints as they come, until its last step"
 )
+command_line.group("Devices")
 STRATEGY = command_line.define_shared_flag("strategy")
 DETERMINISTIC = command_line.define_shared_flag("deterministic")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
+command_line.group("How to measure")
 command_line.define_flags_of(Request)
 
 

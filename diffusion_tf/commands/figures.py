@@ -1,6 +1,6 @@
 """Draws the paper's figures from a trained run: rates, progress, shared latents, mixtures.
 
-python scripts/figures.py --workdir=runs/digits --figures=7,8 --out=figures
+ddpm-figures --workdir=runs/digits --figures=7,8 --out=figures
 """
 
 import os
@@ -10,6 +10,7 @@ from absl import flags, logging
 from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 
+command_line.group("Which figures, of what")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 FIGURES = flags.DEFINE_list(
     "figures",
@@ -33,11 +34,14 @@ FEATURES = flags.DEFINE_enum(
     "features", "pixels", ["pixels", "inception"], "that figure 10 compares; the paper: inception"
 )
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
+command_line.group("How to draw")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 WEIGHTS = command_line.define_shared_flag("weights")
+command_line.group("What to write")
 OUT = flags.DEFINE_string("out", "figures", "folder for figure5.png, figure6.png, ...")
 OVERWRITE = command_line.define_shared_flag("overwrite")
+command_line.group("Data and devices")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 

@@ -1,6 +1,6 @@
 """Fills in a part of a real image through a trained run (RePaint).
 
-python scripts/inpaint.py --workdir=runs/digits --image=0 --mask=bottom
+ddpm-inpaint --workdir=runs/digits --image=0 --mask=bottom
 """
 
 from absl import flags, logging
@@ -9,6 +9,7 @@ from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 from diffusion_tf.utils.output_names import PICTURES, check_name
 
+command_line.group("What to fill in")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 IMAGE = flags.DEFINE_string("image", "0", "index in the training data, or an image file")
 MASK = flags.DEFINE_string(
@@ -16,6 +17,7 @@ MASK = flags.DEFINE_string(
     "bottom",
     "what is to be filled in: left, right, top, bottom, center; or a picture, white there",
 )
+command_line.group("How")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 8, "different fillings")
 JUMP_LENGTH = flags.DEFINE_integer("jump_length", 10, "steps that a jump back undoes")
 NUM_RESAMPLES = flags.DEFINE_integer(
@@ -28,10 +30,12 @@ SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 WEIGHTS = command_line.define_shared_flag("weights")
+command_line.group("What to write")
 OUT = flags.DEFINE_string(
     "out", "inpainting.png", "*.png or *.jpg (a row), or *.npz (the fillings, uint8 NHWC, arr_0)"
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
+command_line.group("Data and devices")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 

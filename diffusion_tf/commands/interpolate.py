@@ -1,7 +1,7 @@
 """Interpolates between two or more real images through a trained run (the paper's Figure 8).
 
-python scripts/interpolate.py --workdir=runs/digits --image1=0 --image2=1 --timesteps=125,250,500
-python scripts/interpolate.py --workdir=runs/digits --images=0,1,2 --method=ddim --out=walk.gif
+ddpm-interpolate --workdir=runs/digits --image1=0 --image2=1 --timesteps=125,250,500
+ddpm-interpolate --workdir=runs/digits --images=0,1,2 --method=ddim --out=walk.gif
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 from diffusion_tf.utils.output_names import FILMS, PICTURES, check_name
 
+command_line.group("What to interpolate between")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 IMAGE1 = flags.DEFINE_string("image1", "0", "index in the training data, or an image file")
 IMAGE2 = flags.DEFINE_string("image2", "1", "index in the training data, or an image file")
@@ -23,6 +24,7 @@ IMAGES = flags.DEFINE_list(
     "instead of these, two or more indices or files, comma-separated, to go through in turn; or a"
     " folder, for its first and last image",
 )
+command_line.group("How")
 METHOD = flags.DEFINE_enum(
     "method",
     "ddpm",
@@ -58,6 +60,7 @@ CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
 WEIGHTS = command_line.define_shared_flag("weights")
+command_line.group("What to write")
 OUT = flags.DEFINE_string(
     "out",
     "interpolation.png",
@@ -65,6 +68,7 @@ OUT = flags.DEFINE_string(
     " or without an ending: a folder for PNG files",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
+command_line.group("Data and devices")
 DATA_DIR = command_line.define_shared_flag("data_dir")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 

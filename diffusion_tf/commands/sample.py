@@ -1,6 +1,6 @@
 """Draws samples from a trained run.
 
-python scripts/sample.py --workdir=runs/digits --num_samples=256 --out=samples.npz
+ddpm-sample --workdir=runs/digits --num_samples=256 --out=samples.npz
 
 Interrupted in whatever way, it goes on when the same command is given again.
 """
@@ -10,11 +10,13 @@ from absl import flags, logging
 from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_beside
 
+command_line.group("What to draw from")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples, exactly")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once on each device")
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
 WEIGHTS = command_line.define_shared_flag("weights")
+command_line.group("What to write")
 OUT = flags.DEFINE_string(
     "out",
     "samples.npz",
@@ -39,12 +41,14 @@ TRAJECTORY = flags.DEFINE_list(
     " T-1 (noise) to -1 (sample): NAME.trajectory.npz and .png",
 )
 OVERWRITE = command_line.define_shared_flag("overwrite")
+command_line.group("How to draw")
 CONDITIONS = command_line.define_shared_flag("conditions")
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 SAMPLER = command_line.define_shared_flag("sampler")
 CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
 ETA = command_line.define_shared_flag("eta")
 SAMPLING_STEPS = command_line.define_shared_flag("sampling_steps")
+command_line.group("Devices")
 STRATEGY = command_line.define_shared_flag("strategy")
 DETERMINISTIC = command_line.define_shared_flag("deterministic")
 JIT_COMPILE = command_line.define_shared_flag("jit_compile")

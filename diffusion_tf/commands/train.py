@@ -1,7 +1,7 @@
 """Trains a DDPM, or goes on with a run; ends with pictures in the workdir.
 
-python scripts/train.py --config=digits --workdir=runs/digits
-python scripts/train.py --config=runs/digits/config.json --workdir=runs/again
+ddpm-train --config=digits --workdir=runs/digits
+ddpm-train --config=runs/digits/config.json --workdir=runs/again
 """
 
 import dataclasses
@@ -12,15 +12,20 @@ from absl import flags, logging
 from diffusion_tf import command_line
 from diffusion_tf.utils.locks import check_free, lock_in
 
+command_line.group("Run")
 CONFIG = flags.DEFINE_string(
     "config",
     "digits",
-    "what to start from: a preset of diffusion_tf/config/presets.py, a config.json, the original's"
+    "what to start from: a preset (below; help lists them), a config.json, the original's"
     " kwargs.json, or a folder that holds one of these",
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "folder of the run; one that holds a run is continued [runs/CONFIG]"
+    "workdir",
+    None,
+    "folder of the run; given again, the same command resumes the run that is there, and more"
+    " --steps continue it [runs/CONFIG]",
 )
+command_line.group("Devices and files")
 STRATEGY: flags.FlagHolder = flags.DEFINE_enum(
     "strategy", "auto", ["auto", "single", "mirrored", "multi_worker", "tpu"], "devices to use"
 )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffusion_tf.config import PRESETS, Config, get_config
+from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.numbers import whole
 
@@ -140,7 +141,7 @@ def read_folder(folder: str) -> Config:
         if os.path.exists(path):
             return _read_file(path)
     raise FileNotFoundError(
-        f"{folder} holds no run (no config.json); train one with scripts/train.py"
+        f"{folder} holds no run (no config.json); train one with {command_name('train')}"
         f" --workdir={folder}."
     )
 

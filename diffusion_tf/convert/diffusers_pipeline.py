@@ -123,7 +123,7 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         others = diffusers.differing(values, _NEVER)
         logging.info(
             "scheduler_config.json is of a %s: its betas and prediction type are taken, and the"
-            " scheduler itself is left out; scripts/sample.py has samplers of its own.", kind
+            " scheduler itself is left out; the command sample has samplers of its own.", kind
         )  # fmt: skip
     else:
         raise ValueError(

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.training.checkpoint_files import checkpoint_dir, doubts_about, find, name_of
+from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
@@ -164,7 +165,8 @@ def _newest(workdir: str) -> int:
     if doubts:
         raise nothing_complete(workdir, doubts)
     raise FileNotFoundError(
-        f"{workdir} has no checkpoint; train there with scripts/train.py until it has written one."
+        f"{workdir} has no checkpoint; train there with {command_name('train')} until it has"
+        " written one."
     )
 
 

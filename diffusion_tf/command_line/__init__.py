@@ -1,11 +1,13 @@
-"""What the scripts share: flags for every field of the config, and errors in one sentence.
+"""What the commands share: flags for every field of the config, and errors in one sentence.
 
 Nothing here imports TensorFlow, so that --help and a mistyped flag answer at once.
 """
 
 import dataclasses
+import functools
 import logging as python_logging
 import os
+import re
 import signal
 import sys
 import typing
@@ -14,11 +16,19 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from diffusion_tf.command_line.help import (
+    CONFIG_GROUPS,
+    answer,
+    group,
+    mark_required,
+    show,
+)
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
 from diffusion_tf.utils import streams
+from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.image_sizes import Size
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.sentences import sentence, shown_text
@@ -83,6 +93,8 @@ _SHARED = {
     ),
 }
 
+__all__ = ["group", "mark_required"]  # of what else a command finds here
+
 _DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
@@ -94,10 +106,8 @@ _DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
 
 
 def define_shared_flag(name: str) -> flags.FlagHolder:
-    """Defines a flag that several scripts take, one of `_SHARED`."""
-    holder = _SHARED[name](name)
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    return holder
+    """Defines a flag that several commands take, one of `_SHARED`."""
+    return _SHARED[name](name)
 
 
 def define_flags_of(cls: type) -> None:
@@ -112,7 +122,6 @@ def define_flags_of(cls: type) -> None:
             define_shared_flag(field.name)
             continue
         _define(field)
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
 
 
 def _define(field: dataclasses.Field) -> None:
@@ -133,8 +142,9 @@ def define_config_flags() -> None:
     for field in dataclasses.fields(Config):
         define = _DEFINE_BY_TYPE[type_of(field)]
         kind = ", comma-separated" if define is flags.DEFINE_list else ""
-        define(field.name, None, f"{field.metadata['help']}{kind} [the config's]")
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+        if field.name in CONFIG_GROUPS:
+            group(CONFIG_GROUPS[field.name])
+        define(field.name, None, f"{field.metadata['help']}{kind}")
 
 
 def get_config_from_flags(base: Config | str) -> Config:
@@ -227,14 +237,15 @@ def _parse(field: dataclasses.Field, value: Any) -> Any:
 
 def _is_ours_or_urgent(record: python_logging.LogRecord) -> bool:
     """Keeps the libraries' notes to themselves; their warnings pass."""
-    ours = (os.path.dirname(__file__), os.path.dirname(os.path.abspath(sys.argv[0])))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    ours = (package, os.path.dirname(os.path.abspath(sys.argv[0])))
     return record.levelno >= python_logging.WARNING or record.pathname.startswith(ours)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script: parses flags, then calls main.
+    """Runs a command: answers --help and --version, or parses flags and calls main.
 
-    An error ends the script with exit code 1 and its sentence on standard error, see
+    An error ends the command with exit code 1 and its sentence on standard error, see
     `utils.sentences`; --debug shows the traceback instead.
     """
     streams.secure()
@@ -243,8 +254,7 @@ def run(main: Callable[[], None]) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # Faster convolutions on every x86 CPU; by itself TensorFlow has them on some of them only.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    for flag in (flags.FLAGS["debug"], *flags.FLAGS.get_key_flags_for_module(main.__module__)):
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    _answer(sys.modules[main.__module__].__doc__ or "")
 
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.INFO)
@@ -268,4 +278,32 @@ def run(main: Callable[[], None]) -> None:
                 raise
             sys.exit(f"Error: {sentence(error)}")
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=functools.partial(_parse_flags, _name_of(main)))
+
+
+def _answer(doc: str) -> None:
+    """Ends the process where help or the version is asked for."""
+    try:
+        text = answer(sys.argv[1:], doc)
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {sentence(error)}")
+    if text is not None:
+        show(text)
+        sys.exit(0)
+
+
+def _name_of(main: Callable[[], None]) -> str:
+    """What the command is called by those who call it."""
+    module = main.__module__.split(".")
+    return command_name(module[-1]) if len(module) > 1 else os.path.basename(sys.argv[0])
+
+
+def _parse_flags(program: str, arguments: list[str]) -> list[str]:
+    """The arguments that are not flags; a flag that is wrong ends the process with a sentence."""
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        text = " ".join(str(error).rstrip(".").split())
+        text = re.sub(r"invalid literal for int\(\).*", "it must be a whole number", text)
+        text = re.sub("could not convert string to float.*", "it must be a number", text)
+        sys.exit(f"Error: {text}; {program} --help shows all flags.")
