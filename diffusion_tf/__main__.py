@@ -1,5 +1,6 @@
 """`python -m diffusion_tf COMMAND`: the commands where none are on the path."""
 
+import diffusion_tf.utils.ctrl_c  # noqa: F401, I001 - before all that takes time
 import difflib
 import importlib
 import sys

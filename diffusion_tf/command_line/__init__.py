@@ -8,8 +8,8 @@ import functools
 import logging as python_logging
 import os
 import re
-import signal
 import sys
+import traceback
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
-from diffusion_tf.utils import streams
+from diffusion_tf.utils import ctrl_c, streams
 from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.image_sizes import Size
 from diffusion_tf.utils.interruption import Interrupted
@@ -268,17 +268,18 @@ def run(main: Callable[[], None]) -> None:
         except Interrupted as interrupted:
             logging.info("%s", interrupted)
             sys.exit(interrupted.exit_code)
-        except KeyboardInterrupt:  # outside of what listens for it
-            if flags.FLAGS.debug:
-                raise
-            logging.info("Stopped by Ctrl-C.")
-            sys.exit(128 + signal.SIGINT)
         except Exception as error:  # the net below the checks; it says what nobody expected
             if flags.FLAGS.debug:
                 raise
             sys.exit(f"Error: {sentence(error)}")
 
-    app.run(guarded, flags_parser=functools.partial(_parse_flags, _name_of(main)))
+    try:
+        app.run(guarded, flags_parser=functools.partial(_parse_flags, _name_of(main)))
+    except KeyboardInterrupt:  # outside of what listens for it, or while flags are read
+        if flags.FLAGS.is_parsed() and flags.FLAGS.debug:
+            traceback.print_exc()
+        sys.stderr.write(f"{ctrl_c.SENTENCE}\n")
+        sys.exit(ctrl_c.EXIT_CODE)
 
 
 def _answer(doc: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
 import os
 import platform
 import re
@@ -177,7 +178,7 @@ def _preset(name: str) -> Config:
 def _given(name: str, arguments: Sequence[str]) -> str | None:
     """The value of a flag among arguments that need not be right; None if it is not there."""
     found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
         flag, equals, value = argument.partition("=")
         if flag in (f"--{name}", f"-{name}"):
             found = value if equals else following

@@ -1,5 +1,7 @@
 """The commands, a module each, which defines its flags when it is imported: one to a process."""
 
+import diffusion_tf.utils.ctrl_c  # noqa: F401 - before all that takes time
+
 COMMANDS = {  # what each does: the first line of its module
     "train": "Trains a DDPM, or goes on with a run; ends with pictures in the workdir.",
     "sample": "Draws samples from a trained run.",

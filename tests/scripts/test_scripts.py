@@ -1,5 +1,6 @@
 """The scripts as people run them: real processes, real files."""
 
+import ast
 import json
 import os
 import re
@@ -305,20 +306,43 @@ def test_a_mistake_is_answered_in_one_sentence_and_changes_nothing(home, script,
     assert {p: p.read_bytes() for p in home.rglob("*") if p.is_file()} == before
 
 
-def test_ctrl_c_while_nobody_listens_is_a_sentence(tmp_path):
-    (tmp_path / "script.py").write_text(
-        "from diffusion_tf import command_line\n"
-        "def main():\n    raise KeyboardInterrupt\n"
-        "command_line.run(main)\n"
+INTERRUPTED = {
+    "importing": "raise KeyboardInterrupt\n",
+    "parsing flags": (
+        "from absl import flags\n"
+        "flags.DEFINE_integer('steps', 1, '')\n"
+        "flags.register_validator('steps', lambda _: signal.raise_signal(signal.SIGINT) or True)\n"
+        "command_line.run(lambda: None)\n"
+    ),
+    "at work": ("def main():\n    signal.raise_signal(signal.SIGINT)\ncommand_line.run(main)\n"),
+}
+
+
+@pytest.mark.parametrize("moment, debug", [*((m, False) for m in INTERRUPTED), ("at work", True)])
+def test_ctrl_c_while_nobody_listens_is_a_sentence(tmp_path, moment, debug):
+    before = (
+        "import diffusion_tf.utils.ctrl_c\nimport signal\nfrom diffusion_tf import command_line\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
     )
+    (tmp_path / "script.py").write_text(before + INTERRUPTED[moment])
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
-    for flags, traceback in (([], False), (["--debug"], True)):
-        result = subprocess.run(
-            [sys.executable, "script.py", *flags],
-            cwd=tmp_path, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        assert ("Traceback" in result.stderr) == traceback
-        assert traceback or (result.returncode, result.stderr) == (130, "Stopped by Ctrl-C.\n")
+    result = subprocess.run(
+        [sys.executable, "script.py", *["--debug"] * debug],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 130
+    assert result.stderr.endswith("Stopped by Ctrl-C.\n")
+    assert result.stderr.count("\n") == 1 or (debug and "Traceback" in result.stderr)
+
+
+PACKAGE = SCRIPTS.parent / "diffusion_tf"
+
+
+@pytest.mark.parametrize("path", ["commands/__init__.py", "__main__.py"])
+def test_what_answers_ctrl_c_is_imported_first(path):
+    body = ast.parse((PACKAGE / path).read_text()).body
+    first = next(node for node in body if isinstance(node, ast.Import | ast.ImportFrom))
+    assert ast.unparse(first) == "import diffusion_tf.utils.ctrl_c"
 
 
 def test_debug_shows_the_traceback(home):
