@@ -166,8 +166,11 @@ def interpolate(before_saving: Callable[[], None]) -> None:
             solver=SOLVER.value,
             sampling_steps=SAMPLING_STEPS.value,
         )
-    distance = walks.distance_at_the_ends(walk)
-    logging.info("At its ends: mean square %.2g from the images, pixels in [0, 1].", distance)
+    distances = walks.distances_at_the_ends(walk)
+    logging.info(
+        "Mean square between the ends and the images, pixels in [0, 1]: %s.",
+        ", ".join(f"{label} {distance:.2g}" for label, distance in distances.items()),
+    )
     before_saving()
     walks.save_walk(OUT.value, walk)
 

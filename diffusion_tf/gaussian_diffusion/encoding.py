@@ -69,8 +69,10 @@ class Encoding:
         x = as_float32(x_start, "x_start")
         if len(x.shape) > 2:  # images
             check_range(x, "x_start")
-        path = self._path(sampling_steps)
-        return self._follow(denoise_fn, x, path, solver, clip_denoised)
+        path = self.flow_path(sampling_steps)
+        return self.flow_steps(
+            denoise_fn, x=x, path=path, solver=solver, clip_denoised=clip_denoised
+        )
 
     def decode(
         self,
@@ -96,32 +98,55 @@ class Encoding:
         Raises:
             ValueError: an unknown solver, or steps that are not there.
         """
-        path = self._path(sampling_steps)[::-1]
-        return self._follow(denoise_fn, as_float32(x, "x"), path, solver, clip_denoised)
+        path = self.flow_path(sampling_steps)[::-1]
+        return self.flow_steps(
+            denoise_fn, x=x, path=path, solver=solver, clip_denoised=clip_denoised
+        )
 
     @staticmethod
     def slerp(x1: tf.Tensor, x2: tf.Tensor, lam: float | Sequence[float] | tf.Tensor) -> tf.Tensor:
         """See the function `slerp`."""
         return slerp(x1, x2, lam)
 
-    def _path(self, sampling_steps: int | Sequence[int] | None) -> np.ndarray:
-        """The levels that the flow goes through, int32 [S + 1], rising from the data."""
+    def flow_path(self, sampling_steps: int | Sequence[int] | None = None) -> np.ndarray:
+        """The levels that the flow goes through, int32 [S + 1], rising from the data's, -1.
+
+        Args:
+            sampling_steps: see `encode`.
+        """
         T = self.num_timesteps
         steps = checked_sampling_steps(T if sampling_steps is None else sampling_steps, T)
         if isinstance(steps, int):
             steps = spread(self.alphas_cumprod, steps)
         return np.append(DATA, steps).astype(np.int32)
 
-    def _follow(
+    def flow_steps(
         self,
         denoise_fn: DenoiseFn,
+        *,
         x: tf.Tensor,
         path: np.ndarray,
-        solver: Solver,
-        clip_denoised: bool,
+        first: int | tf.Tensor = 0,
+        last: int | tf.Tensor | None = None,
+        solver: Solver = "ddim",
+        clip_denoised: bool = False,
     ) -> tf.Tensor:
-        """Takes x along the levels of a path, one step from each to the next."""
+        """Takes x along a path, one step from each level to the next: all of it, or a part.
+
+        A path cut into pieces anywhere leads where the path leads in one go.
+
+        Args:
+            denoise_fn, solver, clip_denoised: see `encode`.
+            x: at the level path[first], [B, ...].
+            path: of `flow_path`, or its reverse.
+            first, last: from path[first] to path[last], the end if not given; numbers or int32
+                scalars.
+
+        Returns:
+            Shaped like x.
+        """
         check_option("solver", solver, SOLVERS)
+        x, last = as_float32(x, "x"), len(path) - 1 if last is None else last
         levels, tables = tf.constant(path), [tf.constant(a, x.dtype) for a in self._tables(path)]
         asked = tf.constant(np.where(path == DATA, path[path != DATA].min(), path))
 
@@ -139,7 +164,9 @@ class Encoding:
             eps_there = zero_at_data(eps_at(x, k + 1)[1], levels[k + 1])
             return k + 1, x + correction * (eps_there - eps)
 
-        return tf.while_loop(lambda k, _: k < len(path) - 1, step, [0, x], parallel_iterations=1)[1]
+        return tf.while_loop(
+            lambda k, _: k < last, step, [tf.cast(first, tf.int32), x], parallel_iterations=1
+        )[1]
 
     def _tables(self, path: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each step: alpha and sigma where it ends, and by how much the slope there counts.

@@ -19,6 +19,44 @@ class Plan(NamedTuple):
     jumps: np.ndarray
 
 
+class Filling(NamedTuple):
+    """What is filled in, and how.
+
+    Attributes:
+        x_start: float32 [B, ...]; what is unknown in it has no influence.
+        known: bool, broadcasts to x_start.
+        plan: of `plan_jumps`, for the process.
+        step_noise: of each draw, by its number.
+        clip_denoised: clip the predicted x_0 to [-1, 1] at every step.
+    """
+
+    x_start: tf.Tensor
+    known: tf.Tensor
+    plan: Plan
+    step_noise: StepNoise
+    clip_denoised: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        x_start: tf.Tensor,
+        known: tf.Tensor,
+        plan: Plan,
+        *,
+        noise_fn: NoiseFn | None = None,
+        seed: int | tf.Tensor | None = None,
+        clip_denoised: bool = True,
+    ) -> "Filling":
+        """Checks what is known; see `Inpainting.inpaint` for the arguments and errors."""
+        x_start = as_float32(x_start, "x_start")
+        known = checked_mask(known, x_start)
+        return cls(x_start, known, plan, noise_source(noise_fn, seed), clip_denoised)
+
+    def draw(self, number: int | tf.Tensor) -> tf.Tensor:
+        """Noise shaped like x_start."""
+        return self.step_noise(number, shape=shape_of(self.x_start), dtype=self.x_start.dtype)
+
+
 class Inpainting:
     """Fills in unknown parts, for a process that has levels, `q_sample` and `p_sample`."""
 
@@ -61,106 +99,73 @@ class Inpainting:
             ValueError: a mask of another shape, or with other numbers; images leave [-1, 1] (both
                 checked outside `tf.function`); jump_length or num_resamples < 1.
         """
-        x_start, known = as_float32(x_start, "x_start"), checked_mask(known, x_start)
-        if len(x_start.shape) > 2:  # images
-            check_range(tf.where(known, x_start, tf.zeros_like(x_start)), "x_start")
         plan = plan_jumps(self.num_timesteps, jump_length, num_resamples)
-        step_noise, number = noise_source(noise_fn, seed), len(plan.steps)
-        x_T = self._first_x(x_start, known, plan, step_noise)
-        return self._move(
-            denoise_fn, x_T, x_start, known, plan, 0, number, step_noise, clip_denoised
+        filling = Filling.of(
+            x_start, known, plan, noise_fn=noise_fn, seed=seed, clip_denoised=clip_denoised
         )
+        if len(filling.x_start.shape) > 2:  # images
+            zeros = tf.zeros_like(filling.x_start)
+            check_range(tf.where(filling.known, filling.x_start, zeros), "x_start")
+        x_T = self.inpaint_start(filling)
+        return self.inpaint_moves(denoise_fn, filling, x_T, 0, len(plan.steps))
 
-    def inpaint_start(
-        self, *, x_start: tf.Tensor, known: tf.Tensor, plan: Plan, seed: int | tf.Tensor
-    ) -> tf.Tensor:
-        """x_T, where `inpaint_moves` starts: noise, and the known part diffused.
-
-        Args:
-            x_start, known, plan, seed: see `inpaint_moves`.
-        """
-        x_start, known = as_float32(x_start, "x_start"), checked_mask(known, x_start)
-        return self._first_x(x_start, known, plan, noise_source(None, seed))
+    def inpaint_start(self, filling: Filling) -> tf.Tensor:
+        """x_T, where `inpaint_moves` starts: noise, and the known part diffused."""
+        x_start, number = filling.x_start, len(filling.plan.steps)
+        noise = filling.draw(4 * number)
+        t = tf.fill([shape_of(x_start)[0]], self.num_timesteps - 1)
+        known_part = self.q_sample(x_start, t, noise=filling.draw(4 * number + 1))
+        return tf.where(filling.known, known_part, noise)
 
     def inpaint_moves(
         self,
         denoise_fn: DenoiseFn,
-        *,
+        filling: Filling,
         x: tf.Tensor,
-        x_start: tf.Tensor,
-        known: tf.Tensor,
-        plan: Plan,
         first: int | tf.Tensor,
         last: int | tf.Tensor,
-        seed: int | tf.Tensor,
-        clip_denoised: bool = True,
     ) -> tf.Tensor:
         """A part of `inpaint`: what comes out of the moves first, ..., last - 1 of a plan.
 
-        A chain cut into pieces anywhere equals the chain run in one go.
+        A move is a step, the known part drawn anew, and a jump back if there is one. With a seed, a
+        chain cut into pieces anywhere equals the chain run in one go.
 
         Args:
-            denoise_fn, x_start, known, seed, clip_denoised: see `inpaint`.
+            denoise_fn: the network.
+            filling: what is filled in; with a seed, not a noise_fn, where there are pieces.
             x: of `inpaint_start`, or what came out of the moves before.
-            plan: of `plan_jumps`, for this process.
             first, last: numbers or int32 scalars.
         """
-        x_start, known = as_float32(x_start, "x_start"), checked_mask(known, x_start)
-        x, step_noise = as_float32(x, "x"), noise_source(None, seed)
-        return self._move(
-            denoise_fn, x, x_start, known, plan, first, last, step_noise, clip_denoised
-        )
-
-    def _first_x(
-        self, x_start: tf.Tensor, known: tf.Tensor, plan: Plan, step_noise: StepNoise
-    ) -> tf.Tensor:
-        number, how = len(plan.steps), {"shape": shape_of(x_start), "dtype": x_start.dtype}
-        noise = step_noise(4 * number, **how)
-        t = tf.fill([shape_of(x_start)[0]], self.num_timesteps - 1)
-        known_part = self.q_sample(x_start, t, noise=step_noise(4 * number + 1, **how))
-        return tf.where(known, known_part, noise)
-
-    def _move(
-        self,
-        denoise_fn: DenoiseFn,
-        x: tf.Tensor,
-        x_start: tf.Tensor,
-        known: tf.Tensor,
-        plan: Plan,
-        first: int | tf.Tensor,
-        last: int | tf.Tensor,
-        step_noise: StepNoise,
-        clip_denoised: bool,
-    ) -> tf.Tensor:
-        """A step, the known part drawn anew, and a jump back if there is one, for each move."""
-        steps, jumps = map(tf.constant, plan)
-        tables = [tf.constant(table, x.dtype) for table in self._jump_tables(plan)]
-
-        def draw(number: tf.Tensor) -> tf.Tensor:
-            return step_noise(number, shape=shape_of(x_start), dtype=x_start.dtype)
-
-        def with_known_part(x: tf.Tensor, t: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
-            t_batch = tf.fill([shape_of(x)[0]], tf.maximum(t, 0))
-            x_t = self.q_sample(x_start, t_batch, noise=draw(4 * k))
-            return tf.where(known, tf.where(t < 0, x_start, x_t), x)
+        steps, jumps = map(tf.constant, filling.plan)
+        tables = [tf.constant(table, x.dtype) for table in self._jump_tables(filling.plan)]
 
         def move(k: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             x = self.p_sample(
                 denoise_fn,
                 x=x,
                 t=tf.fill([shape_of(x)[0]], steps[k]),
-                noise_fn=lambda shape, dtype: step_noise(4 * k + 1, shape=shape, dtype=dtype),
-                clip_denoised=clip_denoised,
+                noise_fn=lambda shape, dtype: filling.step_noise(
+                    4 * k + 1, shape=shape, dtype=dtype
+                ),
+                clip_denoised=filling.clip_denoised,
             )
-            x = with_known_part(x, steps[k] - 1, k)
+            x = self._with_known_part(filling, x, steps[k] - 1, noise=filling.draw(4 * k))
             of_x, of_noise = (table[k] for table in tables)
             return k + 1, tf.cond(
-                jumps[k] > 0, lambda: of_x * x + of_noise * draw(4 * k + 2), lambda: x
+                jumps[k] > 0, lambda: of_x * x + of_noise * filling.draw(4 * k + 2), lambda: x
             )
 
         return tf.while_loop(
             lambda k, _: k < last, move, [tf.cast(first, tf.int32), x], parallel_iterations=1
         )[1]
+
+    def _with_known_part(
+        self, filling: Filling, x: tf.Tensor, t: tf.Tensor, noise: tf.Tensor
+    ) -> tf.Tensor:
+        """x at level t, with the known part from q; at -1, the known part itself."""
+        t_batch = tf.fill([shape_of(x)[0]], tf.maximum(t, 0))
+        x_t = self.q_sample(filling.x_start, t_batch, noise=noise)
+        return tf.where(filling.known, tf.where(t < 0, filling.x_start, x_t), x)
 
     def _jump_tables(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """Of x and of noise in q(x_{t+j} | x_t), where j is 0: 1 and 0."""

@@ -1,23 +1,20 @@
 """Images whose missing parts a network fills in: masks, the filling in, its picture."""
 
-import itertools
 import os
 
 import numpy as np
-import tensorflow as tf
 
-from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
+from diffusion_tf.gaussian_diffusion.inpainting import Filling, plan_jumps
 from diffusion_tf.sampling.parts import save_npz
+from diffusion_tf.sampling.pieces import run_in_pieces
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.image_reading import load_image, size_of
 from diffusion_tf.utils.output_names import kind_of
-from diffusion_tf.utils.progress import progress_bar
 from diffusion_tf.utils.random_numbers import stream
 
-MAX_PIECES = 50  # a chain is run in so many pieces, so that progress can be shown between them
 PARTS = ("left", "right", "top", "bottom", "center")  # masks that need no file
 
 
@@ -102,28 +99,21 @@ def fill_in(
         ValueError: jump_length or num_resamples < 1.
         NotFiniteError: some of the fillings hold NaN or infinity.
     """
-    plan = plan_jumps(sampler.process.num_timesteps, jump_length, num_resamples)
-    how = {
-        "x_start": images.from_pixels(image[None]).repeat(number, axis=0),
-        "known": known,
-        "plan": plan,
-        "seed": stream(sampler.seed, "pictures"),
-    }
+    filling = Filling.of(
+        images.from_pixels(image[None]).repeat(number, axis=0),
+        known,
+        plan_jumps(sampler.process.num_timesteps, jump_length, num_resamples),
+        seed=stream(sampler.seed, "pictures"),
+        clip_denoised=sampler.clip_denoised,
+    )
     move = sampler.chain(
         number,
-        lambda network, x, first, last: sampler.process.inpaint_moves(
-            network, x=x, first=first, last=last, clip_denoised=sampler.clip_denoised, **how
-        ),
+        lambda network, *place: sampler.process.inpaint_moves(network, filling, *place),
     )
-    x = sampler.process.inpaint_start(**how)
-    moves = len(plan.steps)
-    bounds = np.unique(np.linspace(0, moves, min(moves, MAX_PIECES) + 1, dtype=np.int32))
-    with progress_bar("filling in", "step", total=moves) as progress:
-        for first, last in itertools.pairwise(bounds):
-            x = move(x, tf.constant(first), tf.constant(last))
-            progress.update(int(last - first))
-    check_finite(x.numpy(), "fillings")
-    return images.to_pixels(x.numpy())
+    start = sampler.process.inpaint_start(filling)
+    filled = run_in_pieces("filling in", move, start, len(filling.plan.steps))
+    check_finite(filled, "fillings")
+    return images.to_pixels(filled)
 
 
 def save_fillings(out: str, image: np.ndarray, known: np.ndarray, fillings: np.ndarray) -> None:

@@ -264,12 +264,7 @@ def draw_interpolations(
         NotFiniteError: some of the mixtures hold NaN or infinity.
     """
     num_lambdas = check_num_lambdas(num_lambdas)
-    T = sampler.process.num_timesteps
-    if not len(timesteps):
-        raise ValueError("timesteps is empty; give one number or more.")
-    for t in timesteps:
-        if not (is_whole(t) and 0 <= t < T):
-            raise ValueError(f"timesteps has {shown(t)}; each must lie in 0..{T - 1}.")
+    check_timesteps(timesteps, sampler.process.num_timesteps)
     lambdas = np.linspace(0, 1, num_lambdas, dtype=np.float32)
     rows = []
     drawn = sampler.mixtures(x1, x2, lambdas, timesteps, **how)
@@ -277,6 +272,15 @@ def draw_interpolations(
         check_finite(mixtures.reshape(-1, *mixtures.shape[2:]), f"mixtures at t={t}")
         rows.append(np.stack([x1, *images.to_pixels(mixtures), x2], axis=1))
     return np.stack(rows, axis=1)
+
+
+def check_timesteps(timesteps: Sequence[int], T: int) -> None:
+    """Raises a ValueError unless images can be mixed at these times, one or more in 0..T-1."""
+    if not len(timesteps):
+        raise ValueError("timesteps is empty; give one number or more.")
+    for t in timesteps:
+        if not (is_whole(t) and 0 <= t < T):
+            raise ValueError(f"timesteps has {shown(t)}; each must lie in 0..{T - 1}.")
 
 
 def check_num_lambdas(num_lambdas: int) -> int:
@@ -299,10 +303,15 @@ def check_num_lambdas(num_lambdas: int) -> int:
 def save_interpolations(path: str, rows: np.ndarray, labels: Sequence[str]) -> None:
     """Writes what `draw_interpolations` returned: a row for each pair and timestep, or label."""
     num_pairs, num_lambdas = rows.shape[0], rows.shape[2] - 2
-    lambdas = [f"{lam:.2g}" for lam in np.linspace(0, 1, num_lambdas)]
     images.save_labelled_grid(
         path,
         rows.reshape(-1, *rows.shape[2:]),
         row_labels=[*labels] * num_pairs,
-        column_labels=["source", *(f"λ={lam}" for lam in lambdas), "source"],
+        column_labels=["source", *lambda_labels(num_lambdas), "source"],
     )
+
+
+def lambda_labels(number: int) -> list[str]:
+    """λ from 0 to 1, exact where four decimals are all it has, else with three."""
+    lambdas = np.linspace(0, 1, number)
+    return [f"λ={round(lam, 4 if abs(lam - round(lam, 4)) < 1e-9 else 3):g}" for lam in lambdas]

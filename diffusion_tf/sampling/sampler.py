@@ -13,8 +13,10 @@ from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.gaussian_diffusion.compression import Transmission
 from diffusion_tf.sampling.guidance import Conditions, denoise_fn
+from diffusion_tf.sampling.pieces import run_in_pieces
 from diffusion_tf.utils import images
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.literals import Solver
 from diffusion_tf.utils.numbers import checked_seed
 from diffusion_tf.utils.random_numbers import StreamName, fold_in, stream
 from diffusion_tf.utils.replicas import compiled
@@ -197,27 +199,36 @@ class Sampler:
         )
         return [mix(tf.constant(int(t))).numpy() for t in timesteps]
 
-    def encode(self, x: np.ndarray, **how: Any) -> np.ndarray:
-        """The latents of images, without clipping, which has no way back.
+    def encode(
+        self, x: np.ndarray, *, sampling_steps: int | None = None, solver: Solver = "ddim"
+    ) -> np.ndarray:
+        """The latents of images, without clipping, which has no way back; shows progress.
 
         Args:
             x: uint8 [B, H, W, C]; image i has condition i.
-            **how: `sampling_steps` and `solver`, see `Encoding.encode`.
+            sampling_steps, solver: see `Encoding.encode`.
 
         Returns:
             float32 [B, H, W, C].
         """
-        encode = self.chain(
-            len(x), lambda network, x: self.process.encode(network, x_start=x, **how)
-        )
-        return encode(tf.constant(images.from_pixels(x))).numpy()
+        path = self.process.flow_path(sampling_steps)
+        return self._follow("encoding", images.from_pixels(x), path, solver)
 
-    def decode(self, latents: np.ndarray, **how: Any) -> np.ndarray:
+    def decode(
+        self, latents: np.ndarray, *, sampling_steps: int | None = None, solver: Solver = "ddim"
+    ) -> np.ndarray:
         """The images of latents float32 [B, H, W, C]; see `encode`."""
-        decode = self.chain(
-            len(latents), lambda network, x: self.process.decode(network, x=x, **how)
+        path = self.process.flow_path(sampling_steps)[::-1]
+        return self._follow("decoding", latents, path, solver)
+
+    def _follow(self, doing: str, x: np.ndarray, path: np.ndarray, solver: Solver) -> np.ndarray:
+        move = self.chain(
+            len(x),
+            lambda network, x, first, last: self.process.flow_steps(
+                network, x=x, path=path, first=first, last=last, solver=solver
+            ),
         )
-        return decode(tf.constant(latents)).numpy()
+        return run_in_pieces(doing, move, tf.constant(x), len(path) - 1)
 
     def sharing(self, t: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples that share x_t and part there (Figure 7).

@@ -95,11 +95,12 @@ def draw_ddim_walk(
     return Walk(pictures, ["line" if straight else "arc"])
 
 
-def distance_at_the_ends(walk: Walk) -> float:
-    """Mean square between the images and the mixtures beside them, pixels in [0, 1]."""
+def distances_at_the_ends(walk: Walk) -> dict[str, float]:
+    """Mean square between the images and the mixtures beside them, pixels in [0, 1], by label."""
     pixels = walk.pictures.astype(np.float64) / 255
-    ends, beside = pixels[:, :, [0, -1]], pixels[:, :, [1, -2]]
-    return float(((ends - beside) ** 2).mean())
+    squares = (pixels[:, :, [0, -1]] - pixels[:, :, [1, -2]]) ** 2
+    means = squares.mean(axis=(0, *range(2, squares.ndim)))
+    return dict(zip(walk.labels, means.tolist(), strict=True))
 
 
 def save_walk(out: str, walk: Walk) -> None:

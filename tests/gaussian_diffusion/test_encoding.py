@@ -70,6 +70,19 @@ def test_a_process_with_fewer_steps_encodes_on_its_own_timesteps():
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("solver", ["ddim", "heun"])
+def test_a_path_in_pieces_is_the_path(solver):
+    diffusion = make_diffusion(20, 0.2)
+    up = diffusion.flow_path([2, 5, 6, 9])
+    assert up.tolist() == [-1, 2, 5, 6, 9]
+    for path, x in ((up, EXAMPLES), (up[::-1], 2 * EXAMPLES)):
+        how = {"path": path, "solver": solver}
+        whole = diffusion.flow_steps(denoise_fn, x=x, **how)
+        for first, last in ((0, 1), (1, 3), (3, 4)):
+            x = diffusion.flow_steps(denoise_fn, x=x, first=first, last=last, **how)
+        np.testing.assert_array_equal(x, whole)
+
+
 # --- Against the sampler
 
 

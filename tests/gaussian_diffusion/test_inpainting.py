@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.exact import CorrelatedGaussian
-from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
+from diffusion_tf.gaussian_diffusion.inpainting import Filling, plan_jumps
 from helpers.golden_arrays import denoise_fn
 
 STDVS = np.array([0.4, 0.5, 0.3])
@@ -131,8 +131,9 @@ def test_mistakes(arguments, message):
 def test_a_chain_in_pieces_is_the_chain():
     diffusion, plan = GaussianDiffusion(betas=BETAS[:6]), plan_jumps(6, 2, 2)
     how = {"x_start": np.full([2, 3], 0.5), "known": [True, False, False], "seed": 1}
-    x = diffusion.inpaint_start(plan=plan, **how)
+    filling = Filling.of(plan=plan, **how)
+    x = diffusion.inpaint_start(filling)
     for first, last in ((0, 3), (3, 4), (4, len(plan.steps))):
-        x = diffusion.inpaint_moves(denoise_fn, x=x, plan=plan, first=first, last=last, **how)
+        x = diffusion.inpaint_moves(denoise_fn, filling, x, first, last)
     whole = diffusion.inpaint(denoise_fn, jump_length=2, num_resamples=2, **how)
     np.testing.assert_array_equal(x, whole)

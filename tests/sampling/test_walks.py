@@ -8,6 +8,7 @@ from PIL import Image
 from diffusion_tf.config import get_config
 from diffusion_tf.sampling import walks
 from diffusion_tf.sampling.guidance import Conditions
+from diffusion_tf.sampling.pictures import lambda_labels
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils.image_reading import load_image
 from helpers.shrinking_network import Network
@@ -31,7 +32,7 @@ def test_a_way_by_ddim_passes_through_every_image(walk):
     for pair in (0, 1):
         np.testing.assert_array_equal(walk.pictures[pair, 0, 0], PATH[pair])
         np.testing.assert_array_equal(walk.pictures[pair, 0, -1], PATH[pair + 1])
-    assert walks.distance_at_the_ends(walk) < 1e-5
+    assert walks.distances_at_the_ends(walk)["arc"] < 1e-5
     frames = walk.frames()
     assert frames.shape == (1, 7, 8, 8, 1)
     for frame, image in ((0, 0), (3, 1), (6, 2)):
@@ -51,9 +52,35 @@ def test_a_way_by_ddpm_has_a_row_for_each_timestep(sampler):
     walk = walks.draw_ddpm_walk(sampler, PATH, mix="constant_variance", shared_noise=True, **how)
     assert walk.pictures.shape == (2, 2, 4, 8, 8, 1) and walk.labels == ["t=3", "t=9"]
     assert walk.frames().shape == (2, 3, 8, 8, 1)
-    assert walks.distance_at_the_ends(walk) > 1e-4
+    assert walks.distances_at_the_ends(walk)["t=9"] > 1e-4
     plain = walks.draw_ddpm_walk(sampler, PATH, **how)
     assert (plain.pictures != walk.pictures).any()
+
+
+def test_how_far_the_ends_are_is_said_of_each_row():
+    pictures = np.zeros([2, 2, 4, 8, 8, 1], np.uint8)
+    pictures[:, 1, 1], pictures[0, 1, 0] = 51, 102  # both pairs' first end, of the second row
+    distances = walks.distances_at_the_ends(walks.Walk(pictures, ["t=3", "t=9"]))
+    assert distances == {"t=3": 0.0, "t=9": pytest.approx(0.2**2 / 2)}
+
+
+def test_encoding_and_decoding_show_their_progress(sampler, capsys):
+    walks.draw_ddim_walk(sampler, PATH, num_lambdas=2, sampling_steps=10)
+    shown = capsys.readouterr().err
+    assert "encoding: 100%" in shown and "decoding: 100%" in shown and "10/10" in shown
+
+
+@pytest.mark.parametrize(
+    "number, labels",
+    [
+        (9, {"λ=0", "λ=0.125", "λ=0.875", "λ=1"}),
+        (17, {"λ=0.0625", "λ=0.1875"}),
+        (11, {"λ=0.1", "λ=0.7"}),
+        (4, {"λ=0.333", "λ=0.667"}),
+    ],
+)
+def test_weights_above_a_picture_are_not_rounded_where_they_are_short(number, labels):
+    assert labels <= set(lambda_labels(number))
 
 
 # --- Files
