@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
+from diffusion_tf.config.agreement import check_agreement, check_network, require
 from diffusion_tf.utils.files import replacing
-from diffusion_tf.utils.image_sizes import Size, parse_size, shown_size, sides
+from diffusion_tf.utils.image_sizes import Size, parse_size, sides
 from diffusion_tf.utils.json_files import is_usable_text, read_json_object
 from diffusion_tf.utils.literals import (
     LEARNED,
     BetaSchedule,
     LossType,
     ModelMeanType,
+    ModelName,
     ModelVarType,
 )
 from diffusion_tf.utils.numbers import (
@@ -33,8 +35,9 @@ from diffusion_tf.utils.numbers import (
 
 Dtype = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-ModelName = Literal["unet", "mlp"]
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
+LrDecay = Literal["linear", "cosine"]
+LR_DECAYS: tuple[LrDecay, ...] = get_args(LrDecay)
 OptimizerName = Literal["adam", "rmsprop"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 TimeEmbeddingName = Literal["sinusoidal", "learned"]
@@ -62,7 +65,10 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
 
 
 # What a run counts up to; all other whole numbers are sizes, which TensorFlow keeps in int32.
-_COUNTS = ("steps", "warmup", "log_steps", "checkpoint_steps", "grid_steps", "max_images")
+_COUNTS = (
+    "steps", "warmup", "lr_decay_steps", "log_steps", "checkpoint_steps", "grid_steps",
+    "max_images",
+)  # fmt: skip
 _AT_LEAST_1 = (
     "channels", "num_diffusion_timesteps", "ch", "num_res_blocks", "block_size",
     "batch_size", "steps", "accumulation_steps", "steps_per_call", "log_steps", "checkpoint_steps",
@@ -73,7 +79,9 @@ _AT_MOST = {
     "steps_per_call": 100_000,
 }  # fmt: skip
 _MAX_SIDE = 2**15  # pixels
-_AT_LEAST_0 = ("max_images", "data_dim", "num_classes", "cond_dim", "warmup", "grid_steps")
+_AT_LEAST_0 = (
+    "max_images", "data_dim", "num_classes", "cond_dim", "warmup", "lr_decay_steps", "grid_steps",
+)  # fmt: skip
 
 
 def _option(default: Any, help: str, *, changes_run: bool = True) -> Any:
@@ -140,7 +148,11 @@ class Config:
     antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
 
     # Network
-    model: ModelName = _option("unet", "network: unet for images, mlp for vectors")
+    model: ModelName = _option(
+        "unet",
+        "network: unet for images, mlp for vectors; or one of a tutorial's: context_unet for"
+        " images, table_mlp, scale_shift and scale_shift_mixing for vectors",
+    )
     ch: int = _option(32, "channels at full resolution, a multiple of 32; of mlp, its width")
     ch_mult: tuple[int, ...] = _option((1, 2), "multiple of ch at each resolution, finest first")
     num_res_blocks: int = _option(
@@ -167,6 +179,10 @@ class Config:
     optimizer: OptimizerName = _option("adam", f"optimizer: {' or '.join(OPTIMIZERS)}")
     lr: float = _option(2e-3, "learning rate after the warmup")
     warmup: int = _option(100, "steps over which the learning rate rises from 0")
+    lr_decay: LrDecay = _option("linear", "how the learning rate falls over lr_decay_steps")
+    lr_decay_steps: int = _option(
+        0, "step at which the learning rate, falling since the warmup, is 0; 0: it does not fall"
+    )
     grad_clip: float = _option(1.0, "largest norm of the gradient")
     ema_decay: float = _option(0.998, "decay per step of the averaged weights")
     seed: int = _option(0, "seed of everything random in a run, from -2**63 to 2**63 - 1")
@@ -192,7 +208,7 @@ class Config:
     )
     keep_checkpoints: int = _option(2, "number of checkpoints kept", changes_run=False)
     grid_steps: int = _option(
-        1000, "steps between two grids of samples in TensorBoard; 0: none", changes_run=False
+        1000, "steps between two pictures of samples in TensorBoard; 0: none", changes_run=False
     )
 
     def __post_init__(self) -> None:
@@ -201,76 +217,33 @@ class Config:
         checked_seed(self.seed)
         for side in sides(self.image_size):
             whole(side, "image_size", 1)
-            _require(self, "image_size", side <= _MAX_SIDE, f"at most {_MAX_SIDE}")
+            require(self, "image_size", side <= _MAX_SIDE, f"at most {_MAX_SIDE}")
         for name in _AT_LEAST_1:
             whole(getattr(self, name), name, 1, INT64_MAX if name in _COUNTS else INT32_MAX)
             most = _AT_MOST.get(name, INT64_MAX)
-            _require(self, name, getattr(self, name) <= most, f"at most {most}")
+            require(self, name, getattr(self, name) <= most, f"at most {most}")
         for name in _AT_LEAST_0:
-            _require(self, name, getattr(self, name) >= 0, "0 or more")
+            require(self, name, getattr(self, name) >= 0, "0 or more")
             whole(getattr(self, name), name, 0, INT64_MAX if name in _COUNTS else INT32_MAX)
         for name in ("lr", "grad_clip"):
-            _require(self, name, getattr(self, name) > 0, "a number > 0")
-        _require(self, "standardize", self.standardize >= 0, "0 or more")
-        _require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
+            require(self, name, getattr(self, name) > 0, "a number > 0")
+        require(self, "standardize", self.standardize >= 0, "0 or more")
+        require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
         for name in ("beta_start", "beta_end"):
-            _require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")
+            require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")
         for name in ("dropout", "ema_decay", "cond_drop_prob", "test_fraction"):
             check_rate(getattr(self, name), name)
         for name, choices in (
             ("dtype", DTYPES),
             ("model", MODELS),
             ("optimizer", OPTIMIZERS),
+            ("lr_decay", LR_DECAYS),
             ("time_embedding", TIME_EMBEDDINGS),
             ("unreadable", UNREADABLE),
         ):
-            _require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        self._require_agreement()
-        self._require_network()
-
-    def _require_agreement(self) -> None:
-        """Fields that only make sense together."""
-        vectors = self.data_dim > 0
-        _require(
-            self, "model", (self.model == "mlp") == vectors,
-            "mlp for vectors (data_dim > 0) and unet for images (data_dim 0)",
-        )  # fmt: skip
-        _require(self, "random_flip", not (self.random_flip and vectors), "false for vectors")
-        _require(self, "grid_steps", not (self.grid_steps and vectors), "0 for vectors")
-        _require(
-            self, "cond_dim", not (self.cond_dim and self.num_classes),
-            "0 with num_classes: a condition is a label or a vector",
-        )  # fmt: skip
-        may_drop = self.conditional or bool(self.labels)
-        _require(
-            self, "cond_drop_prob", may_drop or not self.cond_drop_prob,
-            "0 for a network without conditions (num_classes and cond_dim are 0)",
-        )  # fmt: skip
-        _require(
-            self, "test_fraction", not (self.test_fraction and self.test_dir),
-            "0 with test_dir, which holds the data for testing",
-        )  # fmt: skip
-
-    def _require_network(self) -> None:
-        """Sizes that the network can have."""
-        if self.data_dim:
-            _require(self, "ch", self.ch % 4 == 0 and self.ch >= 16, "a multiple of 4, at least 16")
-            _require(self, "attn_resolutions", not self.attn_resolutions, "empty for vectors")
-            return
-        _require(self, "channels", self.channels in (1, 3), "1 (grey images) or 3 (RGB)")
-        _require(self, "ch", self.ch % 32 == 0, "a multiple of 32")
-        good = self.ch_mult and all(1 <= mult <= INT32_MAX for mult in self.ch_mult)
-        _require(self, "ch_mult", bool(good), "one or more whole numbers, each at least 1")
-        divisor = self.block_size * 2 ** (len(self.ch_mult) - 1)
-        if any(side % divisor for side in sides(self.image_size)):
-            return  # `UNet` says which sizes it can halve
-        finest = sides(self.image_size)[0] // self.block_size
-        heights = [finest >> level for level in range(len(self.ch_mult))]
-        _require(
-            self, "attn_resolutions", set(self.attn_resolutions) <= set(heights),
-            f"some of {', '.join(map(str, heights))}, the heights at the resolutions of this"
-            " network (image_size, block_size, ch_mult), or empty",
-        )  # fmt: skip
+            require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        check_agreement(self)
+        check_network(self)
 
     @property
     def learns_variance(self) -> bool:
@@ -286,9 +259,10 @@ class Config:
     def clip_denoised(self) -> bool:
         """Whether predictions of x_0 are clipped to [-1, 1] where nobody chooses.
 
-        Those of images are, as the original does; vectors may lie anywhere.
+        Those of the U-Net are, as the original does. Vectors may lie anywhere, and tutorials do
+        not clip.
         """
-        return not self.data_dim
+        return self.model == "unet"
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -361,10 +335,3 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
         number = finite(value, field_.name)
         return value if type(value) is int else number  # 27 stays 27 in a file
     return tuple(map(int, value)) if isinstance(value, tuple) else kind(value)
-
-
-def _require(config: Config, name: str, holds: bool, what: str) -> None:
-    if not holds:
-        value = getattr(config, name)
-        text = shown_size(value) if name == "image_size" else shown(value)
-        raise ValueError(f"{name} is {text}; it must be {what}.")

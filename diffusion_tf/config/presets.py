@@ -270,9 +270,97 @@ def embeddings() -> Config:
     )
 
 
+def _tutorial(**fields: Any) -> Config:
+    """What lessons share: Adam at 1e-3, neither warmup nor averaged weights."""
+    common = {
+        "lr": 1e-3,
+        "warmup": 0,
+        "ema_decay": 0.0,
+        "log_steps": 100,
+        "steps_per_call": 1000,
+        "checkpoint_steps": 10_000,
+    }
+    return Config(**{**common, **fields})
+
+
+def s_curve_tutorial() -> Config:
+    """The S-curve as lessons have it: tables of t in an MLP of 72,066 weights, 100 steps.
+
+    `python scripts/train.py --config=s_curve_tutorial`: 4,000 epochs of 79 batches. Lessons sample
+    with noise after the last step, too: `--sampler=noisy_end`.
+    """
+    return _tutorial(
+        dataset="s_curve",
+        data_dim=2,
+        model="table_mlp",
+        num_diffusion_timesteps=100,
+        beta_schedule="sigmoid",
+        beta_start=1e-5,
+        beta_end=5e-3,
+        antithetic=True,
+        ch=128,
+        batch_size=128,
+        steps=316_000,
+        grid_steps=7900,
+    )
+
+
+def sprites_tutorial() -> Config:
+    """16x16 sprites with a context of five numbers, as lessons have them.
+
+    `python scripts/train.py --config=sprites_tutorial`: 32 epochs of the 8,000 sprites drawn here,
+    or of `images.npy` and `vectors.npy` in --data_dir. The betas are numbers 1 to 500 of 501
+    from 1e-4 to 0.02.
+    """
+    epoch = 80  # batches
+    return _tutorial(
+        dataset="sprites",
+        image_size=16,
+        channels=3,
+        model="context_unet",
+        num_diffusion_timesteps=500,
+        beta_start=1e-4 + (0.02 - 1e-4) / 500,
+        ch=64,
+        cond_dim=5,
+        cond_drop_prob=0.1,
+        batch_size=100,
+        steps=32 * epoch,
+        lr_decay_steps=32 * epoch,
+        grad_clip=1e9,  # none
+        grid_steps=4 * epoch,
+        checkpoint_steps=1000,
+        log_steps=10,
+        steps_per_call=10,
+    )
+
+
+def embeddings_tutorial() -> Config:
+    """Embeddings given embeddings, as lessons have them: scales and shifts, the l1 distance.
+
+    `python scripts/train.py --config=embeddings_tutorial`, with --data_dir as for `embeddings`.
+    In the lesson no dense layer stands between x and the output (`--model=scale_shift`), although
+    each block defines one; `--model=scale_shift_mixing` has them.
+    """
+    return _tutorial(
+        dataset="embeddings",
+        data_dim=16,
+        cond_dim=64,
+        model="scale_shift",
+        standardize=0.25,
+        num_diffusion_timesteps=200,
+        model_var_type="fixedsmall",
+        loss_type="l1",
+        cond_drop_prob=0.1,
+        batch_size=256,
+        steps=10_000,
+        grid_steps=5000,
+    )
+
+
 _PRESETS = (
     digits, cifar10, celebahq256, lsun_church, lsun_bedroom, lsun_bedroom_large, lsun_cat, folder,
     arrays, digits_conditional, s_curve, swiss_roll, vectors, sprites, embeddings,
+    s_curve_tutorial, sprites_tutorial, embeddings_tutorial,
 )  # fmt: skip
 PRESETS: dict[str, Callable[[], Config]] = {preset.__name__: preset for preset in _PRESETS}
 

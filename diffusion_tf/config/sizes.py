@@ -59,6 +59,8 @@ def check_training_fits(config: Config, *, workers: int = 1, accelerators: int =
 
 def num_weights(config: Config | SimpleNamespace) -> int:
     """Numbers in the weights of a config's network."""
+    if config.model in _WEIGHTS_OF_TUTORIALS:
+        return _WEIGHTS_OF_TUTORIALS[config.model](config)
     if config.data_dim:
         outputs = 2 if config.model_var_type in LEARNED else 1
         return _mlp_weights(config, config.data_dim * outputs)
@@ -127,6 +129,41 @@ def _mlp_weights(c: Config | SimpleNamespace, out_dim: int) -> int:
     blocks = c.num_res_blocks * (2 * _dense(ch, ch) + _dense(ch, 2 * ch))
     ends = _dense(c.data_dim, ch) + _dense(ch, out_dim)
     return time + blocks + ends + _condition_weights(c, ch)
+
+
+def _table_mlp_weights(c: Config | SimpleNamespace) -> int:
+    hidden = _dense(c.data_dim, c.ch) + 2 * _dense(c.ch, c.ch)
+    return hidden + 3 * c.num_diffusion_timesteps * c.ch + _dense(c.ch, c.data_dim)
+
+
+def _context_unet_weights(c: Config | SimpleNamespace) -> int:
+    ch, side = c.ch, sides(c.image_size)[0] // 4
+
+    def block(a: int, b: int) -> int:  # two convolutions, two norms
+        return _conv(a, b) + _conv(b, b) + 4 * b
+
+    def embedding(length: int) -> int:
+        return sum(_dense(length, n) + _dense(n, n) for n in (2 * ch, ch))
+
+    down = block(c.channels, ch) + 2 * block(ch, ch) + block(ch, 2 * ch) + block(2 * ch, 2 * ch)
+    bottom = side**2 * (2 * ch) ** 2 + 2 * ch + 4 * ch
+    up = sum(4 * a * ch + ch + 2 * block(ch, ch) for a in (4 * ch, 2 * ch))
+    conditions = embedding(c.cond_dim) if c.cond_dim else 0
+    end = _conv(2 * ch, ch) + 2 * ch + _conv(ch, c.channels)
+    return down + embedding(1) + conditions + bottom + up + end
+
+
+def _scale_shift_weights(c: Config | SimpleNamespace) -> int:
+    mixing = 2 * _dense(c.data_dim, c.data_dim) if c.model == "scale_shift_mixing" else 0
+    return 2 * _dense(c.cond_dim, c.cond_dim) + 2 * _dense(c.cond_dim, 2 * c.data_dim) + mixing
+
+
+_WEIGHTS_OF_TUTORIALS = {
+    "table_mlp": _table_mlp_weights,
+    "context_unet": _context_unet_weights,
+    "scale_shift": _scale_shift_weights,
+    "scale_shift_mixing": _scale_shift_weights,
+}
 
 
 def _condition_weights(c: Config | SimpleNamespace, units: int) -> int:

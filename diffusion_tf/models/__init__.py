@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from diffusion_tf.config import Config
 from diffusion_tf.config.sizes import check_network_fits
+from diffusion_tf.models import tutorials
 from diffusion_tf.models.mlp import MLP
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.utils.devices import num_accelerators
@@ -17,7 +18,16 @@ def get_model(config: Config) -> keras.Model:
         ValueError: sizes that the network cannot have, or that do not fit into memory.
     """
     check_network_fits(config, accelerators=num_accelerators())
-    builders: dict[str, Callable[[Config], keras.Model]] = {"unet": _unet, "mlp": _mlp}
+    builders: dict[str, Callable[[Config], keras.Model]] = {
+        "unet": _unet,
+        "mlp": _mlp,
+        "table_mlp": lambda config: tutorials.TableMLP(ch=config.ch, **_of_tutorial(config)),
+        "context_unet": lambda config: tutorials.ContextUNet(ch=config.ch, **_of_tutorial(config)),
+        "scale_shift": lambda config: tutorials.ScaleShiftMLP(**_of_tutorial(config)),
+        "scale_shift_mixing": lambda config: tutorials.ScaleShiftMLP(
+            mixes=True, **_of_tutorial(config)
+        ),
+    }
     model = builders[config.model](config)
     model.build([(None, *config.sample_shape), (None,)])
     return model
@@ -41,6 +51,16 @@ def _mlp(config: Config) -> MLP:
         num_timesteps=config.num_diffusion_timesteps if learned else None,
         **_shared(config),
     )
+
+
+def _of_tutorial(config: Config) -> dict:
+    """What the networks of `tutorials` share; none of them learns a variance."""
+    return {
+        "out_dim": config.sample_shape[-1],
+        "num_timesteps": config.num_diffusion_timesteps,
+        "cond_dim": config.cond_dim,
+        "dtype": config.dtype,
+    }
 
 
 def _shared(config: Config) -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -69,6 +70,32 @@ def write_point_pictures(
         trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000, limits=limits
     )
     return paths
+
+
+def points_drawer(config: Config, sampler: Sampler, dataset: Dataset) -> Callable[[], np.ndarray]:
+    """A function that draws samples over real points, from what the weights are at that moment.
+
+    Args:
+        config, sampler, dataset: see `write_point_pictures`.
+
+    Returns:
+        Function without arguments; its result is uint8 [H, W, 3]. The noise is the same each time.
+        It raises NotFiniteError if samples hold NaN or infinity.
+    """
+    number = min(NUM_POINTS, len(dataset))
+    conditions = Conditions(dataset.known_conditions[:number]) if config.conditional else None
+    draw = dataclasses.replace(sampler, conditions=conditions).grid(number)
+
+    def draw_points() -> np.ndarray:
+        samples = draw().numpy()
+        check_finite(samples, "samples of the picture")
+        real = sampler.to_data(next(dataset.batches(number)))
+        points, behind = (
+            scatter.in_a_plane(x, like=real) for x in (sampler.to_data(samples), real)
+        )
+        return scatter.draw_points(points, behind, limits=scatter.limits_about(behind))
+
+    return draw_points
 
 
 def diffuse(

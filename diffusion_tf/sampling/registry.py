@@ -44,6 +44,11 @@ SAMPLERS: dict[str, Entry] = {
     "dpmpp_2m": Entry(
         f"{_FEWER_STEPS}:DPMSolver", "DPM-Solver++(2M), of second order without noise", {}
     ),
+    "noisy_end": Entry(
+        "diffusion_tf.gaussian_diffusion.noisy_end:NoisyEnd",
+        "the paper's, with noise after the last step, too, as tutorials have it",
+        {},
+    ),
 }
 
 

@@ -63,13 +63,36 @@ def save_points(
 
     Args:
         path: of the PNG.
+        points, real, limits: see `draw_points`.
+
+    Raises:
+        ValueError: as `draw_points`.
+    """
+    images.save_figure(path, _figure_of_points(points, real, limits))
+
+
+def draw_points(
+    points: np.ndarray, real: np.ndarray, *, limits: Limits | None = None
+) -> np.ndarray:
+    """Draws a scatter plot of samples over real points.
+
+    Args:
         points: samples, [N, 2].
         real: [M, 2].
         limits: lowest and highest value on both axes, or on each; wide enough for all if not given.
 
+    Returns:
+        uint8 [H, W, 3].
+
     Raises:
         ValueError: other shapes, or values that are not finite.
     """
+    canvas = FigureCanvasAgg(_figure_of_points(points, real, limits))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _figure_of_points(points: np.ndarray, real: np.ndarray, limits: Limits | None) -> Figure:
     points, real = _checked(points, "points", 2), _checked(real, "real", 2)
     figure = Figure(figsize=(4.4, 4.4), dpi=_DPI, layout="constrained")
     axis = figure.subplots()
@@ -77,7 +100,7 @@ def save_points(
     _draw(axis, points, color=_SAMPLE, label="samples")
     _frame(axis, limits or _limits(np.concatenate([points, real]), _NEAR))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, markerscale=4)
-    images.save_figure(path, figure)
+    return figure
 
 
 def save_panels(

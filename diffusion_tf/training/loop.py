@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from absl import logging
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.sampling.pictures import conditions_to_show, grid_drawer
+from diffusion_tf.sampling.point_pictures import points_drawer
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
 from diffusion_tf.training.log import RunLog
@@ -87,6 +89,20 @@ def _begin(trainer: Trainer, checkpoints: Checkpoints) -> int:
     return step
 
 
+def _drawer(trainer: Trainer, dataset: Dataset) -> Callable[[], np.ndarray]:
+    """Draws a picture of samples, of what the averaged weights are at that moment."""
+    config = trainer.config
+    sampler = Sampler.of_run(
+        config,
+        trainer.ema_model,
+        process=trainer.diffusion,
+        jit_compile=trainer.jit_compile,
+        conditions=conditions_to_show(config, dataset),
+        scaling=dataset.scaling,
+    )
+    return points_drawer(config, sampler, dataset) if config.data_dim else grid_drawer(sampler)
+
+
 class _Loop:
     """Calls the devices for some steps at a time; between two calls it looks around."""
 
@@ -113,15 +129,7 @@ class _Loop:
             )
         )
         self.batches = iter(batches)
-        self.draw_grid = grid_drawer(
-            Sampler.of_run(
-                config,
-                trainer.ema_model,
-                process=trainer.diffusion,
-                jit_compile=trainer.jit_compile,
-                conditions=conditions_to_show(config, dataset),
-            )
-        )
+        self.draw_grid = _drawer(trainer, dataset)
         self.seconds_per_step = CALL_SECONDS  # not known yet: the first call is one step
         self.saved_at = time.monotonic()
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.config import Config
+from diffusion_tf.config.fields import LrDecay
 from diffusion_tf.utils.keras_backend import keras
 
 
@@ -27,6 +28,34 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict:
         """The arguments that make this schedule again."""
         return {"lr": self.lr, "warmup": self.warmup}
+
+
+@keras.saving.register_keras_serializable("diffusion_tf")
+class Decay(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of a warmup, which then falls to 0: along a line, or half a cosine."""
+
+    def __init__(self, rise: LinearWarmup, kind: LrDecay, steps: int):
+        """At which step it is 0: `steps`, more than those of the warmup."""
+        self.rise, self.kind, self.steps = rise, kind, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of a step, counted from 0."""
+        span = self.steps - self.rise.warmup
+        # Subtracted as whole numbers: float32 has no more than 24 bits.
+        gone = tf.cast(tf.cast(step, tf.int64) - self.rise.warmup, tf.float32) / float(span)
+        gone = tf.clip_by_value(gone, 0.0, 1.0)
+        left = 1.0 - gone if self.kind == "linear" else 0.5 * (1.0 + tf.cos(np.pi * gone))
+        return self.rise(step) * left
+
+    def get_config(self) -> dict:
+        """The arguments that make this schedule again."""
+        rise = keras.saving.serialize_keras_object(self.rise)
+        return {"rise": rise, "kind": self.kind, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Decay":
+        """The inverse of `get_config`."""
+        return cls(**{**config, "rise": keras.saving.deserialize_keras_object(config["rise"])})
 
 
 class _Clipped(keras.optimizers.Optimizer):
@@ -119,6 +148,14 @@ class TF1RMSprop(_Clipped, keras.optimizers.RMSprop):
         return {"RMSProp": self._velocities, "RMSProp_1": self._momentums}
 
 
+def get_learning_rate(config: Config) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a config by step."""
+    rise = LinearWarmup(config.lr, config.warmup)
+    if not config.lr_decay_steps:
+        return rise
+    return Decay(rise, config.lr_decay, config.lr_decay_steps)
+
+
 def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimizer:
     """The optimizer of a config (the original's `make_optimizer`).
 
@@ -131,7 +168,7 @@ def get_optimizer(config: Config, num_replicas: int) -> keras.optimizers.Optimiz
     """
     # The name is part of those in checkpoints; Keras would count it up.
     shared: dict[str, Any] = {
-        "learning_rate": LinearWarmup(config.lr, config.warmup),
+        "learning_rate": get_learning_rate(config),
         "epsilon": 1e-8,
         "max_norm": config.grad_clip / num_replicas,
         "name": config.optimizer,

@@ -92,9 +92,8 @@ def test_configs_whose_fields_contradict_each_other_are_refused():
         ({"num_classes": 3, "cond_dim": 2}, "cond_dim is 2; it must be 0 with num_classes"),
         ({"cond_drop_prob": 0.1}, "cond_drop_prob is 0.1; it must be 0 for a network without"),
         ({"cond_drop_prob": 1.0, "num_classes": 3}, r"cond_drop_prob is 1.0; it must be in \[0, 1"),
-        ({"data_dim": 2}, "model is 'unet'; it must be mlp for vectors"),
-        ({"model": "mlp"}, "model is 'mlp'; it must be mlp for vectors"),
-        ({"model": "mlp", "data_dim": 2}, "grid_steps is 1000; it must be 0 for vectors"),
+        ({"data_dim": 2}, "model is 'unet'; it must be mlp or table_mlp"),
+        ({"model": "mlp"}, "model is 'mlp'; it must be mlp or table_mlp"),
         ({"num_classes": -1}, "num_classes is -1; it must be 0 or more"),
         ({"time_embedding": "fourier"}, "time_embedding is 'fourier'; it must be one of sinus"),
     ):

@@ -1,6 +1,7 @@
 """The training loop: what it saves, logs and survives."""
 
 import dataclasses
+import io
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ from diffusion_tf.training import loop
 from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
 from diffusion_tf.training.log import events_dir, load_losses
 from diffusion_tf.training.loop import train
+from diffusion_tf.training.trainer import Trainer
+from diffusion_tf.utils.devices import get_strategy
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.locks import InUse
 from helpers.checkpoints import checkpoints_of
@@ -226,6 +229,22 @@ def test_curves_speed_and_grids_are_in_tensorboard(tmp_path):
     np.testing.assert_allclose(learning_rates, [0, 2e-3, 2e-3, 2e-3])
 
 
+def test_points_are_drawn_while_they_are_learned(tmp_path):
+    config = get_config(
+        "s_curve", ch=16, batch_size=8, steps=4, grid_steps=2, num_diffusion_timesteps=5,
+        max_images=30,
+    )  # fmt: skip
+    trainer = Trainer(config, get_strategy("single"), jit_compile=False)
+    train(trainer, get_dataset(config), str(tmp_path / "run"))
+    events = EventAccumulator(events_dir(str(tmp_path / "run")), size_guidance={"tensors": 0})
+    events.Reload()
+    pictures = events.Tensors("samples/ema")
+    assert [picture.step for picture in pictures] == [2, 4]
+    width, height, png = tf.make_ndarray(pictures[0].tensor_proto)
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.size == (int(width), int(height)) and min(image.size) > 400
+
+
 def test_a_warm_start_takes_over_everything_and_leaves_the_source_alone(tmp_path):
     source = run(tmp_path / "source", steps=3)
     before = {p: p.read_bytes() for p in (tmp_path / "source").rglob("*") if p.is_file()}
@@ -349,6 +368,8 @@ from helpers.checkpoints import checkpoints_of
 from helpers.small_training import make_trainer, pixelwise
 from diffusion_tf.datasets import RandomAccess, get_dataset
 from diffusion_tf.training.loop import train
+from diffusion_tf.training.trainer import Trainer
+from diffusion_tf.utils.devices import get_strategy
 
 wide = partial(pixelwise, kernel_size=201)
 trainer = make_trainer(wide, steps=int(sys.argv[2]), checkpoint_steps=1)

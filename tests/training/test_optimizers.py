@@ -6,12 +6,33 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.config import get_config
-from diffusion_tf.training.optimizers import LinearWarmup, get_optimizer
+from diffusion_tf.training.optimizers import LinearWarmup, get_learning_rate, get_optimizer
 
 
 @pytest.mark.parametrize("step, lr", [(0, 0.0), (1, 0.5), (2, 1.0), (7, 1.0)])
 def test_learning_rate_rises_over_the_warmup(step, lr):
     assert float(LinearWarmup(1.0, 2)(tf.constant(step))) == lr
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),  # at steps 0, 2, 4, 6, 10 and beyond
+    [
+        ("linear", [0.0, 0.4, 0.3, 0.2, 0.0, 0.0]),
+        ("cosine", [0.0, 0.4, 0.2 * (1 + 2**-0.5), 0.2, 0.0, 0.0]),
+    ],
+)
+def test_the_learning_rate_falls_to_zero_after_the_warmup(kind, expected):
+    config = get_config("digits", lr=0.4, warmup=2, lr_decay=kind, lr_decay_steps=10)
+    rate = get_learning_rate(config)
+    values = [float(rate(tf.constant(step, tf.int64))) for step in (0, 2, 4, 6, 10, 99)]
+    np.testing.assert_allclose(values, expected, atol=1e-7)
+    again = type(rate).from_config(rate.get_config())
+    assert float(again(tf.constant(4))) == values[2]
+
+
+def test_a_learning_rate_that_falls_before_it_rose_is_refused():
+    with pytest.raises(ValueError, match="lr_decay_steps is 100; it must be more than warmup, 100"):
+        get_config("digits", lr_decay_steps=100)
 
 
 def test_no_warmup_is_full_learning_rate_from_the_start():
