@@ -85,7 +85,7 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
     """Loads, draws, writes one figure after the other."""
     import numpy as np
 
-    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets import get_dataset, get_images
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.evaluation import figures
@@ -93,13 +93,17 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
-    config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    config = load_config(WORKDIR.value)
     record = load_record(WORKDIR.value, config)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; these figures show images.")
     T = config.num_diffusion_timesteps
     share_from = share_from or tuple(sorted({k * T // 4 for k in (1, 2, 3)} | {T - 1}))[::-1]
     figures.check_share_from(share_from, T)
+    conditions = get_one_condition(
+        config, CONDITIONS.value, GUIDANCE_SCALE.value, class_names=record.class_names
+    )
+    _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
 
     def data() -> np.ndarray:
         dataset = get_dataset(config, DATA_DIR.value)
@@ -111,12 +115,7 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
             model,
             seed=SEED.value,
             jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-            conditions=get_one_condition(
-                config,
-                CONDITIONS.value,
-                GUIDANCE_SCALE.value,
-                class_names=record.class_names if record else None,
-            ),
+            conditions=conditions,
         ),
         images=get_images(config, IMAGES.value, DATA_DIR.value),
         data=data,

@@ -62,7 +62,7 @@ def main() -> None:
 
 def inpaint() -> None:
     """Loads, fills in, writes."""
-    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets import get_images
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.gaussian_diffusion import get_diffusion
@@ -72,12 +72,16 @@ def inpaint() -> None:
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
-    config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    config = load_config(WORKDIR.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be filled in.")
     record = load_record(WORKDIR.value, config)
-    (image,) = get_images(config, [IMAGE.value], DATA_DIR.value)
+    conditions = get_conditions(
+        config, CONDITIONS.value, GUIDANCE_SCALE.value, class_names=record.class_names
+    )
     known = filling_in.read_mask(MASK.value, config.image_shape)
+    _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    (image,) = get_images(config, [IMAGE.value], DATA_DIR.value)
     diffusion = get_diffusion(config)
     steps = min(SAMPLING_STEPS.value, diffusion.num_timesteps)
     logging.info("Filling in with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
@@ -87,12 +91,7 @@ def inpaint() -> None:
         process=get_sampling_process(diffusion, sampling_steps=steps),
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-        conditions=get_conditions(
-            config,
-            CONDITIONS.value,
-            GUIDANCE_SCALE.value,
-            class_names=record.class_names if record else None,
-        ),
+        conditions=conditions,
     )
     fillings = filling_in.fill_in(
         sampler,

@@ -114,9 +114,20 @@ def check_flags() -> None:
             raise ValueError(f"--images and --{flag.name} were both given; give one of them.")
 
 
+def check_steps(T: int) -> None:
+    """Raises a ValueError if somebody asks for steps that a process of T steps does not have."""
+    from diffusion_tf.gaussian_diffusion.checks import checked_sampling_steps
+    from diffusion_tf.sampling.pictures import check_timesteps
+
+    if TIMESTEPS.present:
+        check_timesteps(command_line.parse_ints("timesteps", TIMESTEPS.value), T)
+    if SAMPLING_STEPS.value is not None:
+        checked_sampling_steps(SAMPLING_STEPS.value, T)
+
+
 def interpolate(before_saving: Callable[[], None]) -> None:
     """Loads, mixes, writes."""
-    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets import get_images
     from diffusion_tf.datasets.paths import stops_of
     from diffusion_tf.datasets.record import load_record
@@ -126,16 +137,18 @@ def interpolate(before_saving: Callable[[], None]) -> None:
     from diffusion_tf.utils.devices import use_xla
 
     stops = stops_of(IMAGES.value) if IMAGES.value else [IMAGE1.value, IMAGE2.value]
-    config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
+    config = load_config(WORKDIR.value)
     if config.data_dim:
         raise ValueError(f"{WORKDIR.value} is a run on vectors; only images can be mixed here.")
-    data = load_record(WORKDIR.value, config)
+    record = load_record(WORKDIR.value, config)
     conditions = get_one_condition(
         config,
         CONDITIONS.value,
         GUIDANCE_SCALE.value,
-        class_names=data.class_names if data else None,
+        class_names=record.class_names,
     )
+    check_steps(config.num_diffusion_timesteps)
+    _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     path = get_images(config, stops, DATA_DIR.value)
     logging.info(
         "Interpolating with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step

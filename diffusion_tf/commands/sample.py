@@ -59,11 +59,12 @@ def main() -> None:
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_beside(OUT.value), OUT.value)
     # After the flags: TensorFlow takes its time.
-    from diffusion_tf.convert.loading import load_model
+    from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.gaussian_diffusion import get_diffusion
     from diffusion_tf.sampling import files, shards
     from diffusion_tf.sampling.guidance import get_conditions
+    from diffusion_tf.sampling.intermediate_states import checked_paths
     from diffusion_tf.sampling.registry import get_sampling_process
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import get_strategy, use_xla
@@ -72,27 +73,27 @@ def main() -> None:
     files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
     shards.split(NUM_SAMPLES.value, BATCH_SIZE.value)
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
-    with strategy.scope():
-        config, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
-    data = load_record(WORKDIR.value, config)
+    config = load_config(WORKDIR.value)
+    record = load_record(WORKDIR.value, config)
     process = get_sampling_process(
         get_diffusion(config), SAMPLER.value, SAMPLING_STEPS.value, eta=ETA.value
     )
+    checked_paths(process, PROGRESSIVE.value, trajectory)
+    conditions = get_conditions(
+        config, CONDITIONS.value, GUIDANCE_SCALE.value, class_names=record.class_names
+    )
+    with strategy.scope():
+        _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     sampler = Sampler.of_run(
         config,
         model,
         process=process,
         seed=SEED.value,
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
-        conditions=get_conditions(
-            config,
-            CONDITIONS.value,
-            GUIDANCE_SCALE.value,
-            class_names=data.class_names if data else None,
-        ),
+        conditions=conditions,
         strategy=strategy,
         clip_denoised=CLIP_DENOISED.value,
-        scaling=data.scaling if data else None,
+        scaling=record.scaling,
     )
     logging.info("Sampling from %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     files.write_samples(

@@ -22,6 +22,11 @@ def newest_step(workdir: str) -> int:
     return numbered.newest_number(workdir)
 
 
+def load_config(workdir: str) -> Config:
+    """The config of a run, of this project or of the original; see `load_model` for errors."""
+    return checkpoints.load_config(checked_path(workdir))
+
+
 def load_model(
     workdir: str, *, weights: WeightsKind = "ema", step: int | None = None
 ) -> tuple[Config, keras.Model, int]:

@@ -22,7 +22,7 @@ _SHOWN = 12  # digits of an identity in a sentence
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataRecord:
-    """The data of a run.
+    """The data of a run; without anything, where nothing is known of them.
 
     Attributes:
         data_dir: where they were when the run began, for people alone.
@@ -32,9 +32,9 @@ class DataRecord:
         scaling: of vectors that were standardized.
     """
 
-    data_dir: str
-    num_examples: int
-    identity: str
+    data_dir: str = ""
+    num_examples: int = 0
+    identity: str = ""
     class_names: tuple[str, ...] | None = None
     scaling: Scaling | None = None
 
@@ -100,8 +100,11 @@ class DataRecord:
         return f"{self.num_examples} examples{where} (fingerprint {self.identity[:_SHOWN]})"
 
 
-def load_record(workdir: str, config: Config) -> DataRecord | None:
+def load_record(workdir: str, config: Config) -> DataRecord:
     """What a workdir keeps, with all that samples of its run need.
+
+    Returns:
+        An empty record if it keeps nothing, as the workdirs of earlier versions and the original's.
 
     Raises:
         ValueError: it is damaged; or lost, of a run on standardized vectors.
@@ -113,7 +116,7 @@ def load_record(workdir: str, config: Config) -> DataRecord | None:
             f"{os.path.join(workdir, NAME)} is missing, which holds the mean and the scale of the"
             " run's vectors; restore it."
         )
-    return record
+    return record or DataRecord()
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ _REMEDIES = {
     errno.EIO: "look at the disk",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_SCRIPTS = os.path.join(os.path.dirname(_PACKAGE), "scripts")
+# Without links, as tracebacks may name a file by any of its paths.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_SCRIPTS = os.path.realpath(os.path.join(os.path.dirname(_PACKAGE), "scripts"))
 
 
 def sentence(error: Exception) -> str:
@@ -95,7 +96,7 @@ def _is_ours(error: Exception) -> bool:
     if _module(error).startswith("diffusion_tf"):
         return True
     frames = traceback.extract_tb(error.__traceback__)
-    where = os.path.abspath(frames[-1].filename) if frames else _PACKAGE
+    where = os.path.realpath(frames[-1].filename) if frames else _PACKAGE
     return where.startswith((_PACKAGE + os.sep, _SCRIPTS + os.sep)) or where == _PACKAGE
 
 

@@ -35,6 +35,8 @@ def home(tmp_path_factory):
     (home / "seconds").write_text(str(time.monotonic() - started))
     (home / "original").mkdir()
     (home / "original" / "kwargs.json").write_text(CIFAR)
+    (home / "planned").mkdir()  # what a config tells is said before weights are looked for
+    (home / "planned" / "config.json").write_bytes((home / "run" / "config.json").read_bytes())
     return home
 
 
@@ -251,14 +253,16 @@ MISTAKES = [
     ("sample", ["--workdir=original"], "original holds no checkpoint of the original"),
     ("sample", ["--workdir=run", "--num_samples=0"], "num_samples is 0"),
     ("sample", ["--workdir=run", "--out=taken.npz"], "taken.npz exists"),
-    ("sample", ["--workdir=run", "--sampling_steps=13"], "it must lie in 1..12"),
+    ("sample", ["--workdir=planned", "--sampling_steps=13"], "it must lie in 1..12"),
     ("sample", ["--workdir=run", "--out=s.png", "--float32"], "--float32 needs an --out that ends"),
-    ("sample", ["--workdir=run", "--trajectory=12"], "each time must lie in -1..11"),
+    ("sample", ["--workdir=planned", "--trajectory=12"], "each time must lie in -1..11"),
     ("sample", ["--workdir=run", "--strategy=mirrored"], "'mirrored' needs GPUs"),
     ("interpolate", ["--workdir=run", "--image1=1498"], "Image 1498 does not exist"),
     ("interpolate", ["--workdir=run", "--image2=none.png"], "There is no image 'none.png'"),
     ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
-    ("interpolate", ["--workdir=run", "--timesteps=12"], "each must lie in 0..11"),
+    ("interpolate", ["--workdir=planned", "--timesteps=12"], "each must lie in 0..11"),
+    ("interpolate", ["--workdir=planned", "--method=ddim", "--sampling_steps=13"], "lie in 1..12"),
+    ("figures", ["--workdir=planned", "--share_from=12"], "each time must lie in 0..11"),
     ("interpolate", ["--workdir=run", "--timesteps="], "--timesteps is empty; give one number"),
     ("interpolate", ["--workdir=none", "--out=o.mp4"], "--out=o.mp4 is not a name for mixtures"),
     ("sample", ["--workdir=run", "--out=s.gif"], "--out=s.gif is not a name for samples"),
@@ -277,7 +281,7 @@ MISTAKES = [
         ["--workdir=run", "--out=fillings"],
         "--out=fillings is not a picture",
     ),
-    ("inpaint", ["--workdir=run", "--mask=none.png"], "--mask=none.png is neither left"),
+    ("inpaint", ["--workdir=planned", "--mask=none.png"], "--mask=none.png is neither left"),
     ("figures", ["--workdir=run", "--figures=4"], "--figures has '4'; choose from 5,6,7,8,9,10"),
     ("figures", ["--workdir=run", "--out=taken.npz"], "taken.npz is not a folder"),
     (

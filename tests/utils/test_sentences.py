@@ -1,6 +1,7 @@
 """Whatever is raised, the person at the terminal reads one sentence."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,3 +101,15 @@ def test_the_systems_errors_get_the_file_and_a_remedy(code, remedy):
 def test_a_missing_package_is_not_called_a_fault():
     text = sentence(raised(lambda: __import__("nothing_of_this_name")))
     assert "package is missing" in text and "nothing_of_this_name" in text and "fault" not in text
+
+
+@pytest.mark.parametrize("link", ["scripts", "script"])
+def test_a_script_is_of_here_whatever_link_leads_to_it(link, tmp_path):
+    scripts = Path(__file__).parents[2] / "scripts"
+    (tmp_path / "scripts").symlink_to(scripts)
+    (tmp_path / "script.py").symlink_to(scripts / "sample.py")
+    path = tmp_path / ("scripts/sample.py" if link == "scripts" else "script.py")
+    refuse = compile("raise ValueError('It is wrong; mend it.')", str(path), "exec")
+    assert sentence(raised(lambda: exec(refuse))) == "It is wrong; mend it."
+    other = compile("raise ValueError('It is wrong.')", str(tmp_path / "other.py"), "exec")
+    assert sentence(raised(lambda: exec(other))).startswith("This is a fault of the program")
