@@ -4,6 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
+from diffusion_tf.gaussian_diffusion.exact.chains import Steps
+from diffusion_tf.gaussian_diffusion.exact.mixtures import Moments
+from diffusion_tf.gaussian_diffusion.inpainting import Plan
 from diffusion_tf.gaussian_diffusion.process import GaussianDiffusion
 
 
@@ -57,6 +60,49 @@ class CorrelatedGaussian:
             return tf.cast(x_0 + tf.gather(offsets, t), tf.float32)
 
         return denoise
+
+    def filled_in(
+        self,
+        alphas_cumprod: np.ndarray,
+        known: np.ndarray,
+        x: np.ndarray,
+        plan: Plan,
+        variance: np.ndarray | str = "fixedlarge",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of what `inpaint` fills in with the optimal network, unclipped.
+
+        Every move of RePaint is affine in x and in its noise: a step takes x to
+        (coef1 slope + coef2) x + coef1 offset + sigma z (eq. 7), the known numbers are then drawn
+        from q, and a jump scales x and adds noise. So both moments follow from move to move. They
+        tend to those of `conditional` as steps become shorter and resamples more.
+
+        Args:
+            alphas_cumprod: [T].
+            known, x: see `conditional`.
+            plan: of `plan_jumps`.
+            variance: see `ancestral_chain`.
+
+        Returns:
+            [U] and [U, U], where U numbers are unknown.
+        """
+        known, x = np.asarray(known, bool), np.where(known, x, 0.0)
+        steps = Steps(np.asarray(alphas_cumprod, np.float64))
+        slopes, offsets = self.denoiser(alphas_cumprod)
+        one, unknown = np.eye(len(known)), np.outer(~known, ~known)
+        factors = steps.coef1[:, None, None] * slopes + steps.coef2[:, None, None] * one
+        shifts, noise = steps.coef1[:, None] * offsets, steps.variance(variance)
+
+        def with_known(mean: np.ndarray, spread: np.ndarray, level: float) -> Moments:
+            mean = np.where(known, np.sqrt(level) * x, mean)
+            return Moments(mean, spread * unknown + (1 - level) * np.diag(1.0 * known))
+
+        mean, spread = with_known(0 * x, one, steps.abar[-1])
+        for t, jump in zip(*plan, strict=True):
+            spread = factors[t] @ spread @ factors[t].T + (noise[t] if t else 0.0) * one
+            mean, spread = with_known(factors[t] @ mean + shifts[t], spread, steps.prev[t])
+            ratio = steps.abar[t - 1 + jump] / steps.prev[t] if jump else 1.0
+            mean, spread = np.sqrt(ratio) * mean, ratio * spread + (1 - ratio) * one
+        return mean[~known], spread[np.ix_(~known, ~known)]
 
     def conditional(self, known: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of the unknown numbers, given the others.
