@@ -82,30 +82,41 @@ def tensor_names(path: str) -> list[str]:
 
 def _sets(values: Any, path: str) -> dict[str, WeightSet]:
     found = _found(values, path)
+    if any(one.in_order for one in found):  # the lists are all that there is
+        return unwrapping.by_kind(found, lambda a, b: _is_same(a, b, path))
+    _check_lists(values, path)
     for keys, listed_tensors in unwrapping.find_lists(values):
-        for tensor in listed_tensors:
-            _check_dense(tensor, f"a tensor of the list {list(keys)} in {path}", path)
         found.append(unwrapping.named_list(keys, listed_tensors, found))
     return unwrapping.by_kind(found, lambda a, b: _is_same(a, b, path))
 
 
 def _found(values: Any, path: str) -> list[WeightSet]:
-    """The sets of weights by name in a file: those of known networks, or all that is at the top."""
+    """The sets of weights in a file: those of known networks, or all that is at the top.
+
+    Lists of averages are left to `_sets`, unless there is nothing else.
+    """
     found = unwrapping.find_sets(values)
     if not found and isinstance(values, Mapping) and all(map(is_tensor, values.values())):
         tensors = {str(name): value for name, value in values.items()}
         found = [WeightSet(keys=(), prefix="", kind=None, tensors=tensors)]
+    if not found:
+        _check_lists(values, path)
+        found = unwrapping.listed_sets(values)
     for one in found:
         for name, value in one.tensors.items():
             _check_dense(value, f"{one.prefix}{name} in {path}", path)
     if not found:
-        for keys, listed_tensors in unwrapping.find_lists(values):
-            unwrapping.named_list(keys, listed_tensors, [])  # says that names are missing
         raise ValueError(
             f"{path} holds no state dict, a tensor for each name, of a DDPM U-Net that is known"
             " here; save that alone."
         )
     return found
+
+
+def _check_lists(values: Any, path: str) -> None:
+    for keys, tensors in unwrapping.find_lists(values):
+        for tensor in tensors:
+            _check_dense(tensor, f"a tensor of the list {list(keys)} in {path}", path)
 
 
 def _is_same(a: WeightSet, b: WeightSet, path: str) -> bool:

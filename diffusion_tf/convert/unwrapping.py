@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion_tf.convert.maps import listed
+from diffusion_tf.convert.nameless import names_in_order
 
 # What the first block of each known network is called, after whatever wrappers put before it.
 _FIRST_BLOCKS = (
@@ -44,6 +45,7 @@ class WeightSet:
         kind: `ema` or `raw` as far as keys and prefix tell, else None.
         tensors: by their names without the prefix.
         left_out: names of other tensors that stand beside them.
+        in_order: whether they had no names, and got those of the port's parameters in their order.
     """
 
     keys: Keys
@@ -51,6 +53,7 @@ class WeightSet:
     kind: str | None
     tensors: Mapping[str, Any]
     left_out: Sequence[str] = ()
+    in_order: bool = False
 
     @property
     def place(self) -> str:
@@ -65,6 +68,7 @@ class WeightSet:
             return ""
         text = f"taken from {_shown(self.keys) or 'the top'}"
         text += f", prefix {self.prefix} removed" if self.prefix else ""
+        text += ", named in the order of the parameters" if self.in_order else ""
         return f"{text}, left out {listed(self.left_out)}" if self.left_out else text
 
 
@@ -94,6 +98,27 @@ def find_lists(values: Any) -> list[tuple[Keys, list[Any]]]:
         for keys, tensors in _walk(values)
         if isinstance(tensors, list) and _kind(keys, "") == "ema" and _is_of_weights(keys)
     ]
+
+
+def listed_sets(values: Any) -> list[WeightSet]:
+    """The lists of averaged weights that have the shapes of a known network in its order.
+
+    Raises:
+        ValueError: a list that has not.
+    """
+    found = []
+    for keys, tensors in find_lists(values):
+        names = names_in_order([tuple(tensor.shape) for tensor in tensors])
+        if names is None:
+            raise ValueError(
+                f"The averaged weights in {_shown(keys)} are a list of {len(tensors)} tensors"
+                " without names: their shapes are not those of the parameters of ermongroup/ddim's"
+                " or pesser/pytorch_diffusion's Model, and no weights by name stand beside them;"
+                " save the averages by name."
+            )
+        own = dict(zip(names, tensors, strict=True))
+        found.append(WeightSet(keys=keys, prefix="", kind="ema", tensors=own, in_order=True))
+    return found
 
 
 def named_list(keys: Keys, tensors: list[Any], sets: Sequence[WeightSet]) -> WeightSet:

@@ -218,6 +218,32 @@ def test_an_ordered_dict_is_read(tmp_path, states):
     check(save(tmp_path, values), ema=states.raw, raw=states.raw)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ch_mult": (1, 2), "attn_resolutions": (8,), "num_res_blocks": 2},
+        {"ch_mult": (1, 1, 1), "attn_resolutions": (4,), "num_res_blocks": 1},
+    ],
+)
+def test_a_list_alone_is_named_in_the_order_of_the_parameters(tmp_path, log, fields):
+    """Averages without names, and nothing beside them, of a module of the port."""
+    from helpers.torch_port import Model
+
+    import_torch().manual_seed(0)
+    model = Model(ch=32, out_ch=3, in_channels=3, resolution=8, **fields)
+    shadow = [parameter.detach().clone() for parameter in model.parameters()]
+    path = save(tmp_path, {"ema": {"decay": 0.99, "num_updates": 3, "shadow_params": shadow}})
+    check(path, ema=model.state_dict())
+    text = "taken from ['ema']['shadow_params'], named in the order of the parameters."
+    assert f"weights (ema) {text}" in log()
+    with pytest.raises(ValueError, match="holds no raw weights; choose --weights=ema"):
+        formats.load_unet(path, weights="raw")
+
+
+def test_a_list_in_the_order_of_a_state_dict_of_here_is_named(tmp_path, states):
+    check(save(tmp_path, {"shadow": list(states.ema.values())}), ema=states.ema)
+
+
 # --- What is refused
 
 
@@ -242,8 +268,8 @@ def test_an_ordered_dict_is_read(tmp_path, states):
         ),
         (lambda raw, ema: [raw, ema], r"which weights are meant.*: \[0\]; \[1\];"),
         (
-            lambda raw, ema: {"shadow": list(ema.values())},
-            r"averaged weights in \['shadow'\] are a list of \d+ tensors without names",
+            lambda raw, ema: {"shadow": list(ema.values())[1:]},
+            r"averaged weights in \['shadow'\] are a list of \d+ tensors without names: their sh",
         ),
         (
             lambda raw, ema: {"model": raw, "ema": {"shadow_params": list(ema.values())[1:]}},

@@ -32,9 +32,9 @@ def attention(q, k, v):
 class ResnetBlock(nn.Module):
     def __init__(self, in_ch, out_ch, temb_ch):
         super().__init__()
-        self.norm1, self.norm2 = norm(in_ch), norm(out_ch)
-        self.conv1, self.conv2 = conv(in_ch, out_ch), conv(out_ch, out_ch)
+        self.norm1, self.conv1 = norm(in_ch), conv(in_ch, out_ch)
         self.temb_proj = nn.Linear(temb_ch, out_ch)
+        self.norm2, self.conv2 = norm(out_ch), conv(out_ch, out_ch)
         if in_ch != out_ch:
             self.nin_shortcut = conv(in_ch, out_ch, 1)
 
