@@ -42,6 +42,8 @@ OptimizerName = Literal["adam", "rmsprop"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 TimeEmbeddingName = Literal["sinusoidal", "learned"]
 TIME_EMBEDDINGS: tuple[TimeEmbeddingName, ...] = get_args(TimeEmbeddingName)
+Clipping = Literal["auto", "on", "off"]
+CLIPPINGS: tuple[Clipping, ...] = get_args(Clipping)
 Unreadable = Literal["refuse", "skip"]
 UNREADABLE: tuple[Unreadable, ...] = get_args(Unreadable)
 
@@ -146,6 +148,12 @@ class Config:
         " (mse, and kl for the learned variance), l1 or huber",
     )
     antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
+    clipping: Clipping = _option(
+        "auto",
+        "clip predictions of x_0 to [-1, 1] when sampling: on, off, or auto, which is on for images"
+        " and off for vectors",
+        changes_run=False,
+    )
 
     # Network
     model: ModelName = _option(
@@ -234,6 +242,7 @@ class Config:
         for name in ("dropout", "ema_decay", "cond_drop_prob", "test_fraction"):
             check_rate(getattr(self, name), name)
         for name, choices in (
+            ("clipping", CLIPPINGS),
             ("dtype", DTYPES),
             ("model", MODELS),
             ("optimizer", OPTIMIZERS),
@@ -259,10 +268,9 @@ class Config:
     def clip_denoised(self) -> bool:
         """Whether predictions of x_0 are clipped to [-1, 1] where nobody chooses.
 
-        Those of the U-Net are, as the original does. Vectors may lie anywhere, and tutorials do
-        not clip.
+        With `auto` those of images are, as the original does; vectors may lie anywhere.
         """
-        return self.model == "unet"
+        return self.clipping == "on" or (self.clipping == "auto" and not self.data_dim)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -320,6 +320,7 @@ def sprites_tutorial() -> Config:
         model="context_unet",
         num_diffusion_timesteps=500,
         beta_start=1e-4 + (0.02 - 1e-4) / 500,
+        clipping="off",
         ch=64,
         cond_dim=5,
         cond_drop_prob=0.1,

@@ -86,7 +86,8 @@ def known_config(contents: Contents, base: Config | None = None) -> Config | Non
         config = base
     elif config is None and {"image_size", "beta_schedule"} <= set(contents.fields):
         known = {**architecture.config_fields(contents.fields["image_size"]), **contents.fields}
-        fitting = [n for n, preset in PRESETS.items() if _agrees(preset(), architecture, known)]
+        marks = {k: v for k, v in known.items() if k != "clipping"}  # which no preset chooses
+        fitting = [n for n, preset in PRESETS.items() if _agrees(preset(), architecture, marks)]
         name = fitting[0] if len(fitting) == 1 else "folder"
         logging.info("The training settings, which are not said, become those of preset %s.", name)
         config = get_config(name, **known)

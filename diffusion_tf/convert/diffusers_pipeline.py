@@ -60,7 +60,6 @@ _OTHERS = {
 _NEVER = {"rescale_betas_zero_snr": (False, False), "use_flow_sigmas": (False, False)}
 # What the sampler here does always, and diffusers' own defaults where the file is silent.
 _FIXED = {
-    "clip_sample": (True, True),
     "clip_sample_range": (1.0, 1.0),
     "rescale_betas_zero_snr": (False, False),
     "thresholding": (False, False),
@@ -92,6 +91,7 @@ def scheduler_config(config: Config) -> dict[str, Any]:
         "_class_name": "DDPMScheduler",
         "_diffusers_version": _VERSION,
         **{name: value for name, (value, _) in _FIXED.items()},
+        "clip_sample": config.clip_denoised,
         "beta_end": config.beta_end,
         "beta_schedule": _SCHEDULES.get(config.beta_schedule, "linear"),
         "beta_start": config.beta_start,
@@ -108,7 +108,7 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Config` that a `scheduler_config.json` says; the reverse of the above.
 
     Of a scheduler other than DDPMScheduler betas and prediction type are taken, and the variance
-    if it says one; how it samples is left out.
+    and whether it clips if it says so; how it samples is left out.
 
     Raises:
         ValueError: an unknown class of scheduler, another process than those of here, or a
@@ -117,7 +117,7 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     kind = values.get("_class_name")
     if kind in _DDPM:
         start, end, schedule = _BETAS
-        others = diffusers.differing(values, _FIXED)
+        others = diffusers.differing(_without_unused(values), _FIXED)
     elif kind in _OTHERS:
         start, end, schedule = _OTHERS[kind]
         others = diffusers.differing(values, _NEVER)
@@ -143,6 +143,8 @@ def process_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     if kind in _DDPM or values.get("variance_type") is not None:
         fields["model_var_type"] = _inverse(_VAR_TYPES, values, "variance_type", "fixed_small")
+    if not _clips(values):
+        fields["clipping"] = "off"
     if values.get("trained_betas") is None:
         fields["beta_schedule"] = _inverse(_SCHEDULES, values, "beta_schedule", schedule)
     else:
@@ -315,6 +317,22 @@ def _schedule_with(betas: np.ndarray, fields: Mapping[str, Any]) -> str:
         "scheduler_config.json has trained_betas of no schedule known here; delete the file and"
         " name a config with --config."
     )
+
+
+def _clips(values: Mapping[str, Any]) -> bool:
+    """Whether predictions are clipped, as they are here and there where nothing is said."""
+    clips = values.get("clip_sample", True)
+    if not isinstance(clips, bool):
+        raise ValueError(
+            f"scheduler_config.json has clip_sample {shown(clips)}; it must be true or false."
+        )
+    return clips
+
+
+def _without_unused(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's values without the range of clipping, where nothing is clipped."""
+    unused = () if _clips(values) else ("clip_sample_range",)
+    return {name: value for name, value in values.items() if name not in unused}
 
 
 def _inverse(known: Mapping[str, str], values: Mapping[str, Any], name: str, default: str) -> str:

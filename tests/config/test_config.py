@@ -28,7 +28,7 @@ PAPER = {
     "labels": "", "test_fraction": 0.0, "test_dir": "", "standardize": 0.0,
     "unreadable": "refuse", "max_images": 0, "data_dim": 0, "model": "unet",
     "time_embedding": "sinusoidal",
-    "antithetic": False, "num_classes": 0, "cond_dim": 0, "cond_drop_prob": 0.0,
+    "clipping": "auto", "antithetic": False, "num_classes": 0, "cond_dim": 0, "cond_drop_prob": 0.0,
     "log_steps": 100, "steps_per_call": 100, "checkpoint_steps": 10000,
     "checkpoint_minutes": 27, "keep_checkpoints": 2, "grid_steps": 10000,
 }  # fmt: skip

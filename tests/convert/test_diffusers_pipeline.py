@@ -303,7 +303,8 @@ def test_a_network_that_computes_something_else_is_refused(folder, values, messa
             "variance_type 'learned_range'; it must be one of",
         ),
         ({"_class_name": "DDIMScheduler", "beta_schedule": "laplace"}, "beta_schedule 'laplace'"),
-        ({"clip_sample": False}, "another sampler: clip_sample False, not True"),
+        ({"clip_sample": "no"}, "clip_sample 'no'; it must be true or false"),
+        ({"clip_sample_range": 2.0}, "another sampler: clip_sample_range 2.0, not 1.0"),
         ({"thresholding": True}, "thresholding True, not False"),
         (
             {"prediction_type": "flow_prediction"},
@@ -323,6 +324,17 @@ def test_a_scheduler_that_samples_otherwise_is_refused(folder, values, message):
     load_unet(str(folder))  # the network is none the worse
     with pytest.raises(ValueError, match=message):
         diffusers_pipeline.read(str(folder))
+
+
+def test_a_scheduler_that_does_not_clip_is_carried_over(folder):
+    path = folder / "scheduler" / "scheduler_config.json"
+    for clips in (False, True):
+        change(path, clip_sample=clips)
+        config = config_of(diffusers_pipeline.read(str(folder)))
+        assert config.clip_denoised is clips
+        assert diffusers_pipeline.scheduler_config(config)["clip_sample"] is clips
+    change(path, clip_sample=False, clip_sample_range=9.0)  # a range without effect
+    assert not config_of(diffusers_pipeline.read(str(folder))).clip_denoised
 
 
 @pytest.mark.parametrize(
