@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffusion_tf.evaluation.features import get_features
 from diffusion_tf.evaluation.metrics.fid import Moments, Statistics, frechet_distance
+from diffusion_tf.gaussian_diffusion.compression import Transmission
 from diffusion_tf.sampling.pictures import draw_interpolations, save_interpolations
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
@@ -61,22 +63,30 @@ def draw_rate_distortion(path: str, of: Material) -> None:
     sent = of.sampler.transmit(of.images, of.budgets)
     check_finite(sent.reconstructions, "reconstructions")
     seen = images.to_pixels(sent.reconstructions)
-    number = len(seen)
-    figure = Figure(figsize=(0.8 * (len(of.budgets) + 2), 0.8 * number + 3.2), dpi=150)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[0.8 * number, 3.2])
+    number, height, width = of.images.shape[:3]
+    heights = [0.8 * number * height / width + 0.2, 3.2]
+    size = (max(0.8 * (len(of.budgets) + 1), 5.0), sum(heights))
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
     above, below = parts
     titles = [*(f"{budget:g} bits/dim" for budget in of.budgets), "source"]
     axes = above.subplots(number, len(of.budgets) + 1, squeeze=False)
     for row in range(number):
         for column, pixels in enumerate([*seen[row], of.images[row]]):
             images.show_on(axes[row, column], pixels, "" if row else titles[column])
-    axis = below.subplots()
-    for rate, distortion in zip(sent.rate, sent.distortion, strict=True):
-        axis.plot(rate, 127.5 * np.sqrt(distortion), linewidth=0.8)
+        axes[row, 0].set_ylabel(str(row + 1), fontsize=7, rotation=0, ha="right", va="center")
+    _plot_distortion(below.subplots(), sent)
+    images.save_figure(path, figure)
+
+
+def _plot_distortion(axis: Axes, sent: Transmission) -> None:
+    """Draws the distortion of each image over what has been spent on it."""
+    for number, (rate, distortion) in enumerate(zip(sent.rate, sent.distortion, strict=True), 1):
+        axis.plot(rate, 127.5 * np.sqrt(distortion), linewidth=0.8, label=str(number))
     axis.set_xlabel("rate (bits/dim)")
     axis.set_ylabel("distortion (RMSE, 0 to 255)")
     axis.grid(alpha=0.3)
-    images.save_figure(path, figure)
+    axis.legend(title="image", fontsize=7, title_fontsize=7, ncols=-(-len(sent.rate) // 10))
 
 
 def draw_progressive(path: str, of: Material) -> None:

@@ -97,8 +97,11 @@ def _figure_of_points(points: np.ndarray, real: np.ndarray, limits: Limits | Non
     figure = Figure(figsize=(4.4, 4.4), dpi=_DPI, layout="constrained")
     axis = figure.subplots()
     _draw(axis, real, color=_REAL, label="real", scale=2)  # a rim is left where samples cover them
-    _draw(axis, points, color=_SAMPLE, label="samples")
-    _frame(axis, limits or _limits(np.concatenate([points, real]), _NEAR))
+    limits = limits or _limits(np.concatenate([points, real]), _NEAR)
+    outside = number_outside(points, limits)
+    label = f"samples, {outside} outside" if outside else "samples"
+    _draw(axis, points, color=_SAMPLE, label=label)
+    _frame(axis, limits)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, markerscale=4)
     return figure
 
@@ -113,6 +116,8 @@ def save_panels(
     real: np.ndarray | None = None,
 ) -> None:
     """Writes scatter plots side by side: a row for each process, a column for each timestep.
+
+    A panel that does not show all of its points says how many lie outside.
 
     Args:
         path: of the PNG.
@@ -145,6 +150,10 @@ def save_panels(
             _draw(axis, real, color=_REAL)
         _draw(axis, rows[i][j], color=_SAMPLE)
         _frame(axis, limits)
+        if outside := number_outside(rows[i][j], limits):
+            axis.text(
+                0.97, 0.03, f"{outside} outside", transform=axis.transAxes, fontsize=6, ha="right"
+            )
         axis.set(xticks=[], yticks=[])
         axis.set_title(titles[j] if i == 0 else "", fontsize=9)
         axis.set_ylabel(row_labels[i] if j == 0 else "", fontsize=9)
@@ -248,6 +257,12 @@ def _enlarged_grid(pixels: np.ndarray, factor: int) -> np.ndarray:
     columns = pixels.shape[1]
     flat = pixels.reshape(-1, *pixels.shape[2:]).repeat(factor, axis=1).repeat(factor, axis=2)
     return images.tile(flat, columns=columns, padding=4)
+
+
+def number_outside(points: np.ndarray, limits: Limits) -> int:
+    """How many of some points [N, 2] lie beyond the limits of a picture."""
+    low, high = np.broadcast_to(np.asarray(limits, np.float64), (2, 2)).T
+    return int(np.sum(((points < low) | (points > high)).any(axis=-1)))
 
 
 def _draw(axis: Axes, points: np.ndarray, *, scale: float = 1.0, **style: Any) -> Line2D:

@@ -53,6 +53,17 @@ def test_samples_lie_over_real_points(tmp_path, figures):
         assert len(blue_pixels(picture)) > 50
 
 
+def test_pictures_say_how_many_samples_lie_outside(tmp_path, figures):
+    points = np.array([[[0.0, 0.0], [0.5, 0.0]], [[2.0, 0.0], [0.0, -9.0]], [[0.0, 1.0], [1.1, 0]]])
+    limits = ((-1.0, 1.0), (-2.0, 2.0))
+    scatter.save_panels(str(tmp_path / "p.png"), [points], ["a", "b", "c"], ["p"], limits=limits)
+    texts = [[text.get_text() for text in axis.texts] for axis in figures[0].axes]
+    assert texts == [[], ["2 outside"], ["1 outside"]]
+    scatter.save_points(str(tmp_path / "s.png"), points[1], REAL, limits=(-3.0, 3.0))
+    (legend,) = figures[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["real", "samples, 1 outside"]
+
+
 def test_panels_have_a_row_for_each_process(tmp_path, figures):
     scatter.save_panels(
         str(tmp_path / "p.png"), [FRAMES, 2 * FRAMES], ["t=0", "t=1", "t=2"], ["q", "p"], real=REAL
