@@ -17,6 +17,8 @@ from diffusion_tf.datasets.own_arrays import load_arrays, load_vectors, splits_i
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.utils.image_reading import fit_image
 from diffusion_tf.utils.image_sizes import as_size, shown_size
+from diffusion_tf.utils.json_files import MAX_DIGITS
+from diffusion_tf.utils.numbers import shown
 
 __all__ = [
     "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
@@ -28,6 +30,7 @@ SPLITS = ("train", "test")
 HAVE_TEST_SPLIT = ("digits", "cifar10", "s_curve", "swiss_roll", "embeddings")
 OWN_ARRAYS = ("arrays", "vectors", "embeddings")
 OWN = ("folder", *OWN_ARRAYS)  # have a test split on demand: `Config.test_fraction` and `test_dir`
+MANY_CLASSES = 1000  # more than these and more than the examples do not follow from labels
 FREE = ("data_dim", "cond_dim", "image_size", "channels")  # may follow from own arrays
 
 
@@ -165,7 +168,15 @@ def _conditions_of(config: Config, dataset: Dataset) -> dict[str, int]:
         )
     if y.ndim == 2:
         return {"cond_dim": y.shape[1]}
-    return {"num_classes": len(dataset.class_names or ()) or int(y.max()) + 1}
+    if dataset.class_names:
+        return {"num_classes": len(dataset.class_names)}
+    number = int(y.max()) + 1
+    if number > max(MANY_CLASSES, len(y)):
+        raise ValueError(
+            f"{dataset.origin or config.dataset} has labels up to {number - 1:,} of {len(y)}"
+            " examples; number the classes from 0 without gaps, or give num_classes."
+        )
+    return {"num_classes": number}
 
 
 def _check_shape(config: Config, dataset: Dataset) -> None:
@@ -211,7 +222,11 @@ def _check_labels(config: Config, dataset: Dataset) -> None:
             f"num_classes is {config.num_classes}, but {config.dataset} has no labels; set"
             f" num_classes to 0{_or_labels(config)}."
         )
-    if not 0 <= y.min() <= y.max() < config.num_classes:
+    if y.min() < 0:
+        raise ValueError(
+            f"{dataset.origin or config.dataset} has a label {y.min()}; number the classes from 0."
+        )
+    if y.max() >= config.num_classes:
         raise ValueError(
             f"{config.dataset} has labels from {y.min()} to {y.max()}, but num_classes is"
             f" {config.num_classes}; set it to {y.max() + 1}."
@@ -252,6 +267,12 @@ def splits_of(dataset: str | Config, data_dir: str | None = None) -> tuple[str, 
     return SPLITS if has_test else SPLITS[:1]
 
 
+def _index(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"There is no image {shown(digits)}; give the index of one, or a file.")
+    return int(digits)
+
+
 def get_images(
     config: Config, indices_or_paths: Sequence[str], data_dir: str | None = None
 ) -> np.ndarray:
@@ -276,7 +297,7 @@ def get_images(
         [
             fit_image(name, config.image_shape)
             if dataset is None or not name.isdecimal()
-            else dataset.example(int(name))
+            else dataset.example(_index(name))
             for name in indices_or_paths
         ]
     )

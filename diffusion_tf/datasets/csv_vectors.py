@@ -2,6 +2,7 @@
 
 import csv
 import io
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from diffusion_tf.utils.numbers import shown
 from diffusion_tf.utils.regular_files import open_regular
 
 LABEL_COLUMNS = ("label", "class", "category", "y")
-_MEMORY = 8  # bytes for each byte of a file: a number takes 8, and may be a single digit
+_MEMORY = 8  # bytes for each byte of a file: a number takes 8, held twice, of two bytes at least
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -31,7 +32,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         OSError: it cannot be opened.
     """
     check_memory(_MEMORY * path.stat().st_size, str(path), "save the numbers with numpy.save")
-    rows, labels = [], []
+    numbers, length, labels = array("d"), 0, []
     with open_regular(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
         lines = _lines(file, path)
         first = next(lines, (1, []))
@@ -51,10 +52,11 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
                     f"{path} holds {shown(row)} in line {number}; give numbers, and call the column"
                     " of labels `label`."
                 )
-            rows.append(np.array(row, np.float64))
-    if not rows:
+            numbers.extend(map(float, row))
+            length += 1
+    if not len(numbers):
         raise ValueError(f"{path} has no row of numbers; give one for each vector.")
-    return np.stack(rows), None if label is None else np.array(labels)
+    return np.array(numbers).reshape(length, -1), None if label is None else np.array(labels)
 
 
 def _with(first: tuple[int, list[str]], rest: Iterator) -> Iterator[tuple[int, list[str]]]:

@@ -14,7 +14,9 @@ from diffusion_tf.utils.array_files import readable
 from diffusion_tf.utils.image_reading import Shape, UnreadableImageError, find_images, read_image
 from diffusion_tf.utils.regular_files import open_regular, read_regular
 
-MAX_LABEL_BYTES = 256 * 2**20  # of a file of labels; that of ImageNet's images has 50 MB
+# Bytes of a file of labels: in all, that of ImageNet's images has 50 MB; and for each image, whose
+# label may be a vector.
+MAX_LABEL_BYTES, MAX_BYTES_PER_IMAGE = 256 * 2**20, 2**16
 _ARRAYS = (".npz", ".npy", ".csv")
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # in an archive
 
@@ -63,10 +65,10 @@ class Folder:
         """The bytes of a file, of labels for example.
 
         Raises:
-            ValueError: it has more than `MAX_LABEL_BYTES`.
+            ValueError: it has more bytes than labels of so many images can have.
             OSError: it cannot be read.
         """
-        return read_regular(os.path.join(self.where, name), MAX_LABEL_BYTES)
+        return read_regular(os.path.join(self.where, name), _max_bytes(self.names))
 
     def keep(self, index: Sequence[int]) -> None:
         """Forgets all images but some."""
@@ -128,10 +130,10 @@ class Zip:
         member: zipfile.ZipInfo | None = self._members.get(name)
         if member is None:
             raise FileNotFoundError(f"There is no {name} in {self.where}; check its name.")
-        if member.file_size > MAX_LABEL_BYTES:
+        limit = _max_bytes(self.names)
+        if member.file_size > limit:
             raise ValueError(
-                f"{name} in {self.where} has more than {MAX_LABEL_BYTES:,} bytes; name another"
-                " file."
+                f"{name} in {self.where} has more than {limit:,} bytes; name another file."
             )
         try:
             with readable():
@@ -164,6 +166,11 @@ def open_source(where: str) -> Folder | Zip:
             " --config=vectors reads vectors from .npz, .npy and .csv."
         )
     return Folder(where)
+
+
+def _max_bytes(names: Sequence[str]) -> int:
+    """Of the labels of these images."""
+    return min(MAX_LABEL_BYTES, MAX_BYTES_PER_IMAGE * (len(names) + 1))
 
 
 def _is_hidden(name: str) -> bool:

@@ -5,6 +5,8 @@ image_dataset_from_directory number them; names that are whole numbers in the or
 """
 
 import csv
+import io
+import itertools
 import math
 import os
 from collections import Counter
@@ -21,6 +23,7 @@ AUTO, SUBFOLDERS = "auto", "subfolders"
 FILES = ("labels.csv", "metadata.csv", "labels.jsonl", "metadata.jsonl", "dataset.json")
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
 _LABEL_COLUMNS = ("label", "class", "category", "y", "vector")
+MAX_VALUES = 2**23  # of a dataset.json; the labels of ImageNet's images are 4 million
 _NAMED = 3  # images that a message names
 
 Value = str | int | tuple[float, ...]
@@ -113,6 +116,8 @@ def numbered(values: Sequence[Value], where: str, known: Sequence[str] | None = 
     if lengths != {0}:
         return Labels(checked_vectors(np.array(values, np.float64), f"the labels of {where}"), None)
     texts = [str(value) for value in values]
+    if "" in texts:
+        raise ValueError(f"{where} holds an empty label, number {texts.index('')}; fill it in.")
     class_names = tuple(known) if known is not None else tuple(sorted(set(texts), key=_order))
     numbers = {name: number for number, name in enumerate(class_names)}
     unknown = sorted(set(texts) - set(numbers))
@@ -156,36 +161,44 @@ def _text(data: bytes, path: str) -> str:
 
 
 def _of_csv(text: str, path: str, names: Sequence[str]) -> Iterator[tuple[str, Value]]:
-    try:
-        rows = [(n, row) for n, row in enumerate(csv.reader(text.splitlines()), start=1) if row]
-    except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as CSV ({error}); repair it.") from None
-    if not rows:
+    rows = _rows(text, path)
+    first = next(rows, None)
+    if first is None:
         raise ValueError(f"{path} is empty; give a name and a label in each row.")
-    header = [cell.strip().lower() for cell in rows[0][1]]
-    has_header = not _finder(names)(rows[0][1][0])
-    file, columns = _columns(header, path) if has_header else (0, [*range(1, len(header))])
+    header = [cell.strip().lower() for cell in first[1]]
+    has_header = not _finder(names)(first[1][0])
+    if len(header) < 2:
+        raise ValueError(f"{path} has a single column; give a name and a label in each row.")
+    file, columns = _columns(header) if has_header else (0, [*range(1, len(header))])
     vectors = len(columns) > 1 or header[columns[0]] == "vector"
-    for number, row in rows[1 if has_header else 0 :]:
+    for number, row in rows if has_header else itertools.chain([first], rows):
         if len(row) != len(header):
             raise ValueError(
                 f"{path} has {len(row)} columns in line {number} and {len(header)} in the first;"
                 " give every row the same."
             )
         cells = [row[column].strip() for column in columns]
+        if not all(cells):
+            raise ValueError(f"{path} has an empty label in line {number}; fill it in.")
         yield row[file].strip(), _numbers(cells, path, number) if vectors else cells[0]
 
 
-def _columns(header: Sequence[str], path: str) -> tuple[int, list[int]]:
+def _rows(text: str, path: str) -> Iterator[tuple[int, list[str]]]:
+    """The numbers of lines and their cells, one after the other: a file may have millions."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        yield from ((reader.line_num, row) for row in reader if row)
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as CSV ({error}); repair it.") from None
+
+
+def _columns(header: Sequence[str]) -> tuple[int, list[int]]:
     """The column of the names, and those of the label or the vector."""
     file = next((header.index(name) for name in _FILE_COLUMNS if name in header), 0)
     for name in _LABEL_COLUMNS:
         if name in header and header.index(name) != file:
             return file, [header.index(name)]
-    others = [column for column in range(len(header)) if column != file]
-    if not others:
-        raise ValueError(f"{path} has a single column; give a name and a label in each row.")
-    return file, others
+    return file, [column for column in range(len(header)) if column != file]
 
 
 def _numbers(cells: Sequence[str], path: str, line: int) -> tuple[float, ...]:
@@ -199,7 +212,7 @@ def _numbers(cells: Sequence[str], path: str, line: int) -> tuple[float, ...]:
 
 
 def _of_json_lines(text: str, path: str) -> Iterator[tuple[str, Value]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():
             continue
         try:
@@ -221,7 +234,7 @@ def _of_json_lines(text: str, path: str) -> Iterator[tuple[str, Value]]:
 
 def _of_dataset_json(text: str, path: str) -> Iterator[tuple[str, Value]]:
     try:
-        values = parse_json(text)
+        values = parse_json(text, MAX_VALUES)
     except NotJSON as error:
         raise ValueError(f"{path} is not JSON ({error}).") from None
     rows = values.get("labels") if isinstance(values, Mapping) else None
@@ -240,7 +253,7 @@ def _value(value: Any, where: str) -> Value:
     """A label of JSON."""
     if isinstance(value, list) and value and all(is_real(number) for number in value):
         return tuple(map(float, value))
-    if isinstance(value, str) or (is_whole(value) and abs(value) <= INT32_MAX):
+    if (isinstance(value, str) and value.strip()) or (is_whole(value) and abs(value) <= INT32_MAX):
         return value
     raise ValueError(
         f"{where} holds a label {shown(value)}; it must be a text, a whole number or a list of"

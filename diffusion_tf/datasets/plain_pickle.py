@@ -149,7 +149,11 @@ class _Machine:
         self.stack.append(_Name(_KNOWN[f"{module}.{name}"]))
 
     def _since_mark(self) -> list[Any]:
-        at = max(i for i, item in enumerate(self.stack) if item is _MARK)
+        at = len(self.stack) - 1  # from the end, where the last one is: the stack may be long
+        while self.stack[at] is not _MARK:
+            at -= 1
+            if at < 0:
+                raise IndexError("a mark is missing")
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items

@@ -114,7 +114,8 @@ def _checked_task(task: Any, addresses: dict[str, list[str]]) -> tuple[str, int]
     job, index = task["type"], task["index"]
     if not isinstance(job, str):
         raise _wrong("the task's type", job, f"one of {', '.join(JOBS)}")
-    index = int(index) if isinstance(index, str) and index.isdecimal() else index
+    if isinstance(index, str) and index.isdecimal() and len(index) < 10:
+        index = int(index)
     if not isinstance(index, int) or isinstance(index, bool):
         raise _wrong("the task's index", index, "a whole number")
     machines = len(addresses.get(job, ()))

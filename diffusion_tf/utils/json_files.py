@@ -1,8 +1,11 @@
 """JSON from files, flags and the environment: size, depth and numbers are checked before use."""
 
 import codecs
+import itertools
 import json
 import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from diffusion_tf.utils.regular_files import read_regular
 
 MAX_BYTES = 16 * 2**20  # a metrics.json, the largest file of JSON here, has some 100 KB
 MAX_DEPTH = 50  # lists and objects in each other
+MAX_VALUES = 2**20  # each takes 60 bytes and more; a metrics.json has some thousand
 MAX_DIGITS = 40  # of a whole number; no field takes as many
 # Byte order marks that editors and shells of Windows write, the longer ones first.
 _MARKS = {
@@ -45,15 +49,24 @@ class NotJSON(ValueError):
     """A text is not JSON that can be used; the message says why in a few words."""
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, max_values: int = MAX_VALUES) -> Any:
     """The value that a text of JSON means.
 
+    Args:
+        text: of JSON.
+        max_values: how many values it may hold, those in lists and objects included.
+
     Raises:
-        NotJSON: it is not JSON, is nested more than `MAX_DEPTH` deep, or holds a whole number of
-            more than `MAX_DIGITS` digits or a text that cannot be the name of a file.
+        NotJSON: it is not JSON, is nested more than `MAX_DEPTH` deep, holds too many values,
+            a field twice, a whole number of more than `MAX_DIGITS` digits, or a text that
+            cannot be the name of a file.
     """
+    if sum(map(text.count, "[{,")) > max_values:
+        raise NotJSON(f"it holds more than {max_values:,} values")
     try:
-        value = json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_int=_parse_int, object_pairs_hook=_object
+        )
     except RecursionError:
         raise NotJSON(f"it is nested more than {MAX_DEPTH} deep") from None
     except json.JSONDecodeError as error:
@@ -84,19 +97,32 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object; of one that stands there twice, nobody knows which is meant."""
+    values = dict(fields)
+    if len(values) < len(fields):
+        twice = next(name for name, count in Counter(n for n, _ in fields).items() if count > 1)
+        raise NotJSON(f"it has the field {shown(twice)} twice")
+    return values
+
+
 def _check(value: Any) -> None:
-    """Goes through a value without recursion; `where` is the name of the field it stands in."""
-    left = [(value, 1, "it")]
-    while left:
-        value, depth, where = left.pop()
-        if isinstance(value, str) and not is_usable_text(value):
+    """Goes through a value without recursion, with one iterator for each level."""
+    levels = [iter([("it", value)])]
+    while levels:
+        where, value = next(levels[-1], (None, None))
+        if where is None:
+            levels.pop()
+        elif not is_usable_text(where):
+            raise NotJSON(f"it has a field {shown(where)}, which cannot be a name")
+        elif isinstance(value, str) and not is_usable_text(value):
             raise NotJSON(f"{where} is {shown(value)}, with a character that no text can have")
-        if not isinstance(value, dict | list):
-            continue
-        if depth > MAX_DEPTH:
-            raise NotJSON(f"it is nested more than {MAX_DEPTH} deep")
-        items = value.items() if isinstance(value, dict) else ((where, item) for item in value)
-        for name, item in items:
-            if not is_usable_text(name):
-                raise NotJSON(f"it has a field {shown(name)}, which cannot be a name")
-            left.append((item, depth + 1, name))
+        elif isinstance(value, dict | list):
+            if len(levels) > MAX_DEPTH:
+                raise NotJSON(f"it is nested more than {MAX_DEPTH} deep")
+            levels.append(_items(value, where))
+
+
+def _items(value: dict[str, Any] | list[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """What stands in a value, each with the name of the field it stands in."""
+    return iter(value.items()) if isinstance(value, dict) else zip(itertools.repeat(where), value)

@@ -27,6 +27,8 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # a list of such numbers
         text = f"a {type(value).__name__} of whole numbers that are too long to show"
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deep to show"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -153,6 +154,13 @@ def test_everything_else_is_refused_by_name(value, message, protocol):
 def test_damaged_pickles_are_refused(data):
     with pytest.raises(NotPlain):
         read_plain(data)
+
+
+def test_a_long_stack_takes_no_long_time():
+    start = time.process_time()
+    with pytest.raises(NotPlain, match="a mark is missing"):
+        read_plain(b"(" * 50_000 + b"t" * 50_001 + b".")
+    assert time.process_time() - start < 10
 
 
 def test_damage_in_every_byte_is_refused_or_read(tmp_path):

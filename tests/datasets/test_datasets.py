@@ -225,6 +225,8 @@ def test_an_image_comes_by_index_or_from_a_file(digits, tmp_path):
 def test_an_index_beyond_the_data_is_refused():
     with pytest.raises(ValueError, match=r"Image 1498 does not exist; .* 0\.\.1497"):
         get_images(get_config("digits"), ["1498"])
+    with pytest.raises(ValueError, match=r"There is no image '999.*\.\.\.; give the index of one"):
+        get_images(get_config("digits"), ["9" * 5000])
 
 
 def test_cifar10_comes_from_tensorflow_datasets():

@@ -142,6 +142,19 @@ def test_images_have_vectors(photos, write, name):
     np.testing.assert_array_equal(dataset.conditions, VECTORS)
 
 
+def test_names_of_files_may_have_ends_of_lines(tmp_path):
+    names = ["a\nb.png", "c\u2028d.png", "e\x1cf.png"]
+    save(tmp_path / "photos", names)
+    write_csv(tmp_path / "photos" / "labels.csv", zip(names, "xyx", strict=True))
+    write_lines(
+        tmp_path / "photos" / "x.jsonl",
+        [{"image": f, "class": n} for f, n in zip(names, "xyx", strict=True)],
+    )
+    for labels in ("labels.csv", "x.jsonl"):
+        dataset = fitted(tmp_path / "photos", labels=labels)[1]
+        np.testing.assert_array_equal(dataset.conditions, [0, 1, 0])
+
+
 PAIRS = [(name, vector.tolist()) for name, vector in zip(FILES, VECTORS, strict=True)]
 
 
@@ -189,6 +202,10 @@ def test_archives_that_cannot_be_read_are_named(photos, tmp_path):
             archive.writestr(f"{i}.png", bytes(2**27))
     with pytest.raises(ValueError, match=r"bomb.zip cannot be .*like a zip bomb"):
         fitted(tmp_path / "bomb.zip", labels="")
+    (photos / "labels.csv").write_text("a.png,cat\n" * 2**15)
+    with pytest.raises(ValueError, match=r"labels.csv in .*long.zip has more than 262,144 bytes"):
+        fitted(_zip(tmp_path / "long.zip", photos))
+    (photos / "labels.csv").unlink()
     path = _zip(tmp_path / "damaged.zip", photos)
     data = bytearray(path.read_bytes())
     data[60] ^= 255
@@ -205,6 +222,9 @@ def test_archives_that_cannot_be_read_are_named(photos, tmp_path):
     ([*ROWS[:2], ("sub/c.png",)], r"labels.csv has 1 columns in line 3 and 2 in the first"),
     ([("file", "u", "v"), *((f, "x", 1) for f in FILES)], r"in line 2, which are not the numbers"),
     ([("file",), *((f,) for f in FILES)], "labels.csv has a single column"),
+    ([(f,) for f in FILES], "labels.csv has a single column"),
+    ([*ROWS[:2], ("sub/c.png", " ")], "labels.csv has an empty label in line 3; fill it in"),
+    (ROWS * 2**14, "labels.csv has more than 262,144 bytes; name another file"),
     ([], "labels.csv is empty"),
 ])  # fmt: skip
 def test_rows_that_do_not_belong_to_the_images(photos, rows, message):
@@ -220,6 +240,8 @@ def test_rows_that_do_not_belong_to_the_images(photos, rows, message):
     ('{"file_name": "a.png", "label": true}', "line 1, holds a label True; it must be a text"),
     ('{"file_name": "a.png", "label": 1e400}', "holds a label inf"),
     ('{"file_name": "a.png", "label": []}', "holds a label "),
+    ('{"file_name": "a.png", "label": ""}', "holds a label ''"),
+    ('{"file_name": "a.png", "label": 1, "label": 2}', "line 1 .it has the field 'label' twice"),
     (json.dumps({"file_name": "a.png", "label": 10**12}), "holds a label 1000000000000"),
     ("\n".join(json.dumps({"file_name": f, "label": [1.0] * (i + 1)})
                for i, f in enumerate(FILES)), "vectors of 1 and vectors of 2 and vectors of 3"),

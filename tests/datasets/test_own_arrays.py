@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import FREE, get_dataset, get_fitted_dataset, splits_of
+from diffusion_tf.datasets.csv_vectors import read_csv
 from diffusion_tf.datasets.scaling import Scaling
 
 RNG = np.random.default_rng(0)
@@ -122,7 +124,8 @@ def test_some_are_kept_for_testing_and_stay_the_same(tmp_path):
     ({"x": PIXELS, "images": PIXELS}, "holds images and x; keep one of them"),
     ({"x": PIXELS}, r"lacks labels, y or arr_1 .it has x."),
     ({"x": PIXELS, "y": LABELS[:9]}, "x in .* has 20 rows and y in .* has 9"),
-    ({"x": PIXELS, "y": LABELS - 1}, "labels from -1 to 1"),
+    ({"x": PIXELS, "y": LABELS - 1}, "a.npz has a label -1; number the classes from 0"),
+    ({"x": PIXELS, "y": LABELS * 10**6}, "has labels up to 2,000,000 of 20 examples; number the"),
     ({"x": PIXELS, "y": LABELS + 2**31}, r"y in .* has 2147483648"),
     ({"x": PIXELS, "y": np.array([None] * 20)}, "Python objects, which are not unpickled"),
 ])  # fmt: skip
@@ -255,6 +258,22 @@ def test_rows_that_are_not_vectors(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         fitted(VECTORS, tmp_path / name)
+
+
+def test_a_row_without_its_label(tmp_path):
+    (tmp_path / "a.csv").write_text("u,label\n1,x\n2,\n")
+    with pytest.raises(ValueError, match="labels of .*a.csv holds an empty label, number 1"):
+        fitted(VECTORS, tmp_path / "a.csv", labels="auto")
+
+
+def test_many_short_rows_take_little_memory(tmp_path):
+    (tmp_path / "a.csv").write_text("1\n2\n" * 100_000)
+    tracemalloc.start()
+    x, _ = read_csv(tmp_path / "a.csv")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(x, np.tile([[1.0], [2.0]], (100_000, 1)))
+    assert peak < 3 * x.nbytes
 
 
 def test_without_a_scale_vectors_lie_within_1(tmp_path):

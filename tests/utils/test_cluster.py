@@ -40,6 +40,10 @@ BAD = {
         "task's type is 'ps'; it must be chief or worker",
     ),
     "index a letter": (config(task={"type": "worker", "index": "a"}), "task's index is 'a'"),
+    "index of 5,000 digits": (
+        config(task={"type": "worker", "index": "9" * 5000}),
+        "task's index is '999.*must be a whole number",
+    ),
     "index null": (config(task={"type": "worker", "index": None}), "task's index is None"),
     "index a fraction": (config(task={"type": "worker", "index": 0.5}), "task's index is 0.5"),
     "index true": (config(task={"type": "worker", "index": True}), "task's index is True"),

@@ -22,6 +22,8 @@ BAD = {
     "half of a character": ('{"warm_start": "\\ud800"}', "warm_start is .*no text can have"),
     "NUL": ('{"a": [{"name": "a\\u0000b"}]}', "name is .*no text can have"),
     "NUL in a name": ('{"a\\u0000b": 1}', "a field .*cannot be a name"),
+    "a field twice": ('{"lr": 1, "steps": 2, "lr": 3}', "it has the field 'lr' twice"),
+    "millions of values": ("[" + "[],{}," * 2**21 + "0]", "more than 1,048,576 values"),
     "not JSON": ("{", "Expecting property name"),
 }
 

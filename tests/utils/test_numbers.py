@@ -324,6 +324,13 @@ def test_a_value_that_is_too_long_to_show_is_described(name):
         Config(steps=LONG[name])
 
 
+def test_what_is_nested_too_deep_to_show_is_described():
+    value = ()
+    for _ in range(100_000):
+        value = (value,)
+    assert shown(value) == "a tuple that is nested too deep to show"
+
+
 def test_the_digits_of_a_number_are_counted():
     assert shown(10**5000) == "a whole number of about 5001 digits"
     assert shown(2**70) == str(2**70)
