@@ -5,7 +5,7 @@
 * It becomes grey or RGB as the caller's channels say, from grey, palettes, CMYK and others alike.
 * Transparency is dropped. Of 16 bits the upper 8 are kept; 32 bits are refused.
 * Of an animation the first frame counts.
-* Pillow's limit on pixels, 178,956,970, holds. Measurements (FITS) and what Pillow recognizes but
+* It has at most `MAX_PIXELS`. Measurements (FITS) and what Pillow recognizes but
   does not draw by itself, such as EPS, WMF, HDF5, GRIB and MPEG, are not images.
 * `read_image` and `fit_image` crop the middle out and resize it; `load_image` wants the exact size.
 """
@@ -23,6 +23,10 @@ from PIL import Image, ImageFile, ImageOps
 from diffusion_tf.utils.regular_files import checked_path, open_regular
 
 Shape = tuple[int, int, int]  # height, width, channels
+# Of an image: decoded, converted and turned it takes 1.6 GB and, in most formats, some 5 seconds.
+# Pillow's own limit, 178,956,970, would take more than 2 GB.
+MAX_PIXELS = 2**27
+MAX_SCANNED = 2**32  # pixels of all scans of a progressive JPEG: they may be many and a few bytes
 _GREY = ("1", "L", "LA", "La")  # and I;16 in all its byte orders
 # Formats that Pillow starts another program for (Ghostscript), of measurements, and of films; those
 # that it recognizes and leaves to others (stubs) are found.
@@ -101,14 +105,17 @@ def load_image(path: str, shape: Shape) -> np.ndarray:
         ValueError: not an image, damaged, or of another size.
     """
     with _named(path):
-        pixels = np.asarray(_open(path, shape[2]))
-    if pixels.shape[:2] != shape[:2]:
-        raise ValueError(
-            f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, not"
-            f" {shape[1]}x{shape[0]}; crop and resize it first, or let --resize do it as training"
-            " does."
-        )
-    return pixels.reshape(shape)
+        with _decoder(path) as image:
+            width, height = image.size  # by the header, before it is decoded and perhaps turned
+        if sorted((height, width)) == sorted(shape[:2]):
+            pixels = np.asarray(_open(path, shape[2]))
+            if pixels.shape[:2] == shape[:2]:
+                return pixels.reshape(shape)
+            height, width = pixels.shape[:2]
+    raise ValueError(
+        f"{path} has {width}x{height} pixels, not {shape[1]}x{shape[0]}; crop and resize it first,"
+        " or let --resize do it as training does."
+    )
 
 
 def size_of(path: str) -> tuple[int, int]:
@@ -167,11 +174,29 @@ def _decoder(path: str | BinaryIO) -> Iterator[Image.Image]:
     try:
         # Given a path, Pillow maps TIFF files into memory and mistakes the sides of turned ones.
         with _opened(path) as file, Image.open(file, "r", _formats()) as image:
+            _check_work(image, file)
             yield image
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
         raise UnreadableImageError(_reason(error, path)) from None
+
+
+def _check_work(image: Image.Image, file: BinaryIO) -> None:
+    """Raises a ValueError if an image would take too long to decode, or too much memory."""
+    pixels, size = image.width * image.height, f"{image.width}x{image.height} pixels"
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"it has {size}, and at most {MAX_PIXELS:,} are read: make it smaller")
+    if "progressive" not in image.info:
+        return
+    position = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")  # each begins so, and nothing else in them does
+    file.seek(position)
+    if scans * pixels > MAX_SCANNED:
+        raise ValueError(
+            f"it has {size} in {scans} scans, and at most {MAX_SCANNED:,} are read: save it anew"
+        )
 
 
 def _opened(path: str | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:

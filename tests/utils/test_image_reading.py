@@ -163,6 +163,7 @@ READERS = {
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
 BAD = {
     "bomb": (png(30_000, 30_000), "decompression bomb"),
+    "one pixel too many": (png(2**14, 2**13 + 1), "it has 16384x8193 pixels, and at most 134,217"),
     "eps": (EPS, "not an image that Pillow knows"),
     "text": (b"hello", "not an image that Pillow knows"),
     "nothing": (b"", "not an image that Pillow knows"),
@@ -184,6 +185,26 @@ def test_a_pipe_is_not_waited_for(tmp_path, reader):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(ValueError, match="is a named pipe; name a regular file"):
         READERS[reader](str(tmp_path / "a.png"))
+
+
+def test_an_image_of_another_size_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(png(9000, 6000))
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(ValueError, match="9000x6000 pixels, not 8x6; crop and resize it first"):
+        image_reading.load_image(str(tmp_path / "a.png"), (6, 8, 1))
+
+
+@pytest.mark.parametrize("number", [100, 1500])
+def test_progressive_scans_are_counted(tmp_path, number):
+    Image.new("L", (2000, 1500), 90).save(tmp_path / "a.jpg", progressive=True)
+    data = (tmp_path / "a.jpg").read_bytes()
+    last = data[data.rfind(b"\xff\xc4") : -2]  # its table and its data
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + last * number + data[-2:])
+    if number == 100:
+        assert np.ptp(image_reading.read_image(str(tmp_path / "a.jpg"), (8, 8, 1))) == 0
+        return
+    with pytest.raises(ValueError, match=r"a.jpg .*2000x1500 pixels in 150\d scans"):
+        image_reading.size_of(str(tmp_path / "a.jpg"))
 
 
 def test_a_large_photograph_is_read(tmp_path):
