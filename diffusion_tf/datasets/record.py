@@ -107,29 +107,50 @@ def load_record(workdir: str, config: Config) -> DataRecord:
         An empty record if it keeps nothing, as the workdirs of earlier versions and the original's.
 
     Raises:
-        ValueError: it is damaged; or lost, of a run on standardized vectors.
+        ValueError: it is damaged, or of another run; or lost, of a run on standardized vectors.
         OSError: it cannot be read.
     """
-    record = DataRecord.load(workdir)
+    record, path = DataRecord.load(workdir), os.path.join(workdir, NAME)
     if config.standardize and record is None:
         raise ValueError(
-            f"{os.path.join(workdir, NAME)} is missing, which holds the mean and the scale of the"
-            " run's vectors; restore it."
+            f"{path} is missing, which holds the mean and the scale of the run's vectors; restore"
+            " it."
         )
+    wrong = record and _misfit(record, config)
+    if wrong:
+        raise ValueError(f"{path} does not belong to the run ({wrong}); restore it.")
     return record or DataRecord()
+
+
+def _misfit(record: DataRecord, config: Config) -> str:
+    """What in a record cannot be of a run, in a few words; "" if nothing."""
+    # The data that the package brings with it are not standardized.
+    is_own = config.dataset in ("vectors", "embeddings") and record.data_dir
+    if (config.standardize and is_own and not record.scaling) or (
+        record.scaling and not config.standardize
+    ):
+        is_there = "a" if record.scaling else "no"
+        return f"it has {is_there} scaling, and standardize is {config.standardize:g}"
+    if record.scaling and len(record.scaling.mean) != config.data_dim:
+        return f"it scales vectors of {len(record.scaling.mean)}, and they have {config.data_dim}"
+    if record.class_names and 0 < config.num_classes < len(record.class_names):
+        return f"it names {len(record.class_names)} classes of {config.num_classes}"
+    return ""
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a record; ValueError in a few words."""
     kinds = {"data_dir": str, "num_examples": int, "identity": str}
     for name, kind in kinds.items():
-        if not isinstance(values.get(name), kind):
+        if type(values.get(name)) is not kind:
             raise ValueError(f"{name} is {values.get(name)!r}")
     fields = {name: values[name] for name in kinds}
     names = values.get("class_names")
     if names is not None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("class_names is not a list of texts")
+        if len(set(names)) < len(names):
+            raise ValueError("class_names has a name twice")
         fields["class_names"] = tuple(names)
     if values.get("scaling") is not None:
         fields["scaling"] = Scaling.from_json(values["scaling"])

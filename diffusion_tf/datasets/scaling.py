@@ -1,6 +1,7 @@
 """Vectors of any mean and scale, brought to a standard one for training and back for people."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,10 @@ def _parts(vectors: np.ndarray) -> Iterator[np.ndarray]:
 
 def _is_scaling(values: Any) -> bool:
     return isinstance(values, Mapping) and all(
-        isinstance(values.get(name), list) and all(map(is_real, values[name]))
+        isinstance(values.get(name), list) and all(map(_is_finite, values[name]))
         for name in ("mean", "scale")
     )
+
+
+def _is_finite(value: Any) -> bool:
+    return is_real(value) and math.isfinite(value)
