@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Container, Iterator
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ from absl import logging
 
 from diffusion_tf.utils.files import delete_leftovers, replacing
 from diffusion_tf.utils.locks import lock_in, locked
+from diffusion_tf.utils.regular_files import read_regular
 from diffusion_tf.utils.syncing import sync, sync_tree
 
 _FILE = re.compile(r"ckpt-(0|[1-9]\d*)\.(?:index|data-(\d{5})-of-(\d{5}))")
+_MAX_BYTES = 2**24  # of the file `checkpoint`; it names checkpoints, one a line
 _UNFINISHED = re.compile(r"ckpt-(\d+)(?:\.saving|_temp)")  # the latter is TensorFlow's own
 _NAMED = re.compile(r'^model_checkpoint_path:\s*"(.*)"\s*$', re.MULTILINE)
 
@@ -27,7 +30,7 @@ class Found(NamedTuple):
     """The numbers of the checkpoints in a folder, in ascending order.
 
     Attributes:
-        complete: those of which every file is there.
+        complete: those of which every file is there, and a regular one.
         lacking: those of which some are not, other than of a save that was cut short.
     """
 
@@ -54,7 +57,9 @@ def find(folder: str) -> Found:
     names = _names(folder)
     shards: dict[int, set] = {}
     for match in filter(None, map(_FILE.fullmatch, names)):
-        shards.setdefault(int(match[1]), set()).add(match.groups()[1:])
+        shard = shards.setdefault(int(match[1]), set())
+        if not _is_special(os.path.join(folder, match[0])):
+            shard.add(match.groups()[1:])
     complete = {number for number, there in shards.items() if _is_complete(there)}
     return Found(sorted(complete), sorted(shards.keys() - complete - _unfinished(names)))
 
@@ -137,12 +142,11 @@ def doubts_about(folder: str, found: Found) -> list[str]:
 def _doubt_about_state(folder: str, newest: int) -> str | None:
     path = _state_path(folder)
     try:
-        with open(path, encoding="utf-8") as file:
-            named = _NAMED.search(file.read())
+        named = _NAMED.search(read_regular(path, _MAX_BYTES).decode())
     except FileNotFoundError:
         return f"{path} is missing"
-    except (OSError, UnicodeDecodeError) as error:
-        return f"{path} cannot be read ({error})"
+    except (OSError, ValueError) as error:
+        return f"{path} cannot be read ({str(error).rstrip('.')})"
     if not named:
         return f"{path} is damaged: it names no checkpoint"
     parent, name = os.path.split(named[1])
@@ -156,6 +160,14 @@ def _doubt_about_state(folder: str, newest: int) -> str | None:
 
 def _is_same(parent: str, folder: str) -> bool:
     return os.path.realpath(os.path.join(folder, parent)) == os.path.realpath(folder)
+
+
+def _is_special(path: str) -> bool:
+    """Whether a pipe or the like is there, for which TensorFlow would wait; not if it is gone."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _state_path(folder: str) -> str:
@@ -247,9 +259,8 @@ def _name_in_state(folder: str, numbers: list[int]) -> None:
 def _says(path: str, text: str) -> bool:
     """Whether a file holds a text; one that cannot be read does not."""
     try:
-        with open(path, "rb") as file:
-            return file.read() == text.encode()
-    except OSError:
+        return read_regular(path, _MAX_BYTES) == text.encode()
+    except (OSError, ValueError):
         return False
 
 

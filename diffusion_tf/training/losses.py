@@ -1,5 +1,6 @@
 """The loss curve of a run, in a file of its own: a line `step,loss` for each logged step."""
 
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from diffusion_tf.utils.files import replacing
+from diffusion_tf.utils.regular_files import open_regular
 
 _HEADER = "step,loss\n"
 _LINE = re.compile(r"(\d{1,19}),([-+.\de]+)\n")
@@ -82,7 +84,7 @@ def read_losses(path: str) -> dict[int, float]:
     Raises:
         OSError: it cannot be read.
     """
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open_regular(path) as raw, io.TextIOWrapper(raw, "utf-8", errors="replace") as file:
         matches = [_LINE.fullmatch(line) for line in file]
     losses = {}
     for match in filter(None, matches):

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -20,10 +21,12 @@ from pathlib import Path
 
 from absl import logging
 
+from diffusion_tf.utils.regular_files import open_regular
 from diffusion_tf.utils.syncing import make_folders
 
 IN_FOLDER = ".lock"  # the name of the lock of a folder, inside it
 _HEADER_BYTES = 512  # of a lock file: who holds it; after them what it noted, one line
+_ATTEMPTS = 100  # to make a file in a folder that others delete
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _held: set[int] = set()  # file descriptors of this process
 
@@ -91,14 +94,14 @@ def locked(path: str | Path, what: str | Path) -> Iterator[Lock]:
 def check_free(path: str | Path, what: str | Path) -> None:
     """Raises InUse if another process holds a lock, without taking it; see `locked`."""
     if os.path.exists(path) and is_held(path):
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             raise _in_use(file.fileno(), what)
 
 
 def has_note(path: str | Path) -> bool:
     """Whether an owner of a lock left a note, see `Lock.note`."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return bool(_read_note(file.fileno()))
     except FileNotFoundError:
         return False
@@ -229,16 +232,19 @@ def _acquire(path: Path, what: str | Path) -> int:
 
 
 def _open(path: Path, what: str | Path) -> int:
-    while True:
+    for attempt in itertools.count():
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # its folder was empty, and somebody deleted it
+            if attempt == _ATTEMPTS:  # or nobody can make a file there, as in /proc
+                raise
             make_folders(path.parent)
         except PermissionError:  # of another person, who left it or is at work
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 if is_held(path):
                     raise _in_use(file.fileno(), what) from None
             path.unlink(missing_ok=True)
+    raise AssertionError
 
 
 def _in_use(fd: int, what: str | Path) -> InUse:

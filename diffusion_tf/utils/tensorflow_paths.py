@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 
+_CHECKPOINT = re.compile(r"checkpoint|.*\.index|.*\.data-\d+-of-\d+", re.DOTALL)
 _PATTERN = re.compile(r"[\[\]*?\\]")
 
 
@@ -18,8 +19,10 @@ def for_tensorflow(folder: str) -> Iterator[str]:
     reached by way of a symbolic link, which goes when the block ends.
 
     Raises:
-        OSError: the link cannot be made in the system's folder for temporary files.
+        OSError: the link cannot be made in the system's folder for temporary files; or a file of a
+            checkpoint is a pipe or a device, which TensorFlow would read for ever.
     """
+    _check_regular(folder)
     if _is_plain(folder):
         yield folder
         return
@@ -27,6 +30,13 @@ def for_tensorflow(folder: str) -> Iterator[str]:
         link = os.path.join(home, "folder")
         os.symlink(os.path.abspath(folder), link)
         yield link
+
+
+def _check_regular(folder: str) -> None:
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        is_special = os.path.exists(entry.path) and not (entry.is_file() or entry.is_dir())
+        if is_special and _CHECKPOINT.fullmatch(entry.name):
+            raise OSError(f"{entry.path} is a pipe or a device; a checkpoint is in regular files.")
 
 
 def _is_plain(path: str) -> bool:

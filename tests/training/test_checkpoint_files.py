@@ -188,3 +188,20 @@ def test_two_processes_never_mix_their_files(tmp_path):
     assert complete
     for number in complete:
         assert len({there[name].rsplit(" ", 1)[0] for name in of(number)}) == 1
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+def test_a_pipe_is_not_a_file_of_a_checkpoint(folder, ending):
+    (folder / f"ckpt-30.{ending}").unlink()
+    os.mkfifo(folder / f"ckpt-30.{ending}")
+    assert checkpoint_files.find(str(folder)) == ([20], [30])
+
+
+def test_a_state_file_that_is_a_pipe_is_not_waited_for(folder):
+    (folder / "checkpoint").unlink()
+    os.mkfifo(folder / "checkpoint")
+    found = checkpoint_files.find(str(folder))
+    (doubt,) = checkpoint_files.doubts_about(str(folder), found)
+    assert doubt.endswith("is a named pipe; name a regular file)")
+    save(folder, 40)
+    assert contents(folder) == of(30) | of(40) | state(30, 40)

@@ -1,6 +1,7 @@
 """The loss curve of a run, and TensorBoard's events: neither may stop a training."""
 
 import contextlib
+import os
 import resource
 import shutil
 
@@ -153,3 +154,9 @@ def test_pictures_are_made_without_the_losses(tmp_path, caplog):
     assert {path.name for path in tmp_path.iterdir()} == names
     assert len(written) == len(names)
     assert "No loss.png" in caplog.text
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, caplog):
+    os.mkfifo(tmp_path / "losses.csv")
+    assert len(load_losses(str(tmp_path))[0]) == 0
+    assert "The losses cannot be read (" in caplog.text and "is a named pipe" in caplog.text

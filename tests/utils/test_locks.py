@@ -210,3 +210,20 @@ def test_any_name_has_a_lock(tmp_path, name):
 
 def test_what_has_no_name_has_a_lock_that_nobody_holds():
     check_free(lock_beside("/"), "/")
+
+
+def test_where_no_file_can_be_made_nobody_tries_for_ever():
+    with (
+        pytest.raises(OSError, match="/proc/a cannot be written"),
+        locked("/proc/a.lock", "/proc/a"),
+    ):
+        pass
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(lock_beside(tmp_path / "a"))
+    with pytest.raises(OSError, match="is a named pipe; name a regular file"):
+        locks.has_note(lock_beside(tmp_path / "a"))
+    place = locked(lock_beside(tmp_path / "a"), tmp_path / "a")
+    with pytest.raises(OSError, match="a cannot be written"), place:
+        pass
