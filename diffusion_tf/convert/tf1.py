@@ -26,6 +26,7 @@ from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WEIGHTS, WeightsKind, check_weights
 from diffusion_tf.utils.files import replacing, write_json
 from diffusion_tf.utils.finite import as_float32
+from diffusion_tf.utils.numbers import INT64_MAX, whole
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
 _EMA = "ExponentialMovingAverage"
@@ -50,10 +51,9 @@ def newest(path: str) -> str:
         return prefix
     if os.path.isdir(path):
         # Its path may be that of another machine, so only the name counts.
-        with for_tensorflow(path) as plain:
-            state = tf.train.get_checkpoint_state(plain)
-        if state and os.path.exists(_index(path, os.path.basename(state.model_checkpoint_path))):
-            return os.path.join(path, os.path.basename(state.model_checkpoint_path))
+        name = os.path.basename(_named(path))
+        if name and os.path.exists(_index(path, name)):
+            return os.path.join(path, name)
         found = glob.glob(os.path.join(glob.escape(path), "model.ckpt-*.index"))
         if found:
             return max((p.removesuffix(".index") for p in found), key=_number)
@@ -61,6 +61,16 @@ def newest(path: str) -> str:
         f"{path} holds no checkpoint of the original (no model.ckpt-*.index); give its folder or"
         " .../model.ckpt-NUMBER."
     )
+
+
+def _named(folder: str) -> str:
+    """What the file `checkpoint` of a folder names; "" if it cannot be read."""
+    with for_tensorflow(folder) as plain:
+        try:
+            state = tf.train.get_checkpoint_state(plain)
+        except UnicodeDecodeError:
+            return ""
+    return state.model_checkpoint_path if state else ""
 
 
 def is_checkpoint(path: str) -> bool:
@@ -239,7 +249,9 @@ class _Checkpoint:
 
     def step(self) -> int | None:
         """Number of updates made, None if it does not say."""
-        return int(self._tensor("global_step")) if self._reader.has_tensor("global_step") else None
+        if not self._reader.has_tensor("global_step"):
+            return None
+        return whole(self._tensor("global_step"), f"global_step in {self.prefix}", 0, INT64_MAX)
 
     def _tensor(self, name: str) -> np.ndarray:
         try:
@@ -272,8 +284,11 @@ def _path(name: str) -> str:
 
 
 def _power(beta: float, exponent: int) -> np.float32:
-    """The product that TensorFlow 1 has multiplied up in float32, one factor a step."""
-    return np.multiply.accumulate(np.full(exponent, beta, np.float32))[-1]
+    """The product that TensorFlow 1 has multiplied up in float32, one factor a step.
+
+    It does not change any more long before a million factors.
+    """
+    return np.multiply.accumulate(np.full(min(exponent, 10**6), beta, np.float32))[-1]
 
 
 def _index(folder: str, name: str) -> str:

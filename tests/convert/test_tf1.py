@@ -244,3 +244,15 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     for load in (load_unet, load_model):
         with pytest.raises(FileNotFoundError, match=f"{tmp_path} holds no checkpoint of the orig"):
             load(str(tmp_path))
+
+
+@pytest.mark.parametrize("step", [np.int64(-1), np.float32(np.nan), np.int64([1, 2]), b"x"])
+def test_steps_that_cannot_be_are_refused(tmp_path, step):
+    write_tensors(tmp_path, {**tensors(GOLDEN / "model.ckpt-5"), "global_step": step})
+    with pytest.raises(ValueError, match=r"global_step in .*model.ckpt-5 is "):
+        tf1.read_weights(str(tmp_path), "raw")
+
+
+def test_a_state_file_that_is_garbage_does_not_matter(copy):
+    (copy / "checkpoint").write_bytes(b"\x80\x93\xff")
+    assert tf1.newest(str(copy)) == str(copy / "model.ckpt-5")
