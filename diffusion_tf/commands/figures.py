@@ -56,11 +56,7 @@ def main() -> None:
     figures.check_numbers(FIGURES.value)
     whole(NUM_SAMPLES.value, "num_samples", 1, 100)
     whole(QUALITY_SAMPLES.value, "quality_samples", 2, 100_000)
-    if len(IMAGES.value) < 2 or len(IMAGES.value) % 2:
-        raise ValueError(
-            f"--images={','.join(IMAGES.value)} names {len(IMAGES.value)} images; give an even"
-            " number of them, two or more."
-        )
+    figures.check_images(IMAGES.value)
     budgets = figures.parse_budgets(BUDGETS.value)
     with locked(lock_beside(OUT.value), OUT.value):
         check_folder()
@@ -126,6 +122,7 @@ def draw(share_from: tuple[int, ...], budgets: list[float]) -> None:
         features=FEATURES.value,
     )
     logging.info("Drawing with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
+    figures.check_memory_of(material.sampler, NUM_SAMPLES.value, QUALITY_SAMPLES.value)
     for number in FIGURES.value:
         figures.draw_figure(number, path_of(number), material)
         logging.info("Wrote %s.", path_of(number))

@@ -69,6 +69,7 @@ def inpaint() -> None:
     from diffusion_tf.sampling import filling_in
     from diffusion_tf.sampling.guidance import get_conditions
     from diffusion_tf.sampling.registry import get_sampling_process
+    from diffusion_tf.sampling.room import check_batch
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import use_xla
 
@@ -93,6 +94,7 @@ def inpaint() -> None:
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         conditions=conditions,
     )
+    check_batch(sampler, NUM_SAMPLES.value, "num_samples")
     fillings = filling_in.fill_in(
         sampler,
         image,

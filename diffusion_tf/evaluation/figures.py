@@ -16,14 +16,17 @@ from diffusion_tf.evaluation.features import get_features
 from diffusion_tf.evaluation.metrics.fid import Moments, Statistics, frechet_distance
 from diffusion_tf.gaussian_diffusion.compression import Transmission
 from diffusion_tf.sampling.pictures import draw_interpolations, save_interpolations
+from diffusion_tf.sampling.room import check_batch
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.numbers import finite, is_whole, shown
+from diffusion_tf.utils.sentences import shown_text
 
 NUM_COLUMNS = 11  # of figure 6
 NUM_LAMBDAS = 11  # of figures 8 and 9: 0, 0.1, ..., 1
+MAX_LISTED = 100  # rows or columns of a picture
 BATCH = 256  # images whose features are taken at once
 
 
@@ -192,7 +195,7 @@ def check_numbers(numbers: Sequence[str]) -> None:
     for number in numbers or [""]:
         if number not in FIGURES:
             raise ValueError(
-                f"--figures has {number!r}; choose from {','.join(FIGURES)}, comma-separated."
+                f"--figures has {shown(number)}; choose from {','.join(FIGURES)}, comma-separated."
             )
 
 
@@ -200,6 +203,7 @@ def check_share_from(times: Sequence[int], T: int) -> None:
     """Raises a ValueError unless samples can share x_t at these times."""
     if not len(times):
         raise ValueError("--share_from is empty; give one time or more, such as 750,500,250.")
+    _check_listed("share_from", times)
     for t in times:
         if not (is_whole(t) and 0 <= t < T):
             raise ValueError(f"--share_from has {shown(t)}; each time must lie in 0..{T - 1}.")
@@ -213,7 +217,32 @@ def parse_budgets(texts: Sequence[str]) -> list[float]:
         budgets = []
     if not budgets or min(budgets) <= 0:
         raise ValueError(
-            f"--budgets={','.join(texts)} is not a list of bits/dim; give numbers above 0, such as"
-            " 0.1,1,2."
+            f"--budgets={shown_text(','.join(texts))} is not a list of bits/dim; give numbers"
+            " above 0, such as 0.1,1,2."
         )
+    _check_listed("budgets", budgets)
     return budgets
+
+
+def check_images(names: Sequence[str]) -> None:
+    """Raises a ValueError unless pairs of images are named."""
+    if len(names) < 2 or len(names) % 2:
+        raise ValueError(
+            f"--images={shown_text(','.join(names))} names {len(names)} images; give an even"
+            " number of them, two or more."
+        )
+    _check_listed("images", names)
+
+
+def check_memory_of(sampler: Sampler, number: int, quality_samples: int) -> None:
+    """Raises a ValueError if samples of the figures need more memory than is free."""
+    check_batch(sampler, number, "num_samples")
+    check_batch(sampler, quality_samples, "quality_samples")
+
+
+def _check_listed(flag: str, values: Sequence[Any]) -> None:
+    if len(values) > MAX_LISTED:
+        raise ValueError(
+            f"--{flag} lists {len(values)}; give at most {MAX_LISTED}, as a picture has no room for"
+            " more."
+        )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
 from diffusion_tf.gaussian_diffusion.checks import as_float32, check_range, shape_of
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, StepNoise, noise_source
-from diffusion_tf.utils.numbers import whole
+from diffusion_tf.utils.numbers import MAX_TIMESTEPS, whole
 
 
 class Plan(NamedTuple):
@@ -186,11 +186,17 @@ def plan_jumps(num_timesteps: int, jump_length: int, num_resamples: int) -> Plan
         num_resamples: how often each stretch is gone through; 1: the plain chain.
 
     Raises:
-        ValueError: jump_length or num_resamples < 1.
+        ValueError: jump_length or num_resamples < 1, or more than `MAX_TIMESTEPS` steps of them.
     """
     jump_length = whole(jump_length, "jump_length", 1)
     num_resamples = whole(num_resamples, "num_resamples", 1)
     left = dict.fromkeys(range(0, num_timesteps - jump_length, jump_length), num_resamples - 1)
+    number = num_timesteps + len(left) * (num_resamples - 1) * jump_length
+    if number > MAX_TIMESTEPS:
+        raise ValueError(
+            f"num_resamples is {num_resamples}: with a jump_length of {jump_length} that makes"
+            f" {number:,} steps; it must be smaller, so that there are at most {MAX_TIMESTEPS:,}."
+        )
     steps, jumps, t = [], [], num_timesteps - 1
     while t >= 0:
         steps.append(t)

@@ -14,6 +14,7 @@ from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.image_reading import load_image, size_of
 from diffusion_tf.utils.output_names import kind_of
 from diffusion_tf.utils.random_numbers import stream
+from diffusion_tf.utils.sentences import shown_path
 
 PARTS = ("left", "right", "top", "bottom", "center")  # masks that need no file
 
@@ -56,8 +57,8 @@ def _read_picture(name: str, height: int, width: int) -> np.ndarray:
     """A mask in grey, uint8 [H, W, 1]."""
     if not os.path.isfile(name):
         raise FileNotFoundError(
-            f"--mask={name} is neither {', '.join(PARTS[:-1])} or {PARTS[-1]} nor a picture that is"
-            " there; give one of them."
+            f"--mask={shown_path(name)} is neither {', '.join(PARTS[:-1])} or {PARTS[-1]} nor a"
+            " picture that is there; give one of them."
         )
     there = size_of(name)
     if there != (height, width):

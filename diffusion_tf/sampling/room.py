@@ -28,7 +28,7 @@ def check_room(
         ValueError: a batch, or a picture of all samples, needs more memory than is free; or all of
             them need more of the disk.
     """
-    _check_batch(sampler, batch_size)
+    check_batch(sampler, batch_size, "batch_size")
     size = num_samples * math.prod(sampler.sample_shape) * itemsize
     if kind_of(out) in PICTURES:
         what = f"num_samples is {num_samples}: one picture of all"
@@ -36,16 +36,27 @@ def check_room(
     _check_disk(out, num_samples, size)
 
 
-def _check_batch(sampler: Sampler, batch_size: int) -> None:
-    """Counts x, its noise, what is predicted, and one map of a U-Net at full resolution."""
+def check_batch(sampler: Sampler, number: int, name: str) -> None:
+    """Refuses so many samples at once on a device that they need more memory than is free.
+
+    x, its noise, what is predicted, and one map of a U-Net at full resolution are counted.
+
+    Args:
+        sampler: what draws them.
+        number: of samples.
+        name: of the number, for the error.
+
+    Raises:
+        ValueError: they do.
+    """
     numbers = 3 * math.prod(sampler.sample_shape)
     if len(sampler.sample_shape) == 3:
         height, width, _ = sampler.sample_shape
         pixels = height * width // getattr(sampler.model, "block_size", 1) ** 2
         numbers += pixels * getattr(sampler.model, "ch", 1)
     if not num_accelerators():  # which have a memory of their own, and say themselves what fits
-        what = f"batch_size is {batch_size}: a batch"
-        check_memory(_FLOAT32 * batch_size * numbers, what, "choose a smaller one")
+        what = f"{name} is {number}: a batch"
+        check_memory(_FLOAT32 * number * numbers, what, "choose a smaller one")
 
 
 def _check_disk(out: str, num_samples: int, size: int) -> None:

@@ -12,13 +12,14 @@ from diffusion_tf.sampling.sampler import Sampler
 from helpers.shrinking_network import Network
 
 CONFIG = get_config("digits", num_diffusion_timesteps=12)
+SAMPLER = Sampler.of_run(CONFIG, Network())
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def material():
     return figures.Material(
-        sampler=Sampler.of_run(CONFIG, Network()),
+        sampler=SAMPLER,
         images=IMAGES,
         data=lambda: IMAGES,
         number=2,
@@ -74,6 +75,15 @@ def test_figures_of_networks_that_are_not_finite(material, tmp_path):
         (lambda: figures.parse_budgets(["1", "x"]), "--budgets=1,x is not a list of bits/dim"),
         (lambda: figures.parse_budgets(["0"]), "give numbers above 0"),
         (lambda: figures.parse_budgets(["nan"]), "give numbers above 0"),
+        (lambda: figures.parse_budgets(["1"] * 101), "--budgets lists 101; give at most 100"),
+        (lambda: figures.check_share_from([1] * 101, 12), "--share_from lists 101; give at most"),
+        (lambda: figures.check_images(["0"] * 102), "--images lists 102; give at most 100"),
+        (lambda: figures.check_images(["0"]), "--images=0 names 1 images; give an even number"),
+        (
+            lambda: figures.check_memory_of(SAMPLER, 1, 10**12),
+            "quality_samples is 100000.*free",
+        ),
+        (lambda: figures.check_memory_of(SAMPLER, 10**12, 2), "num_samples is 10000000.*free"),
     ],
 )
 def test_mistakes(call, message):

@@ -111,6 +111,12 @@ def test_mistakes(arguments, message):
         GaussianDiffusion(betas=BETAS).inpaint(denoise_fn, **arguments)
 
 
+def test_plans_that_would_never_end_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"num_resamples is 2147483647: with a jump_length of 1 "):
+        plan_jumps(250, 1, 2**31 - 1)
+    assert len(plan_jumps(10**6, 1, 1).steps) == 10**6  # no jumps, as many steps as there may be
+
+
 def test_a_chain_in_pieces_is_the_chain():
     diffusion, plan = GaussianDiffusion(betas=BETAS[:6]), plan_jumps(6, 2, 2)
     how = {"x_start": np.full([2, 3], 0.5), "known": [True, False, False], "seed": 1}
