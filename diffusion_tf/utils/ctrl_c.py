@@ -3,15 +3,17 @@
 Imports and the parsing of flags take longer than one thinks before a Ctrl-C.
 """
 
-import signal
 import sys
-from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 SENTENCE = "Stopped by Ctrl-C."
-EXIT_CODE = 128 + signal.SIGINT  # as shells count
+EXIT_CODE = 130  # 128 + SIGINT, as shells count; the module signal takes longer to import than this
 
 
-def _answer(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _answer(kind: type[BaseException], error: BaseException, trace: "TracebackType | None") -> None:
     """Of what nobody caught, says a Ctrl-C in a sentence and all else as before."""
     if not issubclass(kind, KeyboardInterrupt):
         _before(kind, error, trace)
