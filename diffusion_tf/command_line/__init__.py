@@ -8,10 +8,12 @@ import functools
 import logging as python_logging
 import os
 import re
+import signal
 import sys
 import traceback
 import typing
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from absl import app, flags, logging
@@ -256,6 +258,15 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     _answer(sys.modules[main.__module__].__doc__ or "")
 
+    interrupted_by: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted_by.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.INFO)
         handler = logging.get_absl_handler()
@@ -271,6 +282,8 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:  # the net below the checks; it says what nobody expected
             if flags.FLAGS.debug:
                 raise
+            if interrupted_by:  # NumPy, interrupted while it is imported, raises an ImportError
+                raise KeyboardInterrupt from error
             sys.exit(f"Error: {sentence(error)}")
 
     try:

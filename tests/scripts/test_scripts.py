@@ -318,6 +318,11 @@ INTERRUPTED = {
         "flags.register_validator('steps', lambda _: signal.raise_signal(signal.SIGINT) or True)\n"
         "command_line.run(lambda: None)\n"
     ),
+    "making another error": (
+        "def main():\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n        raise ImportError('broken') from None\n"
+        "command_line.run(main)\n"
+    ),
     "at work": ("def main():\n    signal.raise_signal(signal.SIGINT)\ncommand_line.run(main)\n"),
 }
 
