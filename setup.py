@@ -12,8 +12,9 @@ REQUIRED = [
     "absl-py",  # flags and logging
     "tensorboard",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it
     "tensorflow-datasets",  # CIFAR-10, CelebA-HQ
-    # What tensorflow-metadata, of tensorflow-datasets, takes on Python 3.10. Said here, as pip
-    # would try newer ones with all versions of other packages before it finds this out.
+    # What tensorflow-datasets, tensorflow-metadata and etils agree on with Python 3.10. Said here,
+    # as its pip, 23.0, would try what is newer with all versions of other packages first.
+    "etils<1.14; python_version < '3.11'",
     "protobuf<=6.32; python_version < '3.11'",
     "google-crc32c",  # the checksums of TFRecord files
     "importlib_resources",  # tensorflow-datasets 4.9 needs it and does not say so

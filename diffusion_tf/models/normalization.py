@@ -30,6 +30,10 @@ class GroupNormalization(layers.GroupNormalization):
         super().__init__(*args, **kwargs)
         self.swish = swish
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        """Creates a weight, which is used as it is stored: Keras before 3.15 would round it."""
+        return super().add_weight(*args, **{**kwargs, "autocast": False})
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
         return {**super().get_config(), "swish": self.swish}

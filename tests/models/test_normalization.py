@@ -239,3 +239,12 @@ def test_xla_and_unknown_sizes(swish):
         atol = 2e-6 * max(1.0, np.abs(a).max())
         np.testing.assert_allclose(b, a, rtol=0, atol=atol)
         np.testing.assert_allclose(c, a, rtol=0, atol=atol)
+
+
+def test_weights_are_used_as_they_are_stored():
+    """Not rounded to the dtype of the computations, which Keras before 3.15 does unless told."""
+    layer = group_norm("norm", dtype="mixed_bfloat16")
+    layer.build((None, 2, 2, 32))
+    for weight in (layer.gamma, layer.beta):
+        with keras.src.backend.AutocastScope("bfloat16"):
+            assert tf.convert_to_tensor(weight).dtype == tf.float32
