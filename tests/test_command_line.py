@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 import diffusion_tf
+from diffusion_tf.command_line.help import answer
+from diffusion_tf.command_line.plan import describe
 from diffusion_tf.commands import COMMANDS
-from diffusion_tf.config import PRESETS
+from diffusion_tf.config import PRESETS, get_config
+from diffusion_tf.config.sizes import state_bytes
 from diffusion_tf.utils.command_names import command_name
+from diffusion_tf.utils.locks import lock_in, locked
+from helpers.processes import run
 
 ROOT = Path(__file__).parents[1]
 # Stands where TensorFlow would be imported from.
@@ -24,14 +29,14 @@ def call(tmp_path):
     (tmp_path / "without" / "tensorflow.py").write_text(NO_TENSORFLOW)
     path = os.pathsep.join([str(tmp_path / "without"), str(ROOT)])
 
-    def call(name, *arguments, way="script"):
+    def call(name, *arguments, way="script", cwd=tmp_path):
         program = {
             "script": [ROOT / "scripts" / f"{name}.py"],
             "module": ["-m", "diffusion_tf", name],
         }[way]
         return subprocess.run(
             [sys.executable, *program, *arguments],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            cwd=cwd, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
         )  # fmt: skip
 
     return call
@@ -77,6 +82,13 @@ def test_help_shows_the_values_that_hold(call):
     assert result.stderr.startswith("Error: Unknown config 'mnist'; choose one of")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--debug"], ["--config"], ["-h"], ["--help", "--x"]])
+def test_whatever_the_arguments_help_is_given_where_it_is_asked_for(arguments):
+    text = answer(arguments, "What it does.")
+    asked = {"-h", "--help"} & set(arguments)
+    assert text is None if not asked else text.startswith("What it does.\n")
+
+
 def test_help_says_what_is_required(call):
     text = call("convert", "--help").stdout
     assert "--source: required; " in text and "--target: required; " in text
@@ -84,9 +96,9 @@ def test_help_says_what_is_required(call):
 
 
 def test_version_names_what_a_report_of_a_fault_needs(call):
-    for answer in (call("sample", "--version"), call("--version", way="module")):
-        assert answer.returncode == 0
-        assert answer.stdout.startswith(f"diffusion_tf {diffusion_tf.__version__} (Python 3.")
+    for result in (call("sample", "--version"), call("--version", way="module")):
+        assert result.returncode == 0
+        assert result.stdout.startswith(f"diffusion_tf {diffusion_tf.__version__} (Python 3.")
 
 
 def test_presets_have_a_line_each(call):
@@ -140,3 +152,98 @@ def test_messages_name_the_command_that_was_used(call, monkeypatch):
     ):
         monkeypatch.setattr(sys, "argv", [program])
         assert command_name("train") == name
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a run in `run` that has saved nothing, and a file `taken.npz`."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "run").mkdir()
+    get_config("digits", num_diffusion_timesteps=12).save(str(home / "run/config.json"))
+    (home / "saved/checkpoints").mkdir(parents=True)
+    get_config("digits", num_diffusion_timesteps=12).save(str(home / "saved/config.json"))
+    for ending in ("index", "data-00000-of-00001"):
+        (home / f"saved/checkpoints/ckpt-3.{ending}").write_text("")
+    (home / "taken.npz").write_text("")
+    return home
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("train --workdir=run --lr=0.5", "run holds a run of another config (lr"),
+        ("train --workdir=saved/checkpoints", "holds something other than a run"),
+        ("train --workdir=new --beta_schedule=cubic", "Unknown beta_schedule 'cubic'"),
+        ("train --workdir=new --config=folder", "folder needs --data_dir: "),
+        ("train --workdir=new --data_dir=none", "There is no file or folder none; check"),
+        ("sample --workdir=none", "none holds no run (no config.json); train one with "),
+        ("sample --workdir=run", "run has no checkpoint; train there with "),
+        ("sample --workdir=saved --out=taken.npz", "taken.npz exists"),
+        ("sample --workdir=saved --out=s.gif", "--out=s.gif is not a name for samples"),
+        ("sample --workdir=saved --num_samples=0", "num_samples is 0"),
+        ("sample --workdir=saved --sampling_steps=13", "it must lie in 1..12"),
+        ("sample --workdir=saved --eta=0.5", "eta is 0.5, which sampler 'ancestral' does not"),
+        ("sample --workdir=saved --trajectory=12", "each time must lie in -1..11"),
+        ("interpolate --workdir=saved --image2=none.png", "There is no image 'none.png'"),
+        ("interpolate --workdir=saved --timesteps=12", "each must lie in 0..11"),
+        ("inpaint --workdir=none", "none holds no run"),
+        ("figures --workdir=none", "none holds no run"),
+        ("evaluate --workdir=saved --step=4", "saved has no checkpoint of step 4 (there: 3)"),
+        ("evaluate --workdir=saved --metrics=fad --out=o", "Unknown metric 'fad'"),
+        ("convert --target=t", "--source is missing"),
+    ],
+)
+def test_a_mistake_in_a_name_or_path_is_answered_without_tensorflow(call, home, command, message):
+    name, *flags = command.split()
+    result = call(name, *flags, cwd=home)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ") and message in result.stderr
+
+
+def test_a_run_that_is_further_is_left_alone(call, home):
+    before = {path: path.stat().st_mtime_ns for path in (home / "saved").rglob("*")}
+    result = call("train", "--workdir=saved", "--steps=2", cwd=home)
+    assert result.returncode == 0
+    assert "saved is at step 3, and steps is 2: there is nothing to do" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in (home / "saved").rglob("*")} == before
+
+
+def test_status_says_how_far_a_run_is(call, home):
+    (home / "saved/losses.csv").write_text("step,loss\n1,0.5\n2,0.25\n")
+    for result in (
+        call("status", "saved", cwd=home, way="module"),
+        call("status", "--workdir=saved", cwd=home),
+    ):
+        rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+        assert result.returncode == 0
+        assert rows["Step"] == "3 of 6,000, at the last checkpoint"
+        assert rows["Loss"] == "0.25 at step 2; 0.375 on average since 1"
+        assert rows["Checkpoint"].startswith("saved/checkpoints/ckpt-3, ")
+        assert rows["Training"] == "nobody trains in it now"
+    assert "none holds no run" in call("status", "none", cwd=home).stderr
+    with locked(lock_in(home / "run"), "run"):
+        text = call("status", "run", cwd=home).stdout
+    assert f"yes: run is being written by process {os.getpid()}" in text
+    assert "none of 6,000 is in a checkpoint yet" in text and "none was logged" in text
+
+
+def test_a_dry_run_says_what_would_be_done():
+    config = get_config("cifar10")
+    text = describe(get_config("s_curve"), "w", num_examples=10_000, devices="single, 1 x CPU")
+    rows = dict(line.split(maxsplit=1) for line in text.splitlines()[1:])
+    assert rows["Run"] == "w, new, up to step 12,000"
+    assert rows["Data"] == (
+        "s_curve, 10,000 examples: 39.1 steps of 256 are an epoch, 12,000 steps 307.2"
+    )
+    assert rows["Devices"] == "single, 1 x CPU"
+    assert rows["Operations"].endswith(" for a step")
+    assert "in float32" in rows["Memory"] and "in mixed_bfloat16" in rows["Memory"]
+    assert f"{state_bytes(config):.2g}" == "5.7e+08"
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    result = run("train", "--dry_run", "--workdir=w", "--ch=32", "--steps=5", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "A dry run: nothing is written." in result.stdout
+    assert "digits, 1,498 examples" in " ".join(result.stdout.split())
+    assert not list(tmp_path.iterdir())

@@ -5,11 +5,13 @@ Nothing here imports TensorFlow, so that --help and a mistyped flag answer at on
 
 import dataclasses
 import functools
+import json
 import logging as python_logging
 import os
 import re
 import signal
 import sys
+import time
 import traceback
 import typing
 from collections.abc import Callable
@@ -29,13 +31,16 @@ from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.config.fields import type_of
 from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
-from diffusion_tf.utils import ctrl_c, streams
+from diffusion_tf.utils import ctrl_c, progress, streams
 from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.image_sizes import Size
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.sentences import sentence, shown_text
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
+flags.DEFINE_enum(
+    "log", "text", ["text", "json"], "what is said on the way: text, or an object of JSON a line"
+)
 
 # What several scripts take, so that the same word means the same thing everywhere.
 _SHARED = {
@@ -96,6 +101,8 @@ _SHARED = {
 }
 
 __all__ = ["group", "mark_required"]  # of what else a command finds here
+
+_TEXT = "%(message)s"
 
 _DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
     bool: flags.DEFINE_boolean,
@@ -244,8 +251,12 @@ def _is_ours_or_urgent(record: python_logging.LogRecord) -> bool:
     return record.levelno >= python_logging.WARNING or record.pathname.startswith(ours)
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, positional: flags.FlagHolder | None = None) -> None:
     """Runs a command: answers --help and --version, or parses flags and calls main.
+
+    Args:
+        main: the command.
+        positional: a flag that may be given without its name; of most commands none.
 
     An error ends the command with exit code 1 and its sentence on standard error, see
     `utils.sentences`; --debug shows the traceback instead.
@@ -270,9 +281,13 @@ def run(main: Callable[[], None]) -> None:
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.INFO)
         handler = logging.get_absl_handler()
-        handler.setFormatter(python_logging.Formatter("%(message)s"))
+        handler.setFormatter(_JSONLines() if _logs_json() else python_logging.Formatter(_TEXT))
+        if _logs_json():
+            progress.use_json()
         handler.addFilter(_is_ours_or_urgent)
         try:
+            if len(arguments) == 2 and positional is not None and not positional.present:
+                flags.FLAGS[positional.name].parse(arguments.pop())
             if len(arguments) > 1:
                 raise ValueError(f"Unexpected argument {arguments[1]!r}; flags start with --.")
             main()
@@ -284,7 +299,7 @@ def run(main: Callable[[], None]) -> None:
                 raise
             if interrupted_by:  # NumPy, interrupted while it is imported, raises an ImportError
                 raise KeyboardInterrupt from error
-            sys.exit(f"Error: {sentence(error)}")
+            sys.exit(_ended(sentence(error)))
 
     try:
         app.run(guarded, flags_parser=functools.partial(_parse_flags, _name_of(main)))
@@ -293,6 +308,31 @@ def run(main: Callable[[], None]) -> None:
             traceback.print_exc()
         sys.stderr.write(f"{ctrl_c.SENTENCE}\n")
         sys.exit(ctrl_c.EXIT_CODE)
+
+
+class _JSONLines(python_logging.Formatter):
+    """Records as objects of JSON."""
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        """One line: time in seconds, level, message."""
+        return json.dumps(
+            {
+                "time": round(record.created, 3),
+                "level": record.levelname.lower(),
+                "message": record.getMessage(),
+            }
+        )
+
+
+def _logs_json() -> bool:
+    return flags.FLAGS.log == "json"
+
+
+def _ended(text: str) -> str:
+    """What a command says last when it has failed."""
+    if not _logs_json():
+        return f"Error: {text}"
+    return json.dumps({"time": round(time.time(), 3), "level": "error", "message": text})
 
 
 def _answer(doc: str) -> None:

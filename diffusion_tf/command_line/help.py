@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import itertools
 import os
 import platform
 import re
@@ -112,12 +111,12 @@ def _members(*, full: bool) -> Iterable[tuple[str, list[str]]]:
     """The groups with the names of their flags, in the order of their definition."""
     known = list(flags.FLAGS)
     starts = [start for _, start in _groups]
-    for (title, start), end in zip(_groups, [*starts[1:], len(known)], strict=True):
+    for (title, start), end in zip(_groups, [*starts, len(known)][1:], strict=True):
         yield title, [name for name in known[start:end] if len(name) > 1]
-    yield "Help", ["debug", *_ANSWERS]
+    yield "Help and messages", ["log", "debug", *_ANSWERS]
     if full:
-        before = known[: starts[0]] if starts else known
-        yield "Of absl-py", [name for name in before if name != "debug" and len(name) > 1]
+        before = set(known[: starts[0]] if starts else known) - {"log", "debug"}
+        yield "Of absl-py", sorted(name for name in before if len(name) > 1)
 
 
 _ANSWERS = {
@@ -163,7 +162,7 @@ def _config(arguments: Sequence[str]) -> tuple[Config | None, str]:
     workdir, given = _given("workdir", arguments), _given("config", arguments)
     if workdir and not given and os.path.exists(os.path.join(workdir, "config.json")):
         return read_config(workdir), workdir
-    name = given or flags.FLAGS["config"].default
+    name = given or str(flags.FLAGS["config"].default)
     if name not in PRESETS and os.path.exists(name):
         return read_config(name), name
     return _preset(name), f"--config={name}"
@@ -178,10 +177,10 @@ def _preset(name: str) -> Config:
 def _given(name: str, arguments: Sequence[str]) -> str | None:
     """The value of a flag among arguments that need not be right; None if it is not there."""
     found = None
-    for argument, following in itertools.zip_longest(arguments, arguments[1:]):
+    for i, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
         if flag in (f"--{name}", f"-{name}"):
-            found = value if equals else following
+            found = value if equals else next(iter(arguments[i + 1 :]), None)
     return found
 
 

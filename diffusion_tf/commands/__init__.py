@@ -4,6 +4,8 @@ import diffusion_tf.utils.ctrl_c  # noqa: F401 - before all that takes time
 
 COMMANDS = {  # what each does: the first line of its module
     "train": "Trains a DDPM, or goes on with a run; ends with pictures in the workdir.",
+    "status": "Says how far a run is: its step, loss and last checkpoint, and whether someone"
+    " trains in it.",
     "sample": "Draws samples from a trained run.",
     "interpolate": "Interpolates between two or more real images through a trained run"
     " (the paper's Figure 8).",

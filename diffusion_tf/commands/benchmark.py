@@ -13,6 +13,7 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 from diffusion_tf.benchmark.task import DTYPES, VARIANTS, WORK
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.output_names import check_name
 
 command_line.group("What to measure")
@@ -49,6 +50,7 @@ def main() -> None:
     check_name(OUT.value, ("json",), "a file for JSON")
     if os.path.exists(OUT.value) and not OVERWRITE.value:
         raise ValueError(f"{OUT.value} is there already; give another --out, or --overwrite.")
+    quiet.import_tensorflow()
     from diffusion_tf.benchmark.cases import BenchmarkRequest, measure_cases
     from diffusion_tf.benchmark.scaling import measure_scaling, scaling_table
     from diffusion_tf.benchmark.table import table

@@ -9,6 +9,7 @@ What is written is read back and compared bit for bit before it takes its place.
 from absl import flags
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.convert import FORMATS
 from diffusion_tf.utils.locks import check_free, lock_beside
 
@@ -48,6 +49,7 @@ def main() -> None:
     check_free(lock_beside(target), target)
     config = command_line.named_config(CONFIG.value) if CONFIG.value else None
 
+    quiet.import_tensorflow()
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert import convert
 

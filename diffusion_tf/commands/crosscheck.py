@@ -13,6 +13,7 @@ import sys
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.json_files import NotJSON, parse_json
 
 command_line.group("What to compare: --against or --module is required")
@@ -66,6 +67,7 @@ def main() -> None:
 
     # Threads of torch that wait by spinning would take the processors from TensorFlow's.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    quiet.import_tensorflow()
     # After the flags: TensorFlow takes its time.
     from diffusion_tf import crosscheck
     from diffusion_tf.crosscheck.stage_table import table

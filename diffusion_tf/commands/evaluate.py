@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.config.original import read_folder
 from diffusion_tf.evaluation.options import Request, parse_range
 from diffusion_tf.utils.locks import check_free, lock_in
@@ -63,11 +64,17 @@ def main() -> None:
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_in(out), out)
 
-    from diffusion_tf.evaluation.run import evaluate_images  # now: TensorFlow takes its time
-
     values["range"] = parse_range(values["range"])
     values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     request = Request(**values)
+    if WORKDIR.value and not WATCH.value:
+        from diffusion_tf.command_line import early
+
+        early.check_run(WORKDIR.value, STEP.value)
+        early.check_drawing(WORKDIR.value, request.sampler, request.sampling_steps, eta=request.eta)
+    quiet.import_tensorflow()
+    from diffusion_tf.evaluation.run import evaluate_images  # now: TensorFlow takes its time
+
     if IMAGES.value and CONFIG.value:
         evaluate_images(out, IMAGES.value, command_line.named_config(CONFIG.value), request)
     elif WORKDIR.value:

@@ -8,6 +8,7 @@ import os
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 
 command_line.group("Which figures, of what")
@@ -50,7 +51,12 @@ def main() -> None:
     """Draws figures that nobody else writes meanwhile."""
     share_from = command_line.parse_ints("share_from", SHARE_FROM.value)
     check_free(lock_beside(OUT.value), OUT.value)
-    from diffusion_tf.evaluation import figures  # after the flags: it takes its time
+    check_folder()
+    from diffusion_tf.command_line import early  # now: NumPy takes its time, TensorFlow more
+
+    early.check_image_files(IMAGES.value, early.check_run(WORKDIR.value))
+    quiet.import_tensorflow()
+    from diffusion_tf.evaluation import figures
     from diffusion_tf.utils.numbers import whole
 
     figures.check_numbers(FIGURES.value)

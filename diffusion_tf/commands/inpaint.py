@@ -6,6 +6,7 @@ ddpm-inpaint --workdir=runs/digits --image=0 --mask=bottom
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 from diffusion_tf.utils.output_names import PICTURES, check_name
 
@@ -46,16 +47,20 @@ def main() -> None:
     """Draws and writes what nobody else writes meanwhile."""
     check_name(OUT.value, KINDS, "a picture")
     check_free(lock_beside(OUT.value), OUT.value)
-    from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps  # after the flags
-    from diffusion_tf.sampling import files
+    from diffusion_tf.command_line import early  # now: NumPy takes its time, TensorFlow more
+    from diffusion_tf.sampling.outputs import check_output
     from diffusion_tf.utils.numbers import whole
 
-    files.check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
+    check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
+    early.check_image_files([IMAGE.value], early.check_run(WORKDIR.value))
     whole(NUM_SAMPLES.value, "num_samples", 1, 100)
     whole(SAMPLING_STEPS.value, "sampling_steps", 1)
+    quiet.import_tensorflow()
+    from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
+
     plan_jumps(1, JUMP_LENGTH.value, NUM_RESAMPLES.value)
     with locked(lock_beside(OUT.value), OUT.value):
-        files.check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
+        check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
         inpaint()
     logging.info("Wrote %s.", OUT.value)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
 from diffusion_tf.utils.output_names import FILMS, PICTURES, check_name
 
@@ -84,10 +85,10 @@ def main() -> None:
     check_flags()
     check_name(OUT.value, KINDS, "a name for mixtures")
     check_free(lock_beside(OUT.value), OUT.value)
-    from diffusion_tf.sampling import files, pictures  # after the flags: they take time
+    check_files()
+    quiet.import_tensorflow()
+    from diffusion_tf.sampling import files  # after the flags: it takes time
 
-    files.check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
-    pictures.check_num_lambdas(NUM_LAMBDAS.value)
     asked = hashlib.sha256(flags.FLAGS.flags_into_string().encode()).hexdigest()
     with locked(lock_beside(OUT.value), OUT.value) as lock:
         finished = lock.noted == asked and os.path.exists(OUT.value) and not OVERWRITE.value
@@ -114,15 +115,20 @@ def check_flags() -> None:
             raise ValueError(f"--images and --{flag.name} were both given; give one of them.")
 
 
-def check_steps(T: int) -> None:
-    """Raises a ValueError if somebody asks for steps that a process of T steps does not have."""
-    from diffusion_tf.gaussian_diffusion.checks import checked_sampling_steps
-    from diffusion_tf.sampling.pictures import check_timesteps
+def check_files() -> None:
+    """Raises a ValueError or FileNotFoundError where a file or a run is not what it should be."""
+    from diffusion_tf.command_line import early  # now: NumPy takes its time, TensorFlow more
+    from diffusion_tf.sampling.choices import check_num_lambdas
+    from diffusion_tf.sampling.outputs import check_output
 
-    if TIMESTEPS.present:
-        check_timesteps(command_line.parse_ints("timesteps", TIMESTEPS.value), T)
-    if SAMPLING_STEPS.value is not None:
-        checked_sampling_steps(SAMPLING_STEPS.value, T)
+    check_num_lambdas(NUM_LAMBDAS.value)
+    check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
+    config = early.check_drawing(WORKDIR.value, sampling_steps=SAMPLING_STEPS.value)
+    early.check_image_files(IMAGES.value or [IMAGE1.value, IMAGE2.value], config)
+    T = config.num_diffusion_timesteps
+    for t in TIMESTEPS.value if TIMESTEPS.present else ():
+        if not 0 <= int(t) < T:
+            raise ValueError(f"--timesteps has {t}; each must lie in 0..{T - 1}.")
 
 
 def interpolate(before_saving: Callable[[], None]) -> None:
@@ -147,7 +153,6 @@ def interpolate(before_saving: Callable[[], None]) -> None:
         GUIDANCE_SCALE.value,
         class_names=record.class_names,
     )
-    check_steps(config.num_diffusion_timesteps)
     _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     path = get_images(config, stops, DATA_DIR.value)
     logging.info(

@@ -8,13 +8,27 @@ Interrupted in whatever way, it goes on when the same command is given again.
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
+from diffusion_tf.sampling.choices import labels_of_each, number_of_samples, parse_seeds
 from diffusion_tf.utils.locks import check_free, lock_beside
 
 command_line.group("What to draw from")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "number of samples, exactly")
+NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", None, "number of samples, exactly [64, or as many as --seeds or --per_class say]"
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "samples drawn at once on each device")
-SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
+SEED = flags.DEFINE_integer(
+    "seed",
+    0,
+    "seed of the noise, from -2**63 to 2**63 - 1; what is drawn depends on --batch_size, too",
+)
+SEEDS = flags.DEFINE_list(
+    "seeds",
+    [],
+    "instead, a seed for each sample, such as 0-63 or 3,5,10-12: a sample then depends on its own"
+    " seed alone, whatever --batch_size, up to rounding",
+)
 WEIGHTS = command_line.define_shared_flag("weights")
 command_line.group("What to write")
 OUT = flags.DEFINE_string(
@@ -43,6 +57,9 @@ TRAJECTORY = flags.DEFINE_list(
 OVERWRITE = command_line.define_shared_flag("overwrite")
 command_line.group("How to draw")
 CONDITIONS = command_line.define_shared_flag("conditions")
+PER_CLASS = flags.DEFINE_integer(
+    "per_class", None, "instead of --conditions, so many samples of each class, in their order"
+)
 GUIDANCE_SCALE = command_line.define_shared_flag("guidance_scale")
 SAMPLER = command_line.define_shared_flag("sampler")
 CLIP_DENOISED = command_line.define_shared_flag("clip_denoised")
@@ -58,20 +75,20 @@ def main() -> None:
     """Loads, draws, writes."""
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_beside(OUT.value), OUT.value)
+    trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
+    num_samples, conditions = check_flags(trajectory)
+    quiet.import_tensorflow()
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets.record import load_record
     from diffusion_tf.gaussian_diffusion import get_diffusion
-    from diffusion_tf.sampling import files, shards
+    from diffusion_tf.sampling import files
     from diffusion_tf.sampling.guidance import get_conditions
     from diffusion_tf.sampling.intermediate_states import checked_paths
     from diffusion_tf.sampling.registry import get_sampling_process
     from diffusion_tf.sampling.sampler import Sampler
     from diffusion_tf.utils.devices import get_strategy, use_xla
 
-    trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
-    files.check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
-    shards.split(NUM_SAMPLES.value, BATCH_SIZE.value)
     strategy = get_strategy(STRATEGY.value, deterministic=DETERMINISTIC.value)
     config = load_config(WORKDIR.value)
     record = load_record(WORKDIR.value, config)
@@ -89,6 +106,7 @@ def main() -> None:
         model,
         process=process,
         seed=SEED.value,
+        seeds=parse_seeds(SEEDS.value),
         jit_compile=use_xla(JIT_COMPILE.value, config.image_size),
         conditions=conditions,
         strategy=strategy,
@@ -99,7 +117,7 @@ def main() -> None:
     files.write_samples(
         OUT.value,
         sampler,
-        num_samples=NUM_SAMPLES.value,
+        num_samples=num_samples,
         batch_size=BATCH_SIZE.value,
         origin={
             "step": step,
@@ -112,7 +130,36 @@ def main() -> None:
         progressive=PROGRESSIVE.value,
         trajectory=trajectory,
     )
-    logging.info("Wrote %d samples to %s.", NUM_SAMPLES.value, OUT.value)
+    logging.info("Wrote %d samples to %s.", num_samples, OUT.value)
+
+
+def check_flags(trajectory: tuple[int, ...]) -> tuple[int, str | None]:
+    """The number of samples and their conditions.
+
+    Raises:
+        ValueError, FileNotFoundError: flags that cannot be meant.
+    """
+    from diffusion_tf.command_line import early
+    from diffusion_tf.sampling.outputs import check_output
+    from diffusion_tf.utils.numbers import whole
+
+    check_output(OUT.value, overwrite=OVERWRITE.value, float32=FLOAT32.value)
+    whole(BATCH_SIZE.value, "batch_size", 1)
+    config = early.check_drawing(WORKDIR.value, SAMPLER.value, SAMPLING_STEPS.value, eta=ETA.value)
+    T = SAMPLING_STEPS.value or config.num_diffusion_timesteps
+    for time in trajectory:
+        if not -1 <= time < T:
+            raise ValueError(f"--trajectory has {time}; each time must lie in -1..{T - 1}.")
+    conditions = CONDITIONS.value
+    if PER_CLASS.value is not None:
+        if conditions is not None:
+            raise ValueError("--conditions and --per_class were both given; give one of them.")
+        conditions = labels_of_each(PER_CLASS.value, config)
+    seeds = parse_seeds(SEEDS.value)
+    if seeds and SEED.present:
+        raise ValueError("--seed and --seeds were both given; give one of them.")
+    number = number_of_samples(NUM_SAMPLES.value, seeds, PER_CLASS.value, config)
+    return whole(number, "num_samples", 1), conditions
 
 
 def command() -> None:

@@ -6,10 +6,12 @@ ddpm-train --config=runs/digits/config.json --workdir=runs/again
 
 import dataclasses
 import os
+import sys
 
 from absl import flags, logging
 
 from diffusion_tf import command_line
+from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.locks import check_free, lock_in
 
 command_line.group("Run")
@@ -24,6 +26,12 @@ WORKDIR = flags.DEFINE_string(
     None,
     "folder of the run; given again, the same command resumes the run that is there, and more"
     " --steps continue it [runs/CONFIG]",
+)
+DRY_RUN = flags.DEFINE_boolean(
+    "dry_run",
+    False,
+    "say what would be done, and do nothing: data, devices, parameters, operations, memory, size of"
+    " a checkpoint, where it would go on",
 )
 command_line.group("Devices and files")
 STRATEGY: flags.FlagHolder = flags.DEFINE_enum(
@@ -45,12 +53,19 @@ def main() -> None:
     workdir = WORKDIR.value or os.path.join("runs", CONFIG.value)
     if STRATEGY.value in ("single", "mirrored") or "TF_CONFIG" not in os.environ:
         check_free(lock_in(workdir), workdir)  # of several machines the chief finds out later
-    config_path = os.path.join(workdir, "config.json")
-    base: command_line.Config | str = CONFIG.value
-    if not CONFIG.present and os.path.exists(config_path):
-        base = command_line.Config.load(config_path)
+    base = _base(workdir)
     config = command_line.get_config_from_flags(base)
+    from diffusion_tf.command_line import early  # now: NumPy takes its time, TensorFlow more
+    from diffusion_tf.command_line.plan import describe, newest_step
 
+    early.check_training(config, workdir, DATA_DIR.value)
+    if newest_step(workdir) > config.steps and not DRY_RUN.value:
+        logging.info(
+            "%s is at step %d, and steps is %d: there is nothing to do; more --steps continue it.",
+            workdir, newest_step(workdir), config.steps,
+        )  # fmt: skip
+        return
+    quiet.import_tensorflow()
     from diffusion_tf.config.sizes import check_training_fits
     from diffusion_tf.datasets import get_fitted_dataset
     from diffusion_tf.sampling import pictures, sampler
@@ -64,6 +79,10 @@ def main() -> None:
     config, dataset = get_fitted_dataset(
         config, DATA_DIR.value, command_line.left_to_the_data(base)
     )
+    if DRY_RUN.value:
+        kinds = f"{STRATEGY.value}, {strategy.num_replicas_in_sync} x {devices.kind()}"
+        sys.stdout.write(describe(config, workdir, num_examples=len(dataset), devices=kinds))
+        return
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
     loop.train(trainer, dataset, workdir)
@@ -74,6 +93,14 @@ def main() -> None:
         written = pictures.write_pictures(workdir, config, drawing, dataset, load_losses(workdir))
         listed = "\n".join(f"  {path}" for path in written)
         logging.info("Pictures of the trained model:\n%s", listed)
+
+
+def _base(workdir: str) -> command_line.Config | str:
+    """What the flags change: the config of the run that is there, unless --config is given."""
+    path = os.path.join(workdir, "config.json")
+    if not CONFIG.present and os.path.exists(path):
+        return command_line.Config.load(path)
+    return CONFIG.value
 
 
 def command() -> None:

@@ -50,11 +50,20 @@ def check_training_fits(config: Config, *, workers: int = 1, accelerators: int =
     """
 
     def needed(c: SimpleNamespace) -> int:
-        examples = -(-c.batch_size // (c.accumulation_steps * workers))
-        state = _COPIES * _weights_bytes(c)
-        return state + examples * (_example_bytes(c) + _kept_bytes(c))
+        return training_bytes(c, workers=workers)
 
     _check(config, needed, "a training step needs", accelerators)
+
+
+def training_bytes(config: Config | SimpleNamespace, *, workers: int = 1) -> int:
+    """Memory that a training step needs on each of so many machines, at least."""
+    examples = -(-config.batch_size // (config.accumulation_steps * workers))
+    return state_bytes(config) + examples * (_example_bytes(config) + _kept_bytes(config))
+
+
+def state_bytes(config: Config | SimpleNamespace) -> int:
+    """Of weights, their averages and the moments of Adam: what a checkpoint holds."""
+    return _COPIES * _weights_bytes(config)
 
 
 def num_weights(config: Config | SimpleNamespace) -> int:
@@ -188,16 +197,16 @@ def _attention(c: int, there: bool) -> int:
     return (2 * c + 4 * _dense(c, c)) * there
 
 
-def _weights_bytes(c: SimpleNamespace) -> int:
+def _weights_bytes(c: Config | SimpleNamespace) -> int:
     return num_weights(c) * _FLOAT32
 
 
-def _example_bytes(c: SimpleNamespace) -> int:
+def _example_bytes(c: Config | SimpleNamespace) -> int:
     """Of an example and its noise."""
     return 2 * _FLOAT32 * (c.data_dim or math.prod(sides(c.image_size)) * c.channels)
 
 
-def _kept_bytes(c: SimpleNamespace) -> int:
+def _kept_bytes(c: Config | SimpleNamespace) -> int:
     """Of what is kept of an example for the gradient: two maps in each residual block."""
     itemsize = _FLOAT32 if c.dtype == "float32" else 2
     if c.data_dim:

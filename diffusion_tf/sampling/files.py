@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +13,8 @@ from diffusion_tf.sampling.intermediate_states import (
     write_progressive,
     write_trajectory,
 )
-from diffusion_tf.sampling.parts import (
-    Parts,
-    already_there,
-    beside,
-    explained,
-    is_unfinished,
-)
+from diffusion_tf.sampling.outputs import check_output
+from diffusion_tf.sampling.parts import Parts, already_there, explained
 from diffusion_tf.sampling.room import check_room
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample_shards, split
@@ -31,9 +24,10 @@ from diffusion_tf.utils.files import delete_leftovers
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.interruption import StopSignals
 from diffusion_tf.utils.locks import lock_beside, locked
-from diffusion_tf.utils.output_names import PICTURES, check_name, kind_of
+from diffusion_tf.utils.output_names import kind_of
 
-_OUR_IMAGE = re.compile(r"\d{6,}\.png")
+__all__ = ["check_output", "write_samples"]
+
 MAX_ATTEMPTS = 3  # to put shards together, should one after the other be damaged meanwhile
 
 
@@ -163,56 +157,3 @@ def _draw_missing(
                 f"; {len(parts)} of {num_shards} shards are in {parts.folder}. The same command"
                 " goes on."
             )
-
-
-def check_output(
-    out: str,
-    *,
-    overwrite: bool = False,
-    float32: bool = False,
-    beside_it: Sequence[str] = (),
-    kinds: Sequence[str] = ("npz", *PICTURES, "folder"),
-) -> None:
-    """Makes sure that samples can be written to `out` before hours are spent on them.
-
-    Where an output is there together with its parts, a process was killed before it had deleted
-    these; that is left to `write_samples`, which compares them.
-
-    Args:
-        out, overwrite, float32: see `write_samples`.
-        beside_it: `progressive`, `trajectory`: what else is to be written.
-        kinds: what a name may ask for, see `output_names`.
-
-    Raises:
-        ValueError: it exists and may not be overwritten; it is a link, a folder where a file is
-            meant, or the other way round; it holds files of other kinds; its ending is not known;
-            float32 for anything but `*.npz`.
-    """
-    path, is_file = Path(out), kind_of(out) != "folder"
-    if path.name in ("", ".."):
-        raise ValueError(f"--out={out} is not a name for samples; give a new file or folder.")
-    if path.is_symlink():
-        raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
-    if float32 and kind_of(out) != "npz":
-        raise ValueError(f"--float32 needs an --out that ends with .npz, not {out}.")
-    replaceable = overwrite or is_unfinished(out)
-    for name in beside_it:
-        for other in (beside(path, f"{name}.npz"), beside(path, f"{name}.png")):
-            if other.exists() and not (overwrite or (replaceable and path.exists())):
-                raise ValueError(already_there(other))
-    if path.is_dir():
-        if is_file:
-            raise ValueError(f"{out} is a folder; choose another --out.")
-        foreign = [p.name for p in path.iterdir() if not _OUR_IMAGE.fullmatch(p.name)]
-        if foreign:
-            raise ValueError(
-                f"{out} exists and holds {min(foreign)}, which is not a sample; choose another"
-                " --out."
-            )
-        if not any(path.iterdir()):
-            return
-    elif path.exists() and not is_file:
-        raise ValueError(f"{out} is a file; choose another --out, for a folder of PNG files.")
-    check_name(out, kinds, "a name for samples")
-    if path.exists() and not replaceable:
-        raise ValueError(already_there(out))

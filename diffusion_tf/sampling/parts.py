@@ -29,6 +29,7 @@ from diffusion_tf.utils.output_names import PICTURES, kind_of
 from diffusion_tf.utils.syncing import sync_tree
 
 LONGEST_NAME = 255  # bytes, of a file
+LABELS = "dataset.json"  # beside PNG files: their labels, as EDM and StyleGAN have them
 DESCRIPTION = "samples.json"  # in the folder of the parts: what they are of
 
 
@@ -265,6 +266,8 @@ class Parts:
             images.save_picture(whole, images.show_grid(np.concatenate(list(shards))))
         else:
             _save_folder(whole, shards)
+            if conditions is not None and conditions.ndim == 1:
+                _save_labels(whole / LABELS, conditions)
         return whole
 
 
@@ -299,6 +302,15 @@ def _save_folder(folder: Path, shards: Iterator[np.ndarray]) -> None:
             images.write_png(folder / f"{number:06d}.png", pixels)
             number += 1
     sync_tree(folder)
+
+
+def _save_labels(path: Path, labels: np.ndarray) -> None:
+    """Writes the labels of PNG files; null for a sample without a condition."""
+    rows = [
+        [f"{number:06d}.png", int(label) if label >= 0 else None]
+        for number, label in enumerate(labels)
+    ]
+    path.write_text(json.dumps({"labels": rows}) + "\n", encoding="utf-8")
 
 
 def _differences(path: Path, description: dict[str, Any]) -> str:

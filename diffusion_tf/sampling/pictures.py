@@ -11,6 +11,7 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.sampling import scatter
+from diffusion_tf.sampling.choices import check_num_lambdas
 from diffusion_tf.sampling.guidance import Conditions, get_conditions
 from diffusion_tf.sampling.point_pictures import write_point_pictures
 from diffusion_tf.sampling.registry import get_sampling_process
@@ -19,14 +20,13 @@ from diffusion_tf.sampling.shards import sample
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
-from diffusion_tf.utils.numbers import INT32_MAX, is_whole, shown, whole
+from diffusion_tf.utils.numbers import is_whole, shown
 
 NUM_SAMPLES = 64
 NUM_FRAMES = 60  # of trajectory.gif
 NUM_CHAINS, NUM_TIMES = 8, 11  # rows and columns of trajectory.png
 NUM_GRID = 16  # samples of a grid in TensorBoard
 NUM_PAIRS, NUM_LAMBDAS = 3, 9  # of interpolation.png
-MAX_LAMBDAS = 100  # columns of a picture
 GUIDANCE_SCALES, NUM_GUIDED = (0, 1, 2, 4), 6  # of guidance.png, and samples of each
 MAX_CONDITIONS = 20  # rows of guidance.png
 MAX_NAME = 24  # characters of a class's name in a picture
@@ -281,23 +281,6 @@ def check_timesteps(timesteps: Sequence[int], T: int) -> None:
     for t in timesteps:
         if not (is_whole(t) and 0 <= t < T):
             raise ValueError(f"timesteps has {shown(t)}; each must lie in 0..{T - 1}.")
-
-
-def check_num_lambdas(num_lambdas: int) -> int:
-    """A number of mixtures as an int.
-
-    Raises:
-        ValueError: less than 2, or more than a picture can show.
-    """
-    num_lambdas = whole(num_lambdas, "num_lambdas", -INT32_MAX)
-    if num_lambdas < 2:
-        raise ValueError(f"num_lambdas is {num_lambdas}; it must be at least 2, for the two ends.")
-    if num_lambdas > MAX_LAMBDAS:
-        raise ValueError(
-            f"num_lambdas is {num_lambdas}; it must be at most {MAX_LAMBDAS}, the columns of a"
-            " picture."
-        )
-    return num_lambdas
 
 
 def save_interpolations(path: str, rows: np.ndarray, labels: Sequence[str]) -> None:

@@ -70,6 +70,22 @@ def get_sampling_process(
         ValueError: an unknown sampler, a number of steps that is not in 1..T, an option that the
             sampler does not have or a value that it does not take.
     """
+    steps, given = checked_choices(diffusion.num_timesteps, sampler, sampling_steps, **options)
+    if sampler == "ancestral" and steps == diffusion.num_timesteps:
+        return diffusion
+    module, cls = SAMPLERS[sampler].cls.split(":")
+    return getattr(importlib.import_module(module), cls)(diffusion, steps, **given)
+
+
+def checked_choices(
+    T: int, sampler: str, sampling_steps: int | None, **options: Any
+) -> tuple[int, dict[str, Any]]:
+    """The number of steps, and the options that are given; see `get_sampling_process`.
+
+    Args:
+        T: steps of training.
+        sampler, sampling_steps, **options: as there.
+    """
     if sampler not in SAMPLERS:
         raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
     given = {name: value for name, value in options.items() if value is not None}
@@ -82,10 +98,7 @@ def get_sampling_process(
                 if having
                 else f"{name} is {value!r}, an option that no sampler has."
             )
-    steps = diffusion.num_timesteps
+    steps = T
     if sampling_steps is not None:
         steps = whole(sampling_steps, "sampling_steps", 1, steps)
-    if sampler == "ancestral" and steps == diffusion.num_timesteps:
-        return diffusion
-    module, cls = SAMPLERS[sampler].cls.split(":")
-    return getattr(importlib.import_module(module), cls)(diffusion, steps, **given)
+    return steps, given

@@ -33,6 +33,8 @@ class Sampler:
         process: whose steps are taken; see `registry.get_sampling_process`.
         sample_shape: of one sample.
         seed: of all noise.
+        seeds: of the samples, one for each, instead; what is drawn does then not depend on what it
+            is drawn together with, but for rounding.
         jit_compile: compile with XLA.
         conditions: of a conditional network, with their guidance scale.
         strategy: of this machine's devices, for shards and likelihoods; one device if not given.
@@ -47,6 +49,7 @@ class Sampler:
     process: GaussianDiffusion
     sample_shape: tuple[int, ...]
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     jit_compile: bool = False
     conditions: Conditions | None = None
     strategy: tf.distribute.Strategy | None = None
@@ -55,6 +58,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", checked_seed(self.seed))
+        object.__setattr__(self, "seeds", tuple(map(checked_seed, self.seeds)))
         object.__setattr__(self, "sample_shape", tuple(map(int, self.sample_shape)))
         if self.conditions is not None:
             self.conditions.check(self.model)
@@ -85,6 +89,7 @@ class Sampler:
             "network_sha256": digest(self.model, self.process),
             "sampling_steps": self.process.num_timesteps,
             "seed": self.seed,
+            **({"seeds": list(self.seeds)} if self.seeds else {}),
             "sample_shape": list(self.sample_shape),
             "jit_compile": self.jit_compile,
             "clip_denoised": self.clip_denoised,
@@ -266,14 +271,21 @@ class Sampler:
         )
         return Transmission(*(a.numpy() for a in send(tf.constant(images.from_pixels(x)))))
 
-    def shard_seed(self, shard: int) -> tf.Tensor:
-        """The seed [2] of all noise of a shard."""
-        return fold_in(stream(self.seed, "sample"), shard)
+    def shard_seed(self, shard: int, batch_size: int) -> tf.Tensor:
+        """The seed [2] of all noise of a shard; with `seeds` those of its samples, [batch_size, 2].
+
+        The last shard may hold more samples than there are seeds; these begin again for them.
+        """
+        if not self.seeds:
+            return fold_in(stream(self.seed, "sample"), shard)
+        numbers = range(shard * batch_size, (shard + 1) * batch_size)
+        of_each = (self.seeds[i % len(self.seeds)] for i in numbers)
+        return tf.stack([stream(seed, "sample") for seed in of_each])
 
     def _how(self, number: int, noise: StreamName) -> dict[str, Any]:
         return {
             "shape": (number, *self.sample_shape),
-            "seed": self.shard_seed(0) if noise == "sample" else stream(self.seed, noise),
+            "seed": self.shard_seed(0, number) if noise == "sample" else stream(self.seed, noise),
             "clip_denoised": self.clip_denoised,
         }
 

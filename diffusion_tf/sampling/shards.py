@@ -17,7 +17,8 @@ MAX_PIECES = 50  # a chain is run in so many pieces, so that progress can be sho
 def sample(sampler: Sampler, num_samples: int, batch_size: int) -> Iterator[np.ndarray]:
     """Draws exactly `num_samples` samples, shard by shard, showing progress.
 
-    A sample depends on the seed and on its place in its shard of `batch_size` alone.
+    A sample depends on the seed and on its place in its shard of `batch_size` alone; where the
+    sampler has a seed for each, on that alone.
 
     Args:
         sampler: what draws.
@@ -95,7 +96,7 @@ def _starts(
 ) -> tuple:
     """Conditions, seeds, x_T and the empty memory of shards, one for each replica."""
     shape, process = [batch_size, *sampler.sample_shape], sampler.process
-    seeds = [sampler.shard_seed(shard) for shard in shards]
+    seeds = [sampler.shard_seed(shard, batch_size) for shard in shards]
     x = [process.prior_sample(shape=shape, seed=seed) for seed in seeds]
     memories = zip(*map(process.initial_memory, x), strict=True)
     y = sampler.conditions and distribute(

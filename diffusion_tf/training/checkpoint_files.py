@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.files import delete_leftovers, replacing
 from diffusion_tf.utils.locks import lock_in, locked
 from diffusion_tf.utils.regular_files import read_regular
@@ -273,3 +274,55 @@ def _delete_before(number: int, folder: str) -> None:
                 os.remove(os.path.join(folder, name))
             except OSError as error:
                 logging.warning("An old checkpoint could not be deleted (%s).", error)
+
+
+def newest(workdir: str) -> int:
+    """The number of the newest whole checkpoint of a run; a warning says what is wrong with others.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = checkpoint_dir(workdir)
+    found = find(folder)
+    doubts = doubts_about(folder, found)
+    if found.complete:
+        if doubts:
+            logging.warning("%s", explained(doubts, found.complete[-1]))
+        return found.complete[-1]
+    if doubts:
+        raise nothing_complete(workdir, doubts)
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoint; train there with {command_name('train')} until it has"
+        " written one."
+    )
+
+
+def of_step(workdir: str, step: int) -> int:
+    """The number of the checkpoint of a step.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    complete = find(checkpoint_dir(workdir)).complete
+    if step in complete:
+        return step
+    there = ", ".join(map(str, complete)) or "none"
+    raise FileNotFoundError(
+        f"{workdir} has no checkpoint of step {step} (there: {there}); choose one of these."
+    )
+
+
+def explained(doubts: list[str], number: int) -> str:
+    """What was found, and which checkpoint is taken."""
+    return (
+        f"{'; '.join(doubts)}. Taking {name_of(number)}, the newest that is whole; what came after"
+        f" step {number}, if anything did, is lost."
+    )
+
+
+def nothing_complete(workdir: str, doubts: list[str]) -> FileNotFoundError:
+    """The error of a run that had checkpoints and has none now."""
+    return FileNotFoundError(
+        f"{workdir} has no complete checkpoint ({'; '.join(doubts)}); restore its files from a"
+        " copy, or choose another --workdir to begin anew."
+    )

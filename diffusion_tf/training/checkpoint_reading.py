@@ -4,10 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
-from absl import logging
 
-from diffusion_tf.training.checkpoint_files import checkpoint_dir, doubts_about, find, name_of
-from diffusion_tf.utils.command_names import command_name
+from diffusion_tf.training.checkpoint_files import checkpoint_dir, find, name_of, newest, of_step
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
@@ -100,7 +98,7 @@ def read_one(
     """
     folder = checkpoint_dir(workdir)
     while True:
-        number = _newest(workdir) if step is None else _of_step(workdir, step)
+        number = newest(workdir) if step is None else of_step(workdir, step)
         try:
             read(folder, number, parts, reached, whole=whole)
             return os.path.join(folder, name_of(number))
@@ -152,45 +150,3 @@ def _instead(number: int, complete: list[int]) -> str:
     if not before:
         return "restore its files from a copy."
     return f"restore its files from a copy, or move them elsewhere to use {name_of(before[-1])}."
-
-
-def _newest(workdir: str) -> int:
-    folder = checkpoint_dir(workdir)
-    found = find(folder)
-    doubts = doubts_about(folder, found)
-    if found.complete:
-        if doubts:
-            logging.warning("%s", explained(doubts, found.complete[-1]))
-        return found.complete[-1]
-    if doubts:
-        raise nothing_complete(workdir, doubts)
-    raise FileNotFoundError(
-        f"{workdir} has no checkpoint; train there with {command_name('train')} until it has"
-        " written one."
-    )
-
-
-def _of_step(workdir: str, step: int) -> int:
-    complete = find(checkpoint_dir(workdir)).complete
-    if step in complete:
-        return step
-    there = ", ".join(map(str, complete)) or "none"
-    raise FileNotFoundError(
-        f"{workdir} has no checkpoint of step {step} (there: {there}); choose one of these."
-    )
-
-
-def explained(doubts: list[str], number: int) -> str:
-    """What was found, and which checkpoint is taken."""
-    return (
-        f"{'; '.join(doubts)}. Taking {name_of(number)}, the newest that is whole; what came after"
-        f" step {number}, if anything did, is lost."
-    )
-
-
-def nothing_complete(workdir: str, doubts: list[str]) -> FileNotFoundError:
-    """The error of a run that had checkpoints and has none now."""
-    return FileNotFoundError(
-        f"{workdir} has no complete checkpoint ({'; '.join(doubts)}); restore its files from a"
-        " copy, or choose another --workdir to begin anew."
-    )

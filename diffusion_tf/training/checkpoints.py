@@ -3,8 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import tensorflow as tf
 from absl import logging
@@ -14,17 +13,20 @@ from diffusion_tf.config.original import read_folder
 from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.models import get_model
 from diffusion_tf.training import checkpoint_files
-from diffusion_tf.training.checkpoint_files import checkpoint_dir, name_of
+from diffusion_tf.training.checkpoint_files import (
+    checkpoint_dir,
+    explained,
+    name_of,
+    nothing_complete,
+)
 from diffusion_tf.training.checkpoint_reading import (
     Unreadable,
     by_path,
-    explained,
     first_line,
-    nothing_complete,
     read,
     read_one,
 )
-from diffusion_tf.utils.files import is_empty
+from diffusion_tf.training.workdirs import check_of_run, config_path, no_run
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.locks import InUse, Lock, lock_in, locked
@@ -32,12 +34,6 @@ from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
 WeightsKind = Literal["ema", "raw"]
 WEIGHTS: tuple[WeightsKind, ...] = get_args(WeightsKind)
-# Fields of the weights or the optimizer's state: a run that differs in them cannot begin with both.
-OF_WEIGHTS = {
-    "model", "ch", "ch_mult", "num_res_blocks", "attn_resolutions", "resamp_with_conv",
-    "block_size", "channels", "data_dim", "time_embedding", "num_classes", "cond_dim",
-    "model_var_type", "optimizer",
-}  # fmt: skip
 _NO_ROOM = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
 
@@ -45,11 +41,6 @@ def check_weights(weights: str) -> None:
     """Raises a ValueError if `weights` is none of `WEIGHTS`."""
     if weights not in WEIGHTS:
         raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
-
-
-def config_path(workdir: str) -> str:
-    """Where a workdir keeps its config."""
-    return os.path.join(workdir, "config.json")
 
 
 def load_config(workdir: str) -> Config:
@@ -74,30 +65,14 @@ def claim_workdir(workdir: str, config: Config, data: DataRecord | None = None) 
         ValueError: it holds another run, a run on other data, or something else, such as a run of
             the original; nothing is changed then.
     """
+    check_of_run(workdir, config)
     if os.path.exists(config_path(workdir)):
-        differences = load_config(workdir).differences(config)
-        if differences:
-            raise ValueError(_other_config(workdir, differences))
         kept = DataRecord.load(workdir)
         if kept and data:
             kept.check_same(data, workdir)
-    elif os.path.lexists(workdir) and not (os.path.isdir(workdir) and is_empty(workdir)):
-        raise _no_run(workdir)
     config.save(config_path(workdir))
     if data and DataRecord.load(workdir) is None:
         data.save(workdir)
-
-
-def _other_config(workdir: str, differences: Mapping[str, tuple[Any, Any]]) -> str:
-    """A sentence about a run that is not the one in a workdir, and how to begin it."""
-    listed = "; ".join(f"{k} {old} there, {new} here" for k, (old, new) in differences.items())
-    weights = f", and --warm_start={workdir} to begin it with the weights and the step of that run"
-    if differences.keys() & OF_WEIGHTS:
-        weights = ""
-    return (
-        f"{workdir} holds a run of another config ({listed}), and a run goes on as it began;"
-        f" choose another --workdir{weights}."
-    )
 
 
 def hold_workdir(workdir: str) -> contextlib.AbstractContextManager[Lock]:
@@ -108,14 +83,8 @@ def hold_workdir(workdir: str) -> contextlib.AbstractContextManager[Lock]:
         OSError: another process holds it, or it cannot be made.
     """
     if os.path.lexists(workdir) and not os.path.isdir(workdir):
-        raise _no_run(workdir)
+        raise no_run(workdir)
     return locked(lock_in(workdir), workdir)
-
-
-def _no_run(workdir: str) -> ValueError:
-    return ValueError(
-        f"{workdir} exists and holds something other than a run; choose another --workdir."
-    )
 
 
 class Checkpoints:

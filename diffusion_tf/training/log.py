@@ -1,6 +1,7 @@
 """What a training run tells people while it runs: a progress bar, TensorBoard, the losses."""
 
 import os
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.training.events import EventLog, losses_of_events
 from diffusion_tf.training.losses import LossFile, read_losses
+from diffusion_tf.utils import images
 from diffusion_tf.utils.progress import progress_bar
 
 
@@ -32,12 +34,16 @@ class RunLog:
         Raises:
             NotADirectoryError: something else has the name of the folder of events.
         """
-        self._config = config
+        self._workdir, self._config, self._first_step = workdir, config, first_step
         self._losses = None if silent else _open_losses(workdir, first_step)
         self._events = None if silent else EventLog(events_dir(workdir))
         self._progress = progress_bar(
             "training", "step", total=config.steps, done=first_step, disable=silent
         )
+        if self._events:
+            with self._events.writing():
+                text = textwrap.indent(config.to_json(), "    ")  # as code, in Markdown
+                tf.summary.text("config", text, step=first_step)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -63,7 +69,10 @@ class RunLog:
                 self._write_metrics(steps, logged, metrics, seconds)
             self._losses.write(logged, [metrics["loss"][step - first_step] for step in logged])
         self._progress.set_postfix(loss=f"{metrics['loss'][-1]:.4f}", refresh=False)
-        self._progress.update(len(steps))
+        if first_step == self._first_step:  # it compiled the graph: no rate to go by
+            self._progress.begin_at(first_step + len(steps))
+        else:
+            self._progress.update(len(steps))
 
     def _is_logged(self, step: int) -> bool:
         return step % self._config.log_steps == 0 or step + 1 == self._config.steps
@@ -80,10 +89,23 @@ class RunLog:
         tf.summary.scalar("speed/images_per_second", images, step=steps[-1])
 
     def write_grid(self, step: int, grid: np.ndarray) -> None:
-        """Logs a picture of samples, uint8 [H, W, C]."""
-        if self._events:
-            with self._events.writing():
-                tf.summary.image("samples/ema", grid[None], step=step)
+        """Logs a picture of samples, uint8 [H, W, C]; it and the losses appear in the workdir."""
+        if not self._events:
+            return
+        with self._events.writing():
+            tf.summary.image("samples/ema", grid[None], step=step)
+        try:
+            self._show(grid)
+        except OSError as error:  # a picture is not worth a run
+            logging.warning("The pictures of step %d cannot be written (%s).", step, error)
+
+    def _show(self, grid: np.ndarray) -> None:
+        """Replaces samples.png and loss.png, which the end of the training replaces again."""
+        images.save_png(os.path.join(self._workdir, "samples.png"), grid)
+        losses = load_losses(self._workdir)
+        if len(losses[0]):
+            path = os.path.join(self._workdir, "loss.png")
+            images.save_figure(path, images.loss_curve(*losses))
 
     def sync(self) -> None:
         """Waits until the losses are on the disk, before a checkpoint follows on them."""

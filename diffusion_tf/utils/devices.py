@@ -48,10 +48,14 @@ def get_strategy(name: StrategyName, *, deterministic: bool = False) -> tf.distr
         "multi_worker": _multi_worker,
         "tpu": _tpu,
     }[name]()
-    kinds = {device.device_type for device in tf.config.list_logical_devices()}
-    kind = next(kind for kind in ("TPU", "GPU", "CPU") if kind in kinds)
-    logging.info("Devices: %s, %d x %s.", name, strategy.num_replicas_in_sync, kind)
+    logging.info("Devices: %s, %d x %s.", name, strategy.num_replicas_in_sync, kind())
     return strategy
+
+
+def kind() -> str:
+    """The fastest kind of device that there is: TPU, GPU or CPU."""
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return next(kind for kind in ("TPU", "GPU", "CPU") if kind in kinds)
 
 
 def num_accelerators() -> int:

@@ -16,6 +16,8 @@ from diffusion_tf.utils.numbers import checked_seed
 
 # Streams of one seed, so that no two uses of randomness share numbers.
 StreamName = Literal["data_order", "train", "dropout", "sample", "pictures", "likelihood"]
+# Of a seed: one number, two, or two for each example.
+_SHAPES: tuple[list, ...] = ([], [2], [None, 2])
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
 
@@ -39,7 +41,7 @@ def seed_pair(seed: int | tf.Tensor) -> tf.Tensor:
     """A seed, or two numbers that are one already, as int64 [2].
 
     Args:
-        seed: any int64; or an integer tensor, a scalar or [2], of a type that int64 holds.
+        seed: any int64; or an integer tensor, a scalar, [2] or [B, 2], of a type that int64 holds.
 
     Raises:
         ValueError: it is something else.
@@ -50,11 +52,11 @@ def seed_pair(seed: int | tf.Tensor) -> tf.Tensor:
     if (
         not tf.as_dtype(values.dtype).is_integer
         or values.dtype == tf.uint64
-        or not any(tf.TensorShape(values.shape).is_compatible_with(shape) for shape in ([], [2]))
+        or not any(tf.TensorShape(values.shape).is_compatible_with(shape) for shape in _SHAPES)
     ):
         raise ValueError(
             f"seed has dtype {tf.as_dtype(values.dtype).name} and shape {values.shape}; it must be"
-            " a whole number, or int64 [2]."
+            " a whole number, or int64 [2] or [B, 2]."
         )
     values = tf.cast(values, tf.int64)
     return tf.stack([values, tf.zeros_like(values)]) if values.shape.rank == 0 else values

@@ -106,3 +106,15 @@ def test_a_shard_does_not_depend_on_those_that_are_drawn_with_it(model):
     assert list(some) == [3, 1]
     for number in some:
         np.testing.assert_array_equal(some[number], every[number])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_sample_with_a_seed_of_its_own_is_the_same_in_every_batch(model, jit_compile):
+    def with_seeds(seeds, batch_size):
+        drawn = draw(model, len(seeds), batch_size, seeds=seeds, jit_compile=jit_compile)
+        return np.concatenate(drawn)
+
+    all_of_them = with_seeds((3, 4, 5), 3)
+    np.testing.assert_allclose(with_seeds((3, 4, 5), 2), all_of_them, atol=1e-4)
+    np.testing.assert_allclose(with_seeds((5, 3), 2), all_of_them[[2, 0]], atol=1e-4)
+    assert np.abs(all_of_them[0] - all_of_them[1]).max() > 0.1

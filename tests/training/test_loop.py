@@ -219,6 +219,10 @@ def test_curves_speed_and_grids_are_in_tensorboard(tmp_path):
     for name in ("loss", "gnorm", "pnorm", "lr"):
         assert steps[f"train/{name}"] == [0, 2, 4, 5]
     assert steps["samples/ema"] == [3, 6]
+    (text,) = tf.make_ndarray(events.Tensors("config")[0].tensor_proto).ravel()
+    assert b'"steps": 6' in text
+    for name in ("samples.png", "loss.png"):  # to look at while it trains
+        assert (tmp_path / "run" / name).stat().st_size > 100
     rates, images = (
         [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(f"speed/{unit}_per_second")]
         for unit in ("steps", "images")

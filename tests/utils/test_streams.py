@@ -1,5 +1,6 @@
 """Standard streams that are closed, full or gone."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,36 @@ def test_everything_else_is_the_stream_s(tmp_path):
     stream.flush()
     assert (tmp_path / "file").read_text() == "text"
     assert Unfailing(None).write("nowhere") == 7
+
+
+PROGRESS = """
+import sys
+from diffusion_tf.utils import progress
+if sys.argv[1:]:
+    progress.use_json()
+with progress.progress_bar("working", "step", total=4) as bar:
+    bar.set_postfix(loss="0.5", refresh=False)
+    bar.start_t -= 1000  # what compiles takes long
+    bar.begin_at(1)
+    bar.update(3)
+"""
+
+
+def test_progress_in_a_file_is_lines():
+    command = [sys.executable, "-c", PROGRESS]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert "\r" not in text and "\n\n" not in text
+    first, last = text.splitlines()
+    assert first.startswith("working:   0% 0/4 [? left, ?step/s")
+    assert last.startswith("working: 100% 4/4 [00:00 left, ") and last.endswith("step/s, loss=0.5]")
+    assert "s/step" not in last  # the rate leaves out what was done first
+
+
+def test_progress_can_be_objects_of_json():
+    command = [sys.executable, "-c", PROGRESS, "json"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    first, last = map(json.loads, text.splitlines())
+    assert (first["progress"], first["done"], first["total"]) == ("working", 0, 4)
+    assert first["per_second"] is first["seconds_left"] is None
+    assert (last["done"], last["loss"], last["unit"]) == (4, 0.5, "step")
+    assert last["per_second"] > 1 and last["seconds_left"] == 0
