@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
     from diffusion_tf.models import get_model
     from diffusion_tf.models.unet import UNet
+    from diffusion_tf.runs import Run, load, sample, train
     from diffusion_tf.schedules import get_beta_schedule
     from diffusion_tf.training.trainer import Trainer
 
@@ -26,6 +27,7 @@ __version__ = "0.1.0"  # setup.py reads it here
 _HOME = {  # where the names that people use most live; imported when first asked for
     "Config": "config",
     "GaussianDiffusion": "gaussian_diffusion",
+    "Run": "runs",
     "Trainer": "training.trainer",
     "UNet": "models.unet",
     "get_beta_schedule": "schedules",
@@ -33,12 +35,16 @@ _HOME = {  # where the names that people use most live; imported when first aske
     "get_dataset": "datasets",
     "get_diffusion": "gaussian_diffusion",
     "get_model": "models",
+    "load": "runs",
     "load_model": "convert.loading",
     "load_unet": "convert.formats",
+    "sample": "runs",
+    "train": "runs",
 }
 __all__ = [  # written out for type checkers
-    "Config", "GaussianDiffusion", "Trainer", "UNet", "get_beta_schedule", "get_config",
-    "get_dataset", "get_diffusion", "get_model", "load_model", "load_unet",
+    "Config", "GaussianDiffusion", "Run", "Trainer", "UNet", "get_beta_schedule", "get_config",
+    "get_dataset", "get_diffusion", "get_model", "load", "load_model", "load_unet", "sample",
+    "train",
 ]  # fmt: skip
 
 
@@ -49,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -17,7 +17,7 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 ROOMS = [
     "utils", "schedules", "losses", "nn", "config", "gaussian_diffusion", "models", "datasets",
     "sampling", "training", "convert", "evaluation", "crosscheck", "benchmark",
-    "command_line", "commands", "__main__",
+    "runs", "command_line", "commands", "__main__",
 ]  # fmt: skip
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 

@@ -41,6 +41,17 @@ class Chains:
     """
 
     num_timesteps: int
+
+    def __repr__(self) -> str:
+        """What a process is: its steps, its variances, what its network predicts."""
+        betas = np.asarray(vars(self)["betas"])
+        names = ("model_mean_type", "model_var_type", "loss_type", "eta")
+        options = "".join(f", {n}={vars(self)[n]!r}" for n in names if n in vars(self))
+        return (
+            f"{type(self).__name__}(T={self.num_timesteps}, betas from {betas.min():.3g} to"
+            f" {betas.max():.3g}{options})"
+        )
+
     q_sample: Callable[..., tf.Tensor]
     p_sample: Callable[..., tf.Tensor | tuple[tf.Tensor, tf.Tensor]]
 

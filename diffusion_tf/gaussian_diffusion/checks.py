@@ -9,6 +9,8 @@ import tensorflow as tf
 from diffusion_tf.utils.numbers import INT32_MAX, is_whole, outside, whole
 from diffusion_tf.utils.random_numbers import unseeded_normal
 
+PIXEL = 20.0  # more than noise of variance 1 ever reaches; images that have it are pixels
+
 
 def check_option(name: str, value: str, options: Sequence[str]) -> None:
     """Raises ValueError, listing the options, unless value is one of them."""
@@ -52,10 +54,29 @@ def checked(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """x as float32 [B, ...] and t as an integer tensor [B]; ValueError if it is none.
 
-    With `num_timesteps`, t must lie in 0..T-1 where its values are known (eager execution).
+    With `num_timesteps`, t must lie in 0..T-1 where its values are known (eager execution). Pixels,
+    0..255, are refused, as all here is about images in [-1, 1].
     """
+    _refuse_pixels(x)
     x = as_float32(x, "x")
     return x, checked_timesteps(t, x.shape, num_timesteps)
+
+
+def _refuse_pixels(x: Any) -> None:
+    """ValueError if x is uint8, or images whose values are those of pixels (eager execution)."""
+    if getattr(getattr(x, "dtype", None), "name", None) == "uint8":
+        raise ValueError(
+            "x has dtype uint8; data must be floats in [-1, 1]: scale 8-bit pixels by"
+            " x / 127.5 - 1."
+        )
+    known = isinstance(x, np.ndarray) or hasattr(x, "numpy")
+    if known and np.ndim(x) == 4 and np.size(x):
+        low, high = float(np.min(x)), float(np.max(x))
+        if low >= 0 and PIXEL < high <= 255:
+            raise ValueError(
+                f"x ranges from {low:g} to {high:g}; data must lie in [-1, 1]: scale 8-bit pixels"
+                " by x / 127.5 - 1."
+            )
 
 
 def checked_timesteps(

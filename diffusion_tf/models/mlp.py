@@ -8,6 +8,7 @@ import tensorflow as tf
 from diffusion_tf.gaussian_diffusion.checks import check_floating, checked_timesteps
 from diffusion_tf.models.blocks import Shape, TimeEmbedding, dense
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
+from diffusion_tf.models.inputs import TakesInputs, check_dtype
 from diffusion_tf.utils.keras_backend import keras, layers
 from diffusion_tf.utils.numbers import INT32_MAX, MAX_RES_BLOCKS, check_rate, whole
 
@@ -50,7 +51,7 @@ class MLPBlock(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("diffusion_tf")
-class MLP(keras.Model):
+class MLP(TakesInputs):
     """The denoising network for vectors.
 
     `mlp([x, t])` with x float [B, D] and t int [B] returns float32 [B, out_dim]; a conditional
@@ -88,6 +89,7 @@ class MLP(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
+        check_dtype(self.dtype_policy)
         ch, num_res_blocks = (  # what is too small is said below
             whole(value, name_, -INT32_MAX)
             for value, name_ in ((ch, "ch"), (num_res_blocks, "num_res_blocks"))

@@ -22,6 +22,7 @@ from diffusion_tf.models.blocks import (
     group_norm,
 )
 from diffusion_tf.models.conditioning import add_condition, get_condition_embedding
+from diffusion_tf.models.inputs import TakesInputs, check_dtype
 from diffusion_tf.utils.image_sizes import Size, as_size, shown_size, sides
 from diffusion_tf.utils.keras_backend import keras, layers
 from diffusion_tf.utils.numbers import INT32_MAX, MAX_RES_BLOCKS, check_rate, whole, whole_numbers
@@ -48,12 +49,12 @@ class Scope(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("diffusion_tf")
-class UNet(keras.Model):
+class UNet(TakesInputs):
     """The denoising network (the original's `unet.model`), channels last.
 
-    `unet([x, t])` with x float [B, H, W, C] and t int [B] returns float32 [B, H, W, out_ch]. A
-    conditional network, which the original has not, is called as `unet([x, t, y])`; the embedding
-    of y is added to that of t (see `conditioning`).
+    `unet([x, t])`, or `unet(x, t)`, with x float [B, H, W, C] and t int [B] returns float32
+    [B, H, W, out_ch]. A conditional network, which the original has not, is called as
+    `unet([x, t, y])`; the embedding of y is added to that of t (see `conditioning`).
 
     Where attention goes depends on the image size, which is fixed when the network is built: by
     its first call, or by `build([(None, H, W, C), (None,)])`.
@@ -83,10 +84,11 @@ class UNet(keras.Model):
             from elsewhere, which tell the resolutions with attention but not their heights.
 
     Raises:
-        ValueError: channels that 32 does not divide, no resolution or no block, a block size
-            below 1, a dropout rate outside [0, 1); when built: an image whose height or width the
-            block size and the resolutions do not divide, or attention at a height that no
-            resolution has; when called: t or a condition that is not one for each example.
+        ValueError: weights in another dtype than float32, channels that 32 does not divide, no
+            resolution or no block, a block size below 1, a dropout rate outside [0, 1); when
+            built: an image whose height or width the block size and the resolutions do not divide,
+            or attention at a height that no resolution has; when called: t or a condition that is
+            not one for each example.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class UNet(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(name=name, dtype=dtype, **kwargs)
+        check_dtype(self.dtype_policy)
         ch, num_res_blocks, block_size = (  # what is too small is said below, in context
             whole(value, name_, -INT32_MAX)
             for value, name_ in (

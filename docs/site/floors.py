@@ -28,6 +28,7 @@ FLOORS = [
         "crosscheck": "other implementations",
         "benchmark": "speed",
     },
+    {"runs": "train, load, sample: Python's commands"},
     {"command_line": "flags, errors in a sentence"},
     {"commands": "flags of each command, calls"},
     {"scripts": "the same, from a clone"},
