@@ -35,6 +35,17 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="diffusion models, generative models, DDPM, TensorFlow, Keras",
+    project_urls={"Paper": "https://arxiv.org/abs/2006.11239"},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["diffusion_tf", "diffusion_tf.*"]),
     package_data={"diffusion_tf": ["py.typed"]},  # it has type hints
     entry_points={

@@ -68,13 +68,15 @@ def is_run(comment):
 
 
 def commands(text):
-    """The script and the arguments of every line of Bash that calls one."""
-    lines = (shlex.split(line, comments=True) for line in text.split("\n"))
-    return [
-        (Path(line[1]).stem, line[2:])
-        for line in lines
-        if line[:1] == ["python"] and line[1].startswith("scripts/")
-    ]
+    """The script and the arguments of every line of Bash that calls one, or is its command."""
+    found = []
+    for line in text.split("\n"):
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["python"] and words[1].startswith("scripts/"):
+            found.append((Path(words[1]).stem, words[2:]))
+        elif words and words[0].startswith("ddpm-"):
+            found.append((words[0].removeprefix("ddpm-"), words[1:]))
+    return found
 
 
 def name(page):
@@ -209,7 +211,7 @@ def test_every_flag_in_the_text_is_one_of_a_script(page, all_flags):
     known = set.union(*all_flags.values())
     text = BLOCK.sub("", page.read_text())
     for flag in re.findall(r"`(?:[\w.]+ )*--(\w+)", text):
-        assert flag in known or flag.removeprefix("no") in known or flag == "help"
+        assert flag in known or flag.removeprefix("no") in known or flag in ("help", "version")
 
 
 @every_page

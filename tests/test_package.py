@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import diffusion_tf
@@ -42,6 +43,21 @@ def test_setup_takes_the_version_from_the_package(tmp_path):
         [*setup, "--version"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.split()[-1] == diffusion_tf.__version__
+
+
+def test_the_archive_of_the_source_has_what_tests_need(tmp_path):
+    subprocess.run(
+        [sys.executable, ROOT / "setup.py", "--quiet", "egg_info", f"--egg-base={tmp_path}",
+         "sdist", f"--dist-dir={tmp_path}", "--formats=tar"],
+        cwd=ROOT, capture_output=True, check=True,
+    )  # fmt: skip
+    (archive,) = tmp_path.glob("*.tar")
+    with tarfile.open(archive) as tar:
+        there = {name.split("/", 1)[-1] for name in tar.getnames()}
+    for folder in ("tests", "scripts", "docs", "diffusion_tf"):
+        files = (p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc")
+        assert {str(p.relative_to(ROOT)) for p in files} <= there
+    assert {"pyproject.toml", "LICENSE", "README.md", "mkdocs.yml"} <= there
 
 
 def test_an_installed_package_says_that_it_has_types(tmp_path):
