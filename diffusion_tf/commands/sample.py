@@ -76,7 +76,7 @@ def main() -> None:
     command_line.check_one_machine(STRATEGY.value)
     check_free(lock_beside(OUT.value), OUT.value)
     trajectory = command_line.parse_ints("trajectory", TRAJECTORY.value)
-    num_samples, conditions = check_flags(trajectory)
+    num_samples, asked_for = check_flags(trajectory)
     quiet.import_tensorflow()
     # After the flags: TensorFlow takes its time.
     from diffusion_tf.convert.loading import load_config, load_model
@@ -97,7 +97,7 @@ def main() -> None:
     )
     checked_paths(process, PROGRESSIVE.value, trajectory)
     conditions = get_conditions(
-        config, CONDITIONS.value, GUIDANCE_SCALE.value, class_names=record.class_names
+        config, asked_for, GUIDANCE_SCALE.value, class_names=record.class_names
     )
     with strategy.scope():
         _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
