@@ -16,7 +16,7 @@ from diffusion_tf.convert.state_files import StateDict, read_weights, tensor_nam
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WeightsKind
 
-_BLOCK = (
+BLOCK = (
     ("norm1", "norm1", NORM),
     ("conv1", "conv1", CONV),
     ("temb_proj", "fc", DENSE),
@@ -24,31 +24,31 @@ _BLOCK = (
     ("conv2", "conv2", CONV),
     ("nin_shortcut", "skip", NIN),
 )
-_ATTN = (
+ATTN = (
     ("norm", "norm", NORM),
     ("q", "project_in.q", NIN),  # parts of one layer, see `_with_parts`
     ("k", "project_in.k", NIN),
     ("v", "project_in.v", NIN),
     ("proj_out", "project_out", NIN),
 )
-_RESAMPLE = (("conv", "1", CONV),)
+RESAMPLE = (("conv", "1", CONV),)
 
 NAMES = NameMap(
     (
         ("", "", (("conv_in", "in_conv", CONV),)),
         ("temb", "embed", (("dense0", "0", DENSE), ("dense1", "2", DENSE))),
         # A block stands alone, or with its attention behind it.
-        ("down_{i}/block_{j}", "downsamples.level_{i}.{j}", _BLOCK),
-        ("down_{i}/block_{j}", "downsamples.level_{i}.{j}.0", _BLOCK),
-        ("down_{i}/attn_{j}", "downsamples.level_{i}.{j}.1", _ATTN),
-        ("down_{i}/downsample", "downsamples.level_{i}.{j}", _RESAMPLE),
-        ("mid/block_1", "middle.0", _BLOCK),
-        ("mid/attn_1", "middle.1", _ATTN),
-        ("mid/block_2", "middle.2", _BLOCK),
-        ("up_{i}/block_{j}", "upsamples.level_{i}.{j}", _BLOCK),
-        ("up_{i}/block_{j}", "upsamples.level_{i}.{j}.0", _BLOCK),
-        ("up_{i}/attn_{j}", "upsamples.level_{i}.{j}.1", _ATTN),
-        ("up_{i}/upsample", "upsamples.level_{i}.{j}", _RESAMPLE),
+        ("down_{i}/block_{j}", "downsamples.level_{i}.{j}", BLOCK),
+        ("down_{i}/block_{j}", "downsamples.level_{i}.{j}.0", BLOCK),
+        ("down_{i}/attn_{j}", "downsamples.level_{i}.{j}.1", ATTN),
+        ("down_{i}/downsample", "downsamples.level_{i}.{j}", RESAMPLE),
+        ("mid/block_1", "middle.0", BLOCK),
+        ("mid/attn_1", "middle.1", ATTN),
+        ("mid/block_2", "middle.2", BLOCK),
+        ("up_{i}/block_{j}", "upsamples.level_{i}.{j}", BLOCK),
+        ("up_{i}/block_{j}", "upsamples.level_{i}.{j}.0", BLOCK),
+        ("up_{i}/attn_{j}", "upsamples.level_{i}.{j}.1", ATTN),
+        ("up_{i}/upsample", "upsamples.level_{i}.{j}", RESAMPLE),
         ("", "out_conv", (("norm_out", "0", NORM), ("conv_out", "2", CONV))),
     )
 )

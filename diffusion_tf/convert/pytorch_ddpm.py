@@ -20,7 +20,7 @@ from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
 from diffusion_tf.training.checkpoints import WeightsKind
 
-_BLOCK = (
+BLOCK = (
     ("norm1", "block1.0", NORM),
     ("conv1", "block1.2", CONV),
     ("temb_proj", "temb_proj.1", DENSE),
@@ -28,33 +28,33 @@ _BLOCK = (
     ("conv2", "block2.3", CONV),
     ("nin_shortcut", "shortcut", NIN),
 )
-_ATTN = (
+ATTN = (
     ("norm", "attn.group_norm", NORM),
     ("q", "attn.proj_q", NIN),
     ("k", "attn.proj_k", NIN),
     ("v", "attn.proj_v", NIN),
     ("proj_out", "attn.proj", NIN),
 )
-_RESAMPLE = (("conv", "main", CONV),)
+RESAMPLE = (("conv", "main", CONV),)
 
 # Names with the numbers of resolution and block, which `_numbered` makes of one number.
 NAMES = NameMap(
     (
         ("", "", (("conv_in", "head", CONV),)),
         ("temb", "time_embedding.timembedding", (("dense0", "1", DENSE), ("dense1", "3", DENSE))),
-        ("down_{i}/block_{j}", "downblocks.{i}.{j}", _BLOCK),
-        ("down_{i}/attn_{j}", "downblocks.{i}.{j}", _ATTN),
-        ("down_{i}/downsample", "downblocks.{i}.{j}", _RESAMPLE),
-        ("mid/block_1", "middleblocks.0", _BLOCK),
-        ("mid/attn_1", "middleblocks.0", _ATTN),
-        ("mid/block_2", "middleblocks.1", _BLOCK),
-        ("up_{r}/block_{j}", "upblocks.{r}.{j}", _BLOCK),
-        ("up_{r}/attn_{j}", "upblocks.{r}.{j}", _ATTN),
-        ("up_{r}/upsample", "upblocks.{r}.{j}", _RESAMPLE),
+        ("down_{i}/block_{j}", "downblocks.{i}.{j}", BLOCK),
+        ("down_{i}/attn_{j}", "downblocks.{i}.{j}", ATTN),
+        ("down_{i}/downsample", "downblocks.{i}.{j}", RESAMPLE),
+        ("mid/block_1", "middleblocks.0", BLOCK),
+        ("mid/attn_1", "middleblocks.0", ATTN),
+        ("mid/block_2", "middleblocks.1", BLOCK),
+        ("up_{r}/block_{j}", "upblocks.{r}.{j}", BLOCK),
+        ("up_{r}/attn_{j}", "upblocks.{r}.{j}", ATTN),
+        ("up_{r}/upsample", "upblocks.{r}.{j}", RESAMPLE),
         ("", "tail", (("norm_out", "0", NORM), ("conv_out", "2", CONV))),
     )
 )
-_TABLE = "time_embedding.timembedding.0.weight"  # sinusoids of every timestep
+TABLE = "time_embedding.timembedding.0.weight"  # sinusoids of every timestep
 _EPSILON, _EPSILON_THERE = 1e-6, 1e-5
 # Layers whose output is normalized, at once or as part of a sum. Of those with a star the input is
 # such an output, so that the kernel stays and the bias alone is scaled.
@@ -115,7 +115,7 @@ def differences(state: Mapping[str, np.ndarray], weights: Weights) -> list[str]:
         state: of the port.
         weights: the same ones, see `weights_of_state`.
     """
-    problems, table = [], state[_TABLE]
+    problems, table = [], state[TABLE]
     half = table.shape[1] // 2
     paper = get_timestep_embedding(tf.range(len(table)), 2 * half).numpy()
     if not np.allclose(_sines_first(table, axis=1), paper, rtol=0, atol=1e-3):
@@ -143,13 +143,13 @@ def weights_of_state(state: Mapping[str, np.ndarray]) -> Weights:
         ValueError: a name that has no place here, a tensor of a shape that it cannot have, or no
             table of sinusoids.
     """
-    table = state.get(_TABLE)
+    table = state.get(TABLE)
     if table is None or table.ndim != 2 or table.shape[1] % 2 or table.shape[1] < 4:
         raise ValueError(
-            f"The weights lack {_TABLE}, a table with the sinusoids of each timestep; give those of"
+            f"The weights lack {TABLE}, a table with the sinusoids of each timestep; give those of"
             " a whole network."
         )
-    rest = {name: value for name, value in state.items() if name != _TABLE}
+    rest = {name: value for name, value in state.items() if name != TABLE}
     weights = NAMES.weights(_numbered(rest))
     weights = {path: _scaled(path, value) for path, value in weights.items()}
     if "temb/dense0/kernel" in weights:

@@ -3,23 +3,39 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.formats import detect, load_unet, read
 from diffusion_tf.convert.maps import assign, weights_of
-from diffusion_tf.crosscheck import denoising_diffusion, diffusers, module, pytorch_diffusion
+from diffusion_tf.crosscheck import (
+    array_side,
+    denoising_diffusion,
+    diffusers,
+    improved_diffusion,
+    kit,
+    module,
+    pytorch_diffusion,
+    tqch,
+    w86763777,
+)
+from diffusion_tf.crosscheck.array_side import ArraySide
 from diffusion_tf.crosscheck.comparison import Comparer, Comparison
 from diffusion_tf.crosscheck.counterpart import Counterpart
+from diffusion_tf.crosscheck.inputs import make_inputs
 from diffusion_tf.crosscheck.networks import random_unet
-from diffusion_tf.crosscheck.reference import Reference, make_inputs
+from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.torch_side import TorchSide, draw_step_noise
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.devices import tf32
 
-Against = Literal["diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch"]
+Against = Literal[
+    "diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch", "lucidrains",
+    "improved_diffusion", "w86763777", "tqch",
+]  # fmt: skip
 AGAINST: tuple[Against, ...] = get_args(Against)
 
 
@@ -52,28 +68,68 @@ def crosscheck(
     """
     if (against is None) == (own is None):
         raise ValueError("Give either --against or --module.")
-    if config.block_size != 1 or config.learns_variance:
-        raise ValueError(
-            f"block_size is {config.block_size} and model_var_type {config.model_var_type!r}; what"
-            " can be compared has block_size 1 and a fixed variance."
-        )
+    _check(config)
     unet = None
-    if against == "denoising_diffusion_pytorch":
+    if against in _OTHER_NETWORK:
         if weights:
-            raise ValueError("denoising_diffusion_pytorch's Unet is another network; no --weights.")
-        counterpart = denoising_diffusion.make_counterpart(config, options=options)
+            raise ValueError(f"{against}'s network is another network; no --weights.")
+        counterpart = _process_alone(config, against, checkout, options)
     else:
         unet = _load(weights, kind) if weights else random_unet(config)
         config = _with_network_of(unet, config)
         counterpart = _make_counterpart(config, unet, against, own, weights, checkout, options)
     unet = None if counterpart.network is None else unet
-    inputs = make_inputs(config, draw_step_noise)
+    arrays = counterpart.layout is not None
+    inputs = make_inputs(config, array_side.draw_step_noise if arrays else draw_step_noise)
     other = None
     if weights and counterpart.keeps_weights:
         with contextlib.suppress(ValueError):  # the file has one set of weights only
             other = _load(weights, "raw" if kind == "ema" else "ema")
     ours = Reference(config, inputs, unet, other, counterpart.names)
-    return counterpart, Comparer(ours, TorchSide(counterpart, inputs), counterpart).run()
+    side = ArraySide(counterpart, inputs) if arrays else TorchSide(counterpart, inputs)
+    return counterpart, Comparer(ours, side, counterpart).run()
+
+
+def export(
+    config: Config, folder: str, *, weights: str | None = None, kind: WeightsKind = "ema"
+) -> Path:
+    """Writes a kit: inputs, weights and what is expected at every stage; see `kit`.
+
+    Args:
+        config: of the process, the network and the seed.
+        folder: to write to; created.
+        weights, kind: see `crosscheck`.
+
+    Raises:
+        ValueError, OSError: as `crosscheck`; a file cannot be written.
+    """
+    _check(config)
+    unet = _load(weights, kind) if weights else random_unet(config)
+    return kit.export(_with_network_of(unet, config), folder, unet)
+
+
+compare_answers = kit.compare_answers
+
+
+def _check(config: Config) -> None:
+    """ValueError for what cannot be compared."""
+    if config.block_size != 1 or config.learns_variance:
+        raise ValueError(
+            f"block_size is {config.block_size} and model_var_type {config.model_var_type!r}; what"
+            " can be compared has block_size 1 and a fixed variance."
+        )
+
+
+_OTHER_NETWORK = ("denoising_diffusion_pytorch", "lucidrains", "improved_diffusion")
+
+
+def _process_alone(
+    config: Config, against: Against, checkout: str | None, options: Mapping[str, Any] | None
+) -> Counterpart:
+    """The other side whose network is another one."""
+    if against == "improved_diffusion":
+        return improved_diffusion.make_counterpart(config, checkout=checkout, options=options)
+    return denoising_diffusion.make_counterpart(config, options=options)
 
 
 def _make_counterpart(
@@ -92,8 +148,10 @@ def _make_counterpart(
                 "--options are for --against; an own module is called with the config."
             )
         return module.make_counterpart(config, unet, module=own, weights_given=bool(weights))
-    if against == "pytorch_diffusion":
-        return pytorch_diffusion.make_counterpart(config, unet, checkout=checkout, options=options)
+    ports = {"pytorch_diffusion": pytorch_diffusion, "w86763777": w86763777, "tqch": tqch}
+    if against in ports:
+        port: Any = ports[against]
+        return port.make_counterpart(config, unet, checkout=checkout, options=options)
     directory = weights if weights and detect(weights) == "diffusers" else None
     return diffusers.make_counterpart(config, unet, directory=directory, options=options)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
+from diffusion_tf.crosscheck.choices import ADAM_FIELDS, ORIGINAL, Choices, are_original
 from diffusion_tf.training.optimizers import TF1Adam
 from diffusion_tf.utils.keras_backend import keras
 
@@ -35,7 +35,7 @@ def adam_update(
     Returns:
         [steps, weights], from the start.
     """
-    if any(getattr(choices, field) != getattr(ORIGINAL, field) for field in ADAM_FIELDS):
+    if not are_original(choices, ADAM_FIELDS):
         start = np.zeros(gradients.shape[1]) if weights is None else weights
         return np.array(list(_adam(start, gradients, lr, choices))) - start
     moved = keras.Variable(np.zeros_like(gradients[0]), dtype="float32")
@@ -47,9 +47,6 @@ def adam_update(
     return np.array(after, np.float64)
 
 
-ADAM_FIELDS = [field for field in vars(ORIGINAL) if field.startswith("adam_")]
-
-
 def _adam(
     weights: np.ndarray, gradients: np.ndarray, lr: float, choices: Choices
 ) -> Iterator[np.ndarray]:
@@ -57,7 +54,8 @@ def _adam(
 
     `adam_epsilon_corrected` adds epsilon to the root of the corrected second moment, as the
     algorithm does, and otherwise to that of the moment itself, as the end of section 2 proposes and
-    TensorFlow does. `adam_largest` is Reddi et al. 2018, `adam_decay` Loshchilov & Hutter 2019.
+    TensorFlow does; `adam_epsilon_inside` adds it under the root. `adam_largest` is Reddi et al.
+    2018, `adam_decay` Loshchilov & Hutter 2019.
     """
     m, v, largest = np.zeros((3, len(weights)))
     for t, gradient in enumerate(gradients.astype(np.float64), start=1):
@@ -66,10 +64,15 @@ def _adam(
         v = v + (1 - choices.adam_beta_2) * (gradient**2 - v)
         largest = np.maximum(largest, v)
         first, second = _bias_corrections(t, choices)
-        root = (largest if choices.adam_largest else v) ** 0.5
-        epsilon = choices.adam_epsilon * (second if choices.adam_epsilon_corrected else 1)
-        weights = weights * (1 - lr * choices.adam_decay)
-        weights = weights - lr * second / first * m / (root + epsilon)
+        square = largest if choices.adam_largest else v
+        epsilon = choices.adam_epsilon
+        if choices.adam_epsilon_inside:
+            root = (square + epsilon * second**2) ** 0.5
+        else:
+            root = square**0.5 + epsilon * (second if choices.adam_epsilon_corrected else 1)
+        rate = choices.adam_lr * lr
+        weights = weights * (1 - (rate if choices.adam_decay_by_lr else 1) * choices.adam_decay)
+        weights = weights - rate * second / first * m / root
         yield weights
 
 

@@ -1,9 +1,9 @@
 """The bound in float64, from means and variances."""
 
 import numpy as np
-import tensorflow as tf
 
-from diffusion_tf.losses import discretized_gaussian_log_likelihood, meanflat, normal_kl
+from diffusion_tf.crosscheck.choices import ORIGINAL
+from diffusion_tf.crosscheck.decoder import log_probability
 
 
 def bound_of(
@@ -25,14 +25,14 @@ def bound_of(
         mean, log_variance: of p, [B, ...] and [B].
     """
     true_mean, mean = np.asarray(true_mean, np.float64), np.asarray(mean, np.float64)
+    x_start = np.asarray(x_start, np.float64)
     true_log_variance, log_variance = (
         np.asarray(v, np.float64).reshape(-1, *[1] * (mean.ndim - 1))
         for v in (true_log_variance, log_variance)
     )
-    kl = normal_kl(true_mean, true_log_variance, mean, log_variance)
-    nll = -discretized_gaussian_log_likelihood(
-        tf.constant(x_start, tf.float64),
-        means=tf.constant(mean),
-        log_scales=tf.constant(np.broadcast_to(0.5 * log_variance, mean.shape)),
-    )
-    return np.where(t == 0, meanflat(nll), meanflat(kl)) / np.log(2.0)
+    ratio = true_log_variance - log_variance
+    distance = np.square(true_mean - mean) * np.exp(-log_variance)
+    kl = 0.5 * (-1.0 - ratio + np.exp(ratio) + distance)
+    nll = -log_probability(x_start, mean, log_variance, ORIGINAL)
+    terms = np.where(np.reshape(t, [-1, *[1] * (mean.ndim - 1)]) == 0, nll, kl)
+    return terms.reshape(len(terms), -1).mean(axis=1) / np.log(2.0)

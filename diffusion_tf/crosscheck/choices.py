@@ -1,230 +1,177 @@
-"""Where implementations of DDPM are known to differ, and our side with those differences put in."""
+"""Everything that implementations of DDPM do one way or another, with the original's way of it."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import tensorflow as tf
+import numpy as np
 
-from diffusion_tf.config import Config
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.gaussian_diffusion.chains import DenoiseFn
-from diffusion_tf.gaussian_diffusion.process import PMeanVariance
-from diffusion_tf.models.blocks import AttnBlock, Downsample, TimeEmbedding
-from diffusion_tf.models.unet import UNet
-from diffusion_tf.nn import get_timestep_embedding
-from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
-from diffusion_tf.utils.keras_backend import layers
-from diffusion_tf.utils.literals import BetaSchedule, ModelVarType
+from diffusion_tf.utils.literals import BetaSchedule, ModelMeanType, ModelVarType
+
+# A coefficient [T] from those before it (see `recipe.FORMULAS`), or the coefficient itself.
+Formula = Callable[[Any], np.ndarray] | np.ndarray | None
+Activation = Literal[
+    "swish", "relu", "gelu", "gelu_tanh", "mish", "elu", "leaky_relu", "none", "swish twice"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Choices:
     """One way of doing what implementations do differently; the defaults are the original's.
 
-    None stands for what the config says.
+    None stands for what the config says, or for the original's formula. A field of the network
+    that stands in `scopes` holds only in the layers of one kind, or in the one layer, named there.
     """
 
+    # Weights and network
     other_weights: bool = False
-    group_norm_epsilon: float = 1e-6
-    symmetric_padding: bool = False
+    scopes: tuple[tuple[str, str], ...] = ()
+    interleaved: bool = False
     cos_first: bool = False
-    divide_by_half: bool = False
+    frequencies: Literal["half - 1", "half", "half + 1", "pairs"] = "half - 1"
+    max_period: float = 10_000.0
+    t_scale: Literal["1", "1 / T", "1000 / T", "2 pi", "1000"] = "1"
+    t_offset: int = 0
+    t_log: bool = False
+    temb_last_activation: bool = False
+    group_norm_epsilon: float = 1e-6
+    epsilon_outside: bool = False
+    norm_groups: int = 32
+    norm_interleaved: bool = False
+    norm_unbiased: bool = False
+    norm: Literal["group", "layer", "pixel", "none", "not scaled", "not shifted"] = "group"
+    activation: Activation = "swish"
+    temb_activation: Activation | None = None
+    first_activation: Activation | None = None
+    second_activation: Activation | None = None
+    activation_first: bool = False
+    temb_at: str = "before norm2"
+    temb_sign: float = 1.0
+    skip_first: bool = False
+    skip_scale: float = 1.0
+    residual: Literal["x", "none", "normed", "activated"] = "x"
+    residual_scale: float = 1.0
+    shortcut_of: Literal["x", "normed", "activated"] = "x"
+    kernel: Literal["as it is", "transposed", "flipped", "turned"] = "as it is"
+    bias: bool = True
+    padding: Literal["CONSTANT", "REFLECT", "circular", "edge"] = "CONSTANT"
+    matrix_transposed: bool = False
+    heads: int | None = None
     attention_head_dim: int | None = None
-    clip: Literal["x_start", "mean", "nothing"] = "x_start"
-    model_var_type: ModelVarType | None = None
+    attention_scale: str = "root of channels"
+    attention_norm: bool = True
+    attention_of: Literal["qkv", "kqv", "vkq", "qvk"] = "qkv"
+    softmax_over: Literal["keys", "queries", "channels", "nothing"] = "keys"
+    attention_projection: bool = True
+    attention_columns: bool = False
+    downsample: str = "bottom and right"
+    upsample: str = "nearest"
+    input_scale: tuple[float, float] = (1.0, 0.0)
+    output: Literal["as it is", "tanh", "clipped", "x - output", "x + output"] = "as it is"
+
+    # Schedule and coefficients; `Formula` of the name that they have in GaussianDiffusion
     beta_schedule: BetaSchedule | None = None
     rescale_betas: bool = False
+    betas: Formula = None
+    alphas_cumprod: Formula = None
+    alphas_cumprod_prev: Formula = None
+    sqrt_alphas_cumprod: Formula = None
+    sqrt_one_minus_alphas_cumprod: Formula = None
+    log_one_minus_alphas_cumprod: Formula = None
+    sqrt_recip_alphas_cumprod: Formula = None
+    sqrt_recipm1_alphas_cumprod: Formula = None
+    posterior_variance: Formula = None
+    posterior_log_variance_clipped: Formula = None
+    posterior_mean_coef1: Formula = None
+    posterior_mean_coef2: Formula = None
+
+    # Process
+    q_shift: int = 0
+    q_noise: Literal["noise", "-noise", "uniform"] = "noise"
+    q_x_start: Literal["x", "01"] = "x"
+    posterior_shift: int = 0
+    posterior_swapped: bool = False
+    model_mean_type: ModelMeanType | Literal["-eps", "-v", "score"] | None = None
+    model_t: Literal["t", "t + 1", "t - 1", "t / T", "1000 t / T", "T - 1 - t"] = "t"
+    clip: str = "x_start"
+    clip_to: tuple[float, float] = (-1.0, 1.0)
+    reverse_shift: int = 0
+    variance_shift: int = 0
+    model_var_type: ModelVarType | None = None
+    log_variance: str = "log variance"
+    posterior_log: str = "log variance"
+    pred_xstart: np.ndarray | None = None
+    noise_at_zero: bool = False
+    noise_from: int = 1
+    step: str = "ancestral"
+    temperature: float = 1.0
+    deviation: str = "exp(0.5 log variance)"
+    step_clip: Literal["no", "each", "last"] = "no"
+    target: str | None = None
+    distance: Literal["mse", "l1", "huber", "rmse", "half", "charbonnier"] | None = None
+    reduction: Literal["mean", "sum", "sum of squares over channels", "batch"] = "mean"
+    loss_weight: str = "1"
+    bound_unit: Literal["bits", "nats"] = "bits"
+    bound_reduction: Literal["mean", "sum"] = "mean"
+    bound_clip: bool | None = None
+    kl: str = "q || p"
+    decoder: str = "discretized"
+    half_bin: float = 1 / 255
+    cdf: Literal["tanh", "exact", "logistic"] = "tanh"
+    lower_end: float = -0.999
+    upper_end: float = 0.999
+    decoder_scale: Literal["deviation", "variance", "log variance"] = "deviation"
+    probability_floor: float = 1e-12
+
+    # Training
     adam_beta_1: float = 0.9
     adam_beta_2: float = 0.999
     adam_epsilon: float = 1e-8
     adam_epsilon_corrected: bool = False
+    adam_epsilon_inside: bool = False
     adam_bias_corrected: bool = True
     adam_largest: bool = False
     adam_decay: float = 0.0
+    adam_decay_by_lr: bool = True
     adam_penalty: float = 0.0
+    adam_lr: float = 1.0
+    warmup: str = "step / warmup"
+    clipping: str = "global norm"
+    clipping_to: float | None = None
+    ema: str = "every step"
+    ema_copies: bool = True
+    ema_decay: float | None = None
+    pixels_in: str = "x / 127.5 - 1"
+    pixels_out: str = "rounded"
 
 
 ORIGINAL = Choices()
-
-# What it is called in a verdict, and the fields of Choices that it changes.
-Known = Mapping[str, dict[str, Any]]
-IN_WEIGHTS: Known = {
-    "raw weights on one side, averaged ones on the other": {"other_weights": True},
-}
-IN_NETWORK: Known = {
-    "group normalization with epsilon 1e-5 instead of 1e-6": {"group_norm_epsilon": 1e-5},
-    "stride-2 convolutions padded on all sides instead of bottom and right": {
-        "symmetric_padding": True
-    },
-    "cosines before sines in the time embedding": {"cos_first": True},
-    "frequencies of the time embedding divided by half instead of half - 1": {
-        "divide_by_half": True
-    },
-    "attention in heads of 8 channels instead of one head": {"attention_head_dim": 8},
-    "attention in heads of 64 channels instead of one head": {"attention_head_dim": 64},
-}
-IN_SCHEDULE: Known = {
-    "betas scaled by 1000 / T": {"rescale_betas": True},
-    **{f"the schedule {name!r}": {"beta_schedule": name} for name in BETA_SCHEDULES},
-}
-IN_PROCESS: Known = {
-    "the mean clipped instead of the x_0 that it is made of": {"clip": "mean"},
-    "nothing clipped": {"clip": "nothing"},
-    "the posterior's variance, fixedsmall, instead of beta": {"model_var_type": "fixedsmall"},
-    "the variance beta, fixedlarge, instead of the posterior's": {"model_var_type": "fixedlarge"},
-}
-DECAYS = (0.1, 0.05, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)  # AdamW's own is 0.01
-IN_OPTIMIZER: Known = {
-    "Adam's epsilon added after the bias correction, as PyTorch does": {
-        "adam_epsilon_corrected": True
-    },
-    **{
-        f"Adam's epsilon {epsilon:.0e} instead of 1e-8".replace("e-0", "e-"): {
-            "adam_epsilon": epsilon
-        }
-        for epsilon in (1e-7, 1e-6, 1e-5, 1e-4, 1e-10)
-    },
-    **{
-        f"weights decayed by {decay:g} times the learning rate in each step, as AdamW does": {
-            "adam_decay": decay
-        }
-        for decay in DECAYS
-    },
-    **{
-        f"{decay:g} times the weights added to their gradient (L2), as PyTorch's Adam does": {
-            "adam_penalty": decay
-        }
-        for decay in DECAYS
-    },
-    "the largest second moment so far instead of the present one, AMSGrad": {"adam_largest": True},
-    "Adam without bias correction": {"adam_bias_corrected": False},
-    **{
-        f"Adam's beta_1 {beta:g} instead of 0.9": {"adam_beta_1": beta} for beta in (0.0, 0.5, 0.95)
-    },
-    **{
-        f"Adam's beta_2 {beta:g} instead of 0.999": {"adam_beta_2": beta}
-        for beta in (0.9, 0.95, 0.99, 0.9999)
-    },
-}
-# The choices that change what the network, and what the process computes.
-NETWORK_FIELDS = {field for row in (*IN_WEIGHTS.values(), *IN_NETWORK.values()) for field in row}
-PROCESS_FIELDS = {field for row in (*IN_SCHEDULE.values(), *IN_PROCESS.values()) for field in row}
+FIELDS = tuple(field.name for field in dataclasses.fields(Choices))
 
 
-def unet_stages(
-    unet: UNet, x: tf.Tensor, t: tf.Tensor, choices: Choices = ORIGINAL
-) -> dict[str, tf.Tensor]:
-    """What comes out of every stage of the network, by its scope's name, in the order of its use.
-
-    Args:
-        unet: built, with block_size 1.
-        x, t: see `UNet`.
-        choices: what to do differently.
-
-    Returns:
-        `sinusoids` [B, ch], `temb` [B, 4 ch], `conv_in`, `down_0/block_0`, ..., each [B, H, W, C],
-        and `output`, which with the original's choices is `unet([x, t])` itself.
-    """
-    stages = {}
-
-    def run(name: str, layer: layers.Layer, inputs: Any, **options: Any) -> tf.Tensor:
-        if isinstance(layer, TimeEmbedding):
-            stages["sinusoids"] = _sinusoids(inputs, layer.ch, choices)
-            stages[name] = layer.project(stages["sinusoids"])
-            return stages[name]
-        with _group_norm_epsilon(layer, choices.group_norm_epsilon):
-            stages[name] = _varied(layer, choices)(inputs, **options)
-        return stages[name]
-
-    with _group_norm_epsilon(unet, choices.group_norm_epsilon):  # that of the output
-        stages["output"] = unet.walk([x, t], run=run)
-    return stages
+def _between(first: str, last: str) -> tuple[str, ...]:
+    return FIELDS[FIELDS.index(first) : FIELDS.index(last) + 1]
 
 
-def _varied(layer: layers.Layer, choices: Choices) -> Callable[..., tf.Tensor]:
-    """What a layer computes, with the choices."""
-    if isinstance(layer, Downsample) and layer.with_conv and choices.symmetric_padding:
-        return functools.partial(_downsample_symmetrically, layer)
-    if isinstance(layer, AttnBlock) and choices.attention_head_dim:
-        return functools.partial(_attend_in_heads, layer, choices.attention_head_dim)
-    return layer
+NETWORK_FIELDS = _between("other_weights", "output")
+SCHEDULE_FIELDS = _between("beta_schedule", "betas")
+COEFFICIENT_FIELDS = _between("betas", "posterior_mean_coef2")
+PROCESS_FIELDS = _between("beta_schedule", "probability_floor")
+ADAM_FIELDS = _between("adam_beta_1", "adam_lr")
 
 
-def _sinusoids(t: tf.Tensor, ch: int, choices: Choices) -> tf.Tensor:
-    """`get_timestep_embedding`, with the choices."""
-    half = ch // 2
-    embedding = get_timestep_embedding(t, ch)
-    if choices.divide_by_half:  # half frequencies of half + 1, of which the last is left out
-        longer = get_timestep_embedding(t, 2 * (half + 1))
-        embedding = tf.concat([longer[:, :half], longer[:, half + 1 : -1]], axis=1)
-    if choices.cos_first:
-        embedding = tf.concat([embedding[:, half : 2 * half], embedding[:, :half]], axis=1)
-    return embedding
+def are_original(choices: Choices, fields: tuple[str, ...]) -> bool:
+    """Whether these fields have the original's values."""
+    return all(_same(getattr(choices, field), getattr(ORIGINAL, field)) for field in fields)
 
 
-def _downsample_symmetrically(layer: Downsample, h: tf.Tensor) -> tf.Tensor:
-    h = tf.pad(h, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return tf.nn.conv2d(h, layer.conv.kernel, 2, "VALID") + layer.conv.bias
+def _same(value: Any, original: Any) -> bool:
+    return value is original or (not isinstance(value, np.ndarray) and value == original)
 
 
-def _attend_in_heads(layer: AttnBlock, head_dim: int, x: tf.Tensor) -> tf.Tensor:
-    """Attention in heads of so many channels; in one, where they do not divide all channels."""
-    _, height, width, channels = x.shape
-    if channels % head_dim:
-        return layer(x)
-    h = layer.norm(x)
-    q, k, v = (
-        tf.reshape(project(h), [-1, height * width, channels // head_dim, head_dim])
-        for project in (layer.q, layer.k, layer.v)
-    )
-    weights = tf.nn.softmax(tf.einsum("bihd,bjhd->bhij", q, k) * head_dim**-0.5)
-    h = tf.einsum("bhij,bjhd->bihd", weights, v)
-    return x + layer.proj_out(tf.reshape(h, [-1, height, width, channels]))
-
-
-@contextlib.contextmanager
-def _group_norm_epsilon(owner: layers.Layer, epsilon: float) -> Iterator[None]:
-    """The group normalizations of a block, or of the network's output, with this epsilon."""
-    names = ("norm", "norm1", "norm2", "norm_out")
-    norms = [getattr(owner, name) for name in names if hasattr(owner, name)]
-    before = [norm.epsilon for norm in norms]
-    for norm in norms:
-        norm.epsilon = epsilon
-    try:
-        yield
-    finally:
-        for norm, its in zip(norms, before, strict=True):
-            norm.epsilon = its
-
-
-class VariedDiffusion(GaussianDiffusion):
-    """The process of a config, with the choices; the original's leave it as it is."""
-
-    def __init__(self, config: Config, choices: Choices = ORIGINAL):
-        scale = 1000 / config.num_diffusion_timesteps if choices.rescale_betas else 1
-        betas = get_beta_schedule(
-            choices.beta_schedule or config.beta_schedule,
-            beta_start=min(scale * config.beta_start, 1.0),
-            beta_end=min(scale * config.beta_end, 1.0),
-            num_diffusion_timesteps=config.num_diffusion_timesteps,
-        )
-        super().__init__(
-            betas=betas,
-            model_mean_type=config.model_mean_type,
-            model_var_type=choices.model_var_type or config.model_var_type,
-            loss_type=config.loss_type,
-        )
-        self._clip = choices.clip
-
-    def p_mean_variance(
-        self, denoise_fn: DenoiseFn, *, x: tf.Tensor, t: tf.Tensor, clip_denoised: bool = True
-    ) -> PMeanVariance:
-        """See `GaussianDiffusion`; `p_sample` and the bound come here, too."""
-        clip_x_start = clip_denoised and self._clip == "x_start"
-        p = super().p_mean_variance(denoise_fn, x=x, t=t, clip_denoised=clip_x_start)
-        if clip_denoised and self._clip == "mean":
-            return p._replace(mean=tf.clip_by_value(p.mean, -1.0, 1.0))
-        return p
+def in_layer(choices: Choices, kind: str, stage: str) -> Choices:
+    """The choices that hold in a layer: those scoped to others are the original's."""
+    others = {field: getattr(ORIGINAL, field) for field, scope in choices.scopes
+              if scope not in (kind, stage)}  # fmt: skip
+    return dataclasses.replace(choices, scopes=(), **others) if choices.scopes else choices

@@ -1,110 +1,70 @@
 """Holds the two sides against each other, and finds out why they differ by trying what is known."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 
 from diffusion_tf.crosscheck.choices import (
-    IN_NETWORK,
-    IN_OPTIMIZER,
-    IN_PROCESS,
-    IN_SCHEDULE,
-    IN_WEIGHTS,
+    COEFFICIENT_FIELDS,
     ORIGINAL,
+    SCHEDULE_FIELDS,
     Choices,
-    Known,
+    are_original,
 )
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.reference import FIRST_STEP, GROUPS, LAST_STEP, Reference
+from diffusion_tf.crosscheck.finding import Finding
+from diffusion_tf.crosscheck.looks import describe
+from diffusion_tf.crosscheck.network_search import NetworkSearch
+from diffusion_tf.crosscheck.reasons import IN_GROUP, Reason
+from diffusion_tf.crosscheck.recipe import with_theirs
+from diffusion_tf.crosscheck.reference import FIRST_STEP, Reference
+from diffusion_tf.crosscheck.search import put, smallest
 from diffusion_tf.crosscheck.stage_table import (
     AGREES,
     DIFFERS,
     NOT_COMPARED,
+    Judge,
     Row,
     Value,
-    compare,
     differences,
 )
-from diffusion_tf.crosscheck.torch_side import TorchSide
+from diffusion_tf.crosscheck.stages import (
+    BOUND_FLOOR,
+    GROUPS,
+    LAST_STEP,
+    resting_on,
+    stage_of,
+)
 
-# Largest relative difference: what rounding in float32 comes to in the network of the paper's
-# CIFAR-10, with room for other processors. Beside diffusers it was 9e-6 in the network, 2.5e-5 in
-# the gradient and 4e-5 after ten steps.
-TOLERANCES = {
-    "weights": 0.0,
-    "schedule": 1e-6,
-    "coefficients": 1e-6,
-    "network": 2e-5,
-    "gradient": 1e-4,
-    "forward process": 1e-5,
-    "reverse process": 1e-5,
-    "sampling": 1e-4,
-    "loss": 1e-5,
-    "bpd": 1e-4,
-    "optimizer": 1e-4,  # the powers of beta in float32; see TF1Adam
-}
-# The angles go up to T, and float32 holds them to T / 10^7.
-STAGE_TOLERANCES = {"sinusoids": 1e-4, "temb": 1e-4}
-LOG_VARIANCES = (
-    "posterior_log_variance_clipped", "posterior log variance", "p_mean_variance: log variance",
-)  # fmt: skip
-# Numbers that count as no smaller than this. A logarithm's difference is the relative one of the
-# variance, also where it is next to 0. A small KL is what is left of 1 - 1; float32 leaves 10^-7
-# then, and 10^-6 bits/dim make no difference.
-BOUND_FLOOR = 1e-2
-FLOORS = dict.fromkeys(LOG_VARIANCES, 1.0)
-# What is tried when a stage of a group differs: whatever can show there, as the other side may not
-# have the stages where it would show first.
-CANDIDATES: dict[str, Known] = {
-    "weights": IN_WEIGHTS,
-    "schedule": IN_SCHEDULE,
-    "coefficients": IN_SCHEDULE,
-    "network": {**IN_NETWORK, **IN_WEIGHTS},
-    "gradient": IN_NETWORK,
-    "forward process": IN_SCHEDULE,
-    "reverse process": {**IN_PROCESS, **IN_SCHEDULE},
-    "sampling": {**IN_PROCESS, **IN_SCHEDULE},
-    "loss": IN_SCHEDULE,
-    "bpd": {**IN_PROCESS, **IN_SCHEDULE},
-    "optimizer": IN_OPTIMIZER,
-}
 COARSEST = 1e-2  # of what is ever called equal
-# How many are put into ours for one stage at most; the network shows them stage by stage.
-AT_ONCE = {"network": 2, "gradient": 2}
-AT_MOST = 3
-# A group is not explained where one that it builds on differs for no known reason.
-BUILDS_ON = {
-    "coefficients": {"schedule"},
-    "network": {"weights"},
-    "gradient": {"weights", "network"},
-    "forward process": {"schedule"},
-    "reverse process": {"schedule"},
-    "sampling": {"weights", "network", "schedule", "reverse process"},
-    "loss": {"weights", "network", "schedule"},
-    "bpd": {"schedule", "reverse process"},
-}
-# What many take for the log of the first variance, which is 0. The original takes the second one's.
-# No sample depends on it, as the last step adds no noise; the first term of the bound does.
-CLIPPED = math.log(1e-20)
+INFINITE = float("inf")
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """A stage where the sides differ, and what makes them agree; nothing if that is unknown."""
+class Side(Protocol):
+    """The other side of a comparison."""
 
-    stage: str
-    reasons: tuple[str, ...]
+    def values(self, group: str) -> dict[str, Value]:
+        """The stages of one of `stages.GROUPS`, NHWC, without those that it does not have."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All rows in order, and the findings in the order in which they were made."""
+    """All rows in order, and the findings in the order in which they were made.
+
+    Attributes:
+        values: ours and theirs of the stages that differ.
+        groups: of the stages.
+    """
 
     rows: list[Row]
     findings: list[Finding]
+    values: Mapping[str, tuple[Value, Value]] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
     def agrees(self) -> bool:
@@ -122,32 +82,41 @@ class Comparison:
         first = next(row for row in self.rows if row.verdict == DIFFERS)
         lines = [f"The first stage that differs is {first.stage}, by {first.max_abs:.1e}."]
         for finding in self.findings:
-            known = " and ".join(finding.reasons) or "no known reason makes it agree"
-            lines.append(f"  {finding.stage}: {known}")
+            unknown = "no known reason makes it agree"
+            if finding.looks:
+                unknown += f"; it looks like this: {finding.looks}"
+            lines.append(f"  {finding.stage}: {' and '.join(finding.reasons) or unknown}")
         if all(finding.reasons for finding in self.findings):
             lines.append("With this put into ours, whatever differed agrees.")
         else:
-            lines.append("What builds on a difference without a reason was not looked into.")
+            lines.append("What builds on a difference without a reason was looked into where its")
+            lines.append("values could be put into ours as they are, and not elsewhere.")
         return "\n".join(lines) + "\n"
 
 
 class Comparer:
     """Compares the stages of two sides."""
 
-    def __init__(self, ours: Reference, theirs: TorchSide, counterpart: Counterpart):
+    def __init__(self, ours: Reference, theirs: Side, counterpart: Counterpart):
         self._ours = ours
         self._theirs = theirs
         self._its = counterpart
-        self._clips = False  # whether its log-variance at t = 0 is CLIPPED
+        self._judge = Judge()
+        self._seen: set[str] = set()  # stages of the other side so far
+        self._unknown: set[str] = set()  # groups that differ for no known reason
 
+    @np.errstate(all="ignore")  # of what others do differently, some is not a number
     def run(self) -> Comparison:
         """Compares group by group.
 
-        Where a group differs for no known reason, what builds on it is compared but not explained.
+        Where a group differs for no known reason, what builds on it is compared but not explained,
+        unless its values can be put into ours as they are.
         """
         rows: list[Row] = []
         findings: list[Finding] = []
-        choices, unknown = ORIGINAL, set[str]()
+        values: dict[str, tuple[Value, Value]] = {}
+        groups: dict[str, str] = {}
+        choices = ORIGINAL
         for group in GROUPS:
             if group == "weights" and not self._its.keeps_weights:
                 continue  # they are the same, by loading
@@ -155,16 +124,17 @@ class Comparer:
             if not found:
                 rows.append(Row(group, NOT_COMPARED))
                 continue
+            self._seen |= found.keys()
             expected = self._ours.values(group)
             group_rows = [self._row(group, stage, expected, found) for stage in expected]
             rows += group_rows
-            explainable = not unknown & BUILDS_ON.get(group, set())
-            if explainable and any(row.verdict == DIFFERS for row in group_rows):
+            groups |= dict.fromkeys(expected, group)
+            differing = [row.stage for row in group_rows if row.verdict == DIFFERS]
+            values |= {stage: (expected[stage], found[stage]) for stage in differing}
+            if differing and not self._unknown & set(GROUPS[group]):
                 choices, of_group = self._explain(group, choices, found)
                 findings += of_group
-                if of_group and not of_group[-1].reasons:
-                    unknown.add(group)
-        return Comparison(rows, findings)
+        return Comparison(rows, findings, values, groups)
 
     def _row(
         self,
@@ -173,95 +143,166 @@ class Comparer:
         expected: Mapping[str, Value],
         found: Mapping[str, Value],
         at_least: float = 0.0,
+        sums: int = 1,
     ) -> Row:
-        """Compares a stage; the tolerance is the usual one, or `at_least`."""
+        """Compares a stage; the tolerance is the usual one, or `at_least`.
+
+        A bound that `sums` up so many numbers has their rounding.
+        """
         ours, theirs = expected[stage], found.get(stage)
         group = "bpd" if group == "loss" and self._ours.loss_is_bound else group
-        usual = STAGE_TOLERANCES.get(stage, TOLERANCES[group])
-        coarse = getattr(self._its.process, "coarse", {})
-        tolerance, note = coarse.get(stage, (usual, ""))
-        if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
-            if stage in LOG_VARIANCES:
-                self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
-            if self._clips and stage in (*LOG_VARIANCES, "bpd term"):
-                ours, theirs = ours[1:], theirs[1:]
-                note = "; ".join(filter(None, ("t >= 1; at 0 it has no variance", note)))
-        floor = BOUND_FLOOR if group == "bpd" else FLOORS.get(stage, 0.0)
+        its = stage_of(stage, group)
+        tolerance, note = self._coarse.get(stage, (its.tolerance, ""))
         tolerance = max(tolerance, at_least)
-        return compare(stage, ours, theirs, tolerance=tolerance, floor=floor, note=note)
+        return self._judge.row(
+            stage, ours, theirs, tolerance=tolerance, floor=sums * its.floor, note=note
+        )
+
+    @property
+    def _coarse(self) -> Mapping[str, tuple[float, str]]:
+        return getattr(self._its.process, "coarse", {})
 
     def _explain(
         self, group: str, choices: Choices, found: Mapping[str, Value]
     ) -> tuple[Choices, list[Finding]]:
         """Puts known differences into ours, stage by stage, until the group agrees."""
-        findings: list[Finding] = []
-        differing = self._differing(group, choices, found)
-        while differing:
-            best = min(
-                self._explanations(group, choices, found, differing),
-                key=lambda explanation: len(explanation[2]),
-                default=None,
-            )
-            findings.append(Finding(differing[0], best[0] if best else ()))
-            if best is None:
-                break
-            _, choices, differing = best
-        return choices, findings
+        if group == "network":
+            choices, findings = NetworkSearch(self._ours, found).explain(choices)
+            if not all(finding.reasons for finding in findings):
+                self._unknown.add(group)
+            return choices, findings
+        findings, left_out = [], set[str]()
+        while True:
+            differing = [s for s in self._differing(group, choices, found) if s not in left_out]
+            if not differing:
+                return choices, findings
+            stage = differing[0]
+            best = self._best(group, choices, found, differing)
+            if best is not None:
+                reasons, choices = best
+                findings.append(Finding(stage, tuple(reason.name for reason in reasons)))
+                continue
+            findings.append(Finding(stage, (), self._looks(group, stage, choices, found)))
+            left_out |= {stage}
+            choices, is_in = self._as_it_is(stage, choices, found)
+            if not is_in:
+                self._unknown.add(group)
+                left_out |= {*resting_on(stage, differing)}
 
-    def _explanations(
+    def _looks(self, group: str, stage: str, choices: Choices, found: Mapping[str, Value]) -> str:
+        ours = self._ours.values(group, choices)[stage]
+        return describe(ours, found[stage], t=self._ours.inputs.t)
+
+    def _as_it_is(
+        self, stage: str, choices: Choices, found: Mapping[str, Value]
+    ) -> tuple[Choices, bool]:
+        """The choices with their values of a stage in them, if that is possible."""
+        theirs = found[stage]
+        if not isinstance(theirs, np.ndarray) or not np.isfinite(theirs).all():
+            return choices, False
+        if stage in COEFFICIENT_FIELDS:
+            return with_theirs(choices, stage, theirs), True
+        if stage == "p_mean_variance: pred_xstart":
+            self._unknown.add("reverse process")
+            return dataclasses.replace(choices, pred_xstart=theirs), True
+        return choices, False
+
+    def _best(
         self, group: str, choices: Choices, found: Mapping[str, Value], before: list[str]
-    ) -> Iterator[tuple[tuple[str, ...], Choices, list[str]]]:
-        """Known differences that make the first stage agree and no other differ, and what is left.
+    ) -> tuple[tuple[Reason, ...], Choices] | None:
+        """Reasons that make the first stage agree and no other differ, and most of them agree."""
+        stage = before[0]
+        reasons = sorted(self._candidates(group), key=lambda reason: reason.stage != stage)
 
-        More at a time are tried only where fewer do not do it.
+        def distance(varied: Choices) -> float:
+            return self._distance(group, stage, varied, found)
+
+        best: tuple[int, tuple[Reason, ...], Choices] | None = None
+        near = {stage} if group == "coefficients" else set(self._ours.values(group))
+        for chosen in smallest(
+            reasons, choices, distance, near=near, tolerance=1.0, fit=self._fit(group)
+        ):
+            varied = put(choices, chosen)
+            assert varied is not None
+            after = self._differing(group, varied, found)
+            if stage in after or not set(after) <= set(before):
+                continue
+            if best is None or len(after) < best[0]:
+                best = len(after), chosen, varied
+        return best[1:] if best else None
+
+    def _fit(self, group: str) -> Callable[[tuple[Reason, ...]], bool]:
+        """Whether the inputs tell apart what is put in together.
+
+        Next to another schedule, which they do not suit, they tell what is common, and no more.
         """
-        candidates, tried = self._candidates(group), {self._ours.effect(choices)}
-        for number in range(1, AT_ONCE.get(group, AT_MOST) + 1):
-            any_found = False
-            for reasons in itertools.combinations(candidates, number):
-                changes = {k: v for reason in reasons for k, v in candidates[reason].items()}
-                if len(changes) < sum(len(candidates[reason]) for reason in reasons):
-                    continue  # two values for one choice
-                varied = dataclasses.replace(choices, **changes)
-                effect = self._ours.effect(varied)
-                if effect in tried:
-                    continue
-                tried.add(effect)
-                differing = self._differing(group, varied, found)
-                if before[0] not in differing and set(differing) <= set(before):
-                    any_found = True
-                    yield reasons, varied, differing
-            if any_found:
-                return
 
-    def _candidates(self, group: str) -> Known:
+        def fit(reasons: tuple[Reason, ...]) -> bool:
+            others = [reason for reason in reasons if reason.stage != "betas"]
+            return len(others) in (0, len(reasons)) or all(reason.common for reason in others)
+
+        return fit if self._is_guessed(group) else lambda _: True
+
+    def _distance(
+        self, group: str, stage: str, choices: Choices, found: Mapping[str, Value]
+    ) -> float:
+        """How far a stage is from theirs, over its tolerance."""
+        for row in self._rows(group, choices, found):
+            if row.stage == stage and row.max_rel is not None and row.tolerance:
+                off = row.max_rel / row.tolerance
+                return off if math.isfinite(off) else INFINITE
+        return 0.0
+
+    def _candidates(self, group: str) -> tuple[Reason, ...]:
         """What is tried in a group."""
-        return CANDIDATES["bpd" if group == "loss" and self._ours.loss_is_bound else group]
+        reasons = IN_GROUP["bpd" if group == "loss" and self._ours.loss_is_bound else group]
+        hidden = {r.name for r in reasons if r.beside and r.beside not in self._seen}
+        if group != "schedule" and "betas" in self._seen:
+            hidden |= {reason.name for reason in reasons if reason.stage == "betas"}
+        return tuple(reason for reason in reasons if reason.name not in hidden)
 
     def _begins_alike(self, choices: Choices, found: Mapping[str, Value]) -> bool:
         """Whether the first step of the sampling agrees, without which the last one does not."""
+        return self._first_row(choices, found).verdict == AGREES
+
+    def _first_row(self, choices: Choices, found: Mapping[str, Value]) -> Row:
         ours = {LAST_STEP: self._ours.first_step(choices)}
-        row = self._row("sampling", LAST_STEP, ours, {LAST_STEP: found[FIRST_STEP]})
-        return row.verdict == AGREES
+        return self._row("sampling", LAST_STEP, ours, {LAST_STEP: found[FIRST_STEP]})
 
     def _differing(self, group: str, choices: Choices, found: Mapping[str, Value]) -> list[str]:
         """The stages of a group that differ, with these choices in ours."""
-        if group == "sampling" and not self._begins_alike(choices, found):
-            return [LAST_STEP]
+        rows = self._rows(group, choices, found)
+        return [row.stage for row in rows if row.verdict == DIFFERS]
+
+    def _rows(self, group: str, choices: Choices, found: Mapping[str, Value]) -> list[Row]:
+        """The rows of a group, with these choices in ours."""
+        if group == "sampling" and FIRST_STEP in found:
+            first = self._first_row(choices, found)
+            if first.verdict != AGREES:
+                return [first]
         expected = self._ours.values(group, choices)
         least: dict[str, float] = {}
         if self._is_unsuited(group, choices):
             found, least = told(expected, self._ours.rounded(group, choices), found)
-        rows = [self._row(group, stage, expected, found, least.get(stage, 0)) for stage in expected]
-        return [row.stage for row in rows if row.verdict == DIFFERS]
+        sums = self._ours.inputs.noise[0].size if choices.bound_reduction == "sum" else 1
+        return [
+            self._row(group, stage, expected, found, least.get(stage, 0), sums)
+            for stage in expected
+        ]
+
+    def _is_guessed(self, group: str) -> bool:
+        """Whether a group starts from what a good network says of the inputs."""
+        bound = group == "loss" and self._ours.loss_is_bound
+        return group in ("reverse process", "bpd") or bound
 
     def _is_unsuited(self, group: str, choices: Choices) -> bool:
         """Whether the inputs, which suit the config's schedule, need not suit that of the choices.
 
         x_0 can then follow from x_t with digits missing that the usual tolerance asks for.
         """
-        guessed = self._candidates(group) == CANDIDATES["bpd"] and group != "sampling"
-        return guessed and self._ours.effect(choices)[0] != self._ours.effect(ORIGINAL)[0]
+        return self._is_guessed(group) and not are_original(
+            choices, (*SCHEDULE_FIELDS, *COEFFICIENT_FIELDS)
+        )
 
 
 def told(

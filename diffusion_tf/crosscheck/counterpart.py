@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from diffusion_tf.convert.maps import NameMap
 
 if TYPE_CHECKING:
     import torch
 
+Layout = Literal["NHWC", "NCHW"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Model = Callable[..., Any]  # model(x [B, C, S, S], t int64 [B]) -> like x
 
 
@@ -56,19 +58,43 @@ class Process(Protocol):
         """The terms of the variational bound in bits/dim, [B] (`output`)."""
 
 
+class Training(Protocol):
+    """What an implementation may offer of its training; whatever it lacks is not compared."""
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0."""
+
+    def clip_gradients(self, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The gradients of some weights, clipped together."""
+
+    def update_average(
+        self, average: torch.Tensor, weights: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        """The average after a step, counted from 0; `weights` are those after it."""
+
+    def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 0..255 as they go into the network."""
+
+    def to_pixels(self, numbers: torch.Tensor) -> torch.Tensor:
+        """What comes out of the sampler as pixels 0..255."""
+
+
 @dataclass
 class Counterpart:
     """An implementation to compare with.
 
     Attributes:
         name: for the table.
-        network: called as network(x, t) with x [B, C, S, S], or None.
+        network: called as network(x, t) with x [B, C, S, S], or None; with a layout, any function
+            of arrays, see `module.Arrays`.
         process: see `Process`, or None.
         names: of the network's weights, if they are known.
         submodules: for our stages of the network, the path of the submodule whose output it is;
             `path:input` for what goes into one.
         keeps_weights: whether the network has weights of its own, which are then compared.
         optimizer: `(parameters, lr)` -> a `torch.optim.Optimizer`, or None.
+        training: see `Training`, or None.
+        layout: NHWC or NCHW, of a side that deals in arrays; None of one that deals in tensors.
     """
 
     name: str
@@ -78,3 +104,5 @@ class Counterpart:
     submodules: Mapping[str, str] = field(default_factory=dict)
     keeps_weights: bool = False
     optimizer: Callable[..., torch.optim.Optimizer] | None = None
+    training: Any = None
+    layout: Layout | None = None

@@ -16,7 +16,7 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.optional import needs, split_options, translate
-from diffusion_tf.crosscheck.reference import COEFFICIENTS
+from diffusion_tf.crosscheck.stages import COEFFICIENTS
 
 if TYPE_CHECKING:
     import torch

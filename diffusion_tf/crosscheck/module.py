@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffusion_tf.config import Config
-from diffusion_tf.crosscheck.counterpart import Counterpart, Process
+from diffusion_tf.crosscheck.counterpart import LAYOUTS, Counterpart, Layout, Process, Training
 from diffusion_tf.crosscheck.networks import NAMINGS, load_ours, naming_of, submodules
 from diffusion_tf.crosscheck.optional import guarded, needs
-from diffusion_tf.crosscheck.reference import COEFFICIENTS
+from diffusion_tf.crosscheck.stages import COEFFICIENTS
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ _PROCESS = {
     "betas", *COEFFICIENTS, *(name for name in vars(Process) if not name.startswith("__")),
 }  # fmt: skip
 
+_TRAINING = {name for name in vars(Training) if not name.startswith("_")}
 
-class Adapter(Protocol):
+
+class Adapter(Training, Protocol):
     """What `NAME(config)` may return when a network or a diffusion object alone will not do.
 
-    Every attribute is optional, but there must be a network, a process or an optimizer.
+    Every attribute is optional, those of `Training`, too, but there must be one.
     """
 
     network: torch.nn.Module  # called as network(x [B, C, S, S], t int64 [B])
@@ -39,6 +41,18 @@ class Adapter(Protocol):
 
     def optimizer(self, parameters: list[torch.Tensor], lr: float) -> torch.optim.Optimizer:
         """The Adam that it is trained with; here of parameters in float64."""
+
+
+class Arrays(Adapter, Protocol):
+    """An adapter that deals in arrays, NumPy's or what `np.asarray` takes: JAX's, Keras's.
+
+    `network(x, t)` is any function; it may have methods `stages(x, t)`, a mapping of our names of
+    stages to their values, and `gradient(x, t, target)` of the mean square error by x. The process
+    is that of `Process`, with `noise` as one more argument of `p_sample`; it may be the adapter
+    itself. `adam(lr)` returns a function `(weights, gradient) -> weights`, called step by step.
+    """
+
+    layout: Layout  # of images, in and out
 
 
 def make_counterpart(
@@ -63,15 +77,44 @@ def make_counterpart(
         ValueError: the file has no such name, raises something, or gives something else; a network
             of another architecture, or with weights of its own where ours are random.
     """
-    needs("torch", "torch")
     thing = _call(module, config)
     name = module
+    if not hasattr(thing, "layout"):
+        needs("torch", "torch")
     network, process = _parts(thing, name)
-    optimizer = getattr(thing, "optimizer", None)
-    counterpart = Counterpart(name=name, network=network, process=process, optimizer=optimizer)
+    counterpart = Counterpart(
+        name=name,
+        network=network,
+        process=process,
+        optimizer=getattr(thing, "optimizer", None),
+        training=thing if any(hasattr(thing, part) for part in (*_TRAINING, "adam")) else None,
+    )
+    if hasattr(thing, "layout"):
+        return _of_arrays(counterpart, thing, unet, weights_given)
     if network is not None:
         network.eval()
         _share_weights(counterpart, thing, unet, weights_given)
+    return counterpart
+
+
+def _of_arrays(
+    counterpart: Counterpart, thing: Any, unet: UNet, weights_given: bool
+) -> Counterpart:
+    """The counterpart of a thing that deals in arrays, with our weights in its network."""
+    name = counterpart.name
+    if thing.layout not in LAYOUTS:
+        raise ValueError(f"{name} has the layout {thing.layout!r}; it must be NHWC or NCHW.")
+    counterpart.layout = thing.layout
+    if counterpart.network is None:
+        return counterpart
+    if hasattr(thing, "load_weights"):
+        guarded(f"{name} does not take the weights", lambda: thing.load_weights(unet))
+    elif not weights_given:
+        raise ValueError(
+            f"{name} keeps its own weights; name the same weights for ours with --weights, or give"
+            " it a method load_weights(unet) that takes ours, such as"
+            " convert.maps.weights_of(unet), arrays by name."
+        )
     return counterpart
 
 
@@ -132,15 +175,15 @@ def _import(file: str) -> Any:
 
 
 def _is_module(thing: Any) -> bool:
-    import torch
-
-    return isinstance(thing, torch.nn.Module)
+    torch = sys.modules.get("torch")  # without it, nothing is one
+    return torch is not None and isinstance(thing, torch.nn.Module)
 
 
 def _parts(thing: Any, name: str) -> tuple[torch.nn.Module | None, Any]:
     """The network and the process in what a file gave."""
-    if any(hasattr(thing, part) for part in ("network", "process", "optimizer")):
-        return getattr(thing, "network", None), getattr(thing, "process", None)
+    if any(hasattr(thing, part) for part in ("network", "process", "optimizer", *_TRAINING)):
+        itself = thing if any(hasattr(thing, name) for name in _PROCESS) else None
+        return getattr(thing, "network", None), getattr(thing, "process", itself)
     if any(hasattr(thing, attribute) for attribute in _PROCESS):
         return None, thing
     if _is_module(thing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,18 +56,38 @@ def load_ours(network: torch.nn.Module, unet: UNet, naming: str, name: str) -> N
     Raises:
         ValueError: it is of another architecture.
     """
+    load_state(network, NAMINGS[naming].state_dict_of(unet), name)
+
+
+def load_state(
+    network: torch.nn.Module,
+    state: Mapping[str, np.ndarray],
+    name: str,
+    ignore: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Gives a network weights by its own names.
+
+    Args:
+        network: of the other side.
+        state: all of its weights.
+        name: of the network, for the error.
+        ignore: which of its tensors are no weights and stay as they are.
+
+    Raises:
+        ValueError: it is of another architecture.
+    """
     import torch
 
-    state = {k: torch.from_numpy(v) for k, v in NAMINGS[naming].state_dict_of(unet).items()}
-    its = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    for key in sorted(its.keys() ^ state.keys()) or sorted(state):
-        shape = tuple(state[key].shape) if key in state else None
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in state.items()}
+    its = {k: tuple(v.shape) for k, v in network.state_dict().items() if not ignore(k)}
+    for key in sorted(its.keys() ^ tensors.keys()) or sorted(tensors):
+        shape = tuple(tensors[key].shape) if key in tensors else None
         if its.get(key) != shape:
             raise ValueError(
                 f"{name} is of another architecture: {key} is {its.get(key, 'missing')} there and"
                 f" {shape or 'missing'} here; give both the same channels, blocks and attention."
             )
-    network.load_state_dict(state)
+    network.load_state_dict(tensors, strict=False)
 
 
 def naming_of(network: torch.nn.Module, unet: UNet) -> str | None:

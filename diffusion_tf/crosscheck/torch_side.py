@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffusion_tf.crosscheck.bound import bound_of
-from diffusion_tf.crosscheck.counterpart import Counterpart, Model
+from diffusion_tf.crosscheck.counterpart import Counterpart
+from diffusion_tf.crosscheck.inputs import Inputs, wave
 from diffusion_tf.crosscheck.optional import guarded
-from diffusion_tf.crosscheck.reference import COEFFICIENTS, FIRST_STEP, LAST_STEP, Inputs, wave
+from diffusion_tf.crosscheck.reference import FIRST_STEP
 from diffusion_tf.crosscheck.stage_table import Value
+from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +107,7 @@ class TorchSide:
         )
 
     def values(self, group: str) -> dict[str, Value]:
-        """The stages of one of `ours.GROUPS`, without those that it does not have."""
+        """The stages of one of `stages.GROUPS`, without those that it does not have."""
         values = _GROUPS[group](self)
         return {
             stage: value if isinstance(value, dict) else to_numpy(value)
@@ -140,9 +142,6 @@ class TorchSide:
 
     def _guess(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return to_torch(self._inputs.guess(to_numpy(x), t.numpy()))
-
-    def _model(self) -> Model:
-        return torch_wave if self._its.network is None else self._run_network
 
     @property
     def _own_network(self) -> torch.nn.Module:
@@ -203,6 +202,7 @@ class TorchSide:
             values["gradient of the loss by weights"] = {
                 name: np.zeros(weight.shape) if weight.grad is None else weight.grad.numpy()
                 for name, weight in self._its.network.named_parameters()
+                if weight.requires_grad
             }
         return values
 
@@ -235,14 +235,14 @@ class TorchSide:
         for t in self._inputs.steps:
             with seeded(t):
                 t_batch = torch.full((len(x),), t)
-                x = self._call("p_sample", "sample", self._model(), x, t_batch)
+                x = self._call("p_sample", "sample", torch_wave, x, t_batch)
             if x is None:
                 return {}
             after.append(x)
         return {LAST_STEP: x, FIRST_STEP: after[0]}
 
     def _loss(self) -> dict[str, Any]:
-        model = self._guess if self._inputs.loss_is_bound else self._model()
+        model = self._guess if self._inputs.loss_is_bound else torch_wave
         arguments = (model, self._x_start, self._t)
         return {"loss": self._call("training_losses", "loss", *arguments, noise=self._noise)}
 
@@ -266,6 +266,52 @@ class TorchSide:
             optimizer.step()
             reached.append(weights.detach().numpy().copy())
         return {"three steps of Adam": np.diff(reached, axis=0).ravel()}
+
+    def _training(self, method: str, stage: str, calls: list[tuple]) -> dict[str, Any]:
+        """What a method of the adapter gives for each of some arguments, one after the other."""
+        its = getattr(self._its.training, method, None)
+        if its is None:
+            return {}
+        what = f"{method} of {self._its.name} failed"
+        results = [guarded(what, lambda args=args: its(*args)) for args in calls]
+        return {stage: np.concatenate([np.ravel(to_numpy(r)) for r in results])}
+
+    def _learning_rate(self) -> dict[str, Any]:
+        steps = [(step,) for step in self._inputs.training.steps]
+        return self._training("learning_rate", "learning rate", steps)
+
+    def _clipping(self) -> dict[str, Any]:
+        its = getattr(self._its.training, "clip_gradients", None)
+        if its is None:
+            return {}
+        clipped = []
+        for gradient in self._inputs.training.gradients:
+            parts = [to_torch(part) for part in gradient.reshape(3, -1)]
+            clipped += guarded(
+                f"clip_gradients of {self._its.name} failed", lambda parts=parts: its(parts)
+            )
+        return {"clipped gradients": np.concatenate([np.ravel(to_numpy(c)) for c in clipped])}
+
+    def _average(self) -> dict[str, Any]:
+        its, weights = getattr(self._its.training, "update_average", None), self._inputs.training
+        if its is None:
+            return {}
+        average, after = to_torch(weights.weights[0]), []
+        for step, new in enumerate(weights.weights[1:]):
+            old, new = average, to_torch(new)
+            average = guarded(
+                f"update_average of {self._its.name} failed",
+                lambda old=old, new=new, step=step: its(old, new, step),
+            )
+            after.append(np.array(to_numpy(average)))
+        return {"average of the weights": np.ravel(after)}
+
+    def _data(self) -> dict[str, Any]:
+        pixels, numbers = np.arange(256, dtype=np.uint8), self._inputs.training.numbers
+        return {
+            **self._training("from_pixels", "pixels into numbers", [(to_torch(pixels),)]),
+            **self._training("to_pixels", "numbers into pixels", [(to_torch(numbers),)]),
+        }
 
     def _bpd_of_its_moments(self) -> np.ndarray | None:
         """The bound by our formula, from its means and variances, if it has them.
@@ -300,4 +346,8 @@ _GROUPS = {
     "loss": TorchSide._loss,
     "bpd": TorchSide._bpd,
     "optimizer": TorchSide._optimizer,
+    "learning rate": TorchSide._learning_rate,
+    "clipping": TorchSide._clipping,
+    "average": TorchSide._average,
+    "data": TorchSide._data,
 }

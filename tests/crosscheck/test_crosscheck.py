@@ -8,9 +8,9 @@ import pytest
 
 from diffusion_tf import get_config
 from diffusion_tf.crosscheck import crosscheck
-from diffusion_tf.crosscheck.comparison import Finding
-from diffusion_tf.crosscheck.reference import COEFFICIENTS
+from diffusion_tf.crosscheck.finding import Finding
 from diffusion_tf.crosscheck.stage_table import NOT_COMPARED
+from diffusion_tf.crosscheck.stages import COEFFICIENTS
 from helpers.crosscheck_cases import (
     CLIP,
     CONFIG,
@@ -36,6 +36,8 @@ pytestmark = pytest.mark.extras
 CHECKOUTS = ["", *filter(None, [os.environ.get("PYTORCH_DIFFUSION_CHECKOUT")])]
 
 
+TRAINING = ["optimizer", "learning rate", "clipping", "average", "data"]
+
 # --- Implementations that agree
 
 
@@ -43,7 +45,7 @@ def test_diffusers_agrees():
     _, comparison = crosscheck(CONFIG, against="diffusers")
     assert comparison.agrees, comparison.summary()
     expected = {*COEFFICIENTS} - {"alphas_cumprod"}
-    assert set(stages(comparison, NOT_COMPARED)) == expected | {"loss", "optimizer"}
+    assert set(stages(comparison, NOT_COMPARED)) == expected | {"loss", *TRAINING}
     names = [row.stage for row in comparison.rows]
     assert names[12:16] == ["sinusoids", "temb", "conv_in", "down_0/block_0"]
     end = names.index("output")
@@ -57,7 +59,7 @@ def test_denoising_diffusion_pytorch_agrees():
     counterpart, comparison = crosscheck(SMALL_VARIANCE, against="denoising_diffusion_pytorch")
     assert re.fullmatch(r"denoising_diffusion_pytorch \d.*: GaussianDiffusion", counterpart.name)
     assert comparison.agrees, comparison.summary()
-    assert stages(comparison, NOT_COMPARED) == ["network", "gradient", "optimizer"]
+    assert stages(comparison, NOT_COMPARED) == ["network", "gradient", *TRAINING]
 
 
 @pytest.mark.parametrize("path", CHECKOUTS)

@@ -12,7 +12,7 @@ from diffusion_tf.convert.diffusers_pipeline import save_pipeline
 from diffusion_tf.convert.maps import weights_of
 from diffusion_tf.convert.tf1 import write
 from diffusion_tf.crosscheck import crosscheck
-from diffusion_tf.crosscheck.comparison import Finding
+from diffusion_tf.crosscheck.finding import Finding
 from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.stage_table import DIFFERS, NOT_COMPARED
 from helpers.crosscheck_cases import (

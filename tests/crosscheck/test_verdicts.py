@@ -3,7 +3,7 @@
 import pytest
 
 from diffusion_tf import get_config
-from diffusion_tf.crosscheck.comparison import Finding
+from diffusion_tf.crosscheck.finding import Finding
 from helpers.crosscheck_cases import CLIP, SMALL_FOR_LARGE
 
 torch = pytest.importorskip("torch")
@@ -74,13 +74,26 @@ DECODERS = {
     "a sum for the mean": ("x.flatten(1).mean(dim=1)", "x.flatten(1).sum(dim=1)"),
     "in nats": ("/ math.log(2)", ""),
 }
+NAMES = {
+    "half the width": "bins of half the width in the decoder",
+    "256 bins": "bins of 2/256 in the decoder",
+    "twice the width": "bins of twice the width in the decoder",
+    "the exact distribution": "the exact normal distribution in the decoder",
+    "no end above": "no tail above 255 in the decoder",
+    "no end below": "no tail below 0 in the decoder",
+    "ends too wide": "the tail below from -0.99 on in the decoder",
+    "variance for deviation": "the variance for the deviation in the decoder",
+    "another floor": "a floor of 1e-10 in the decoder instead of 1e-12",
+    "a sum for the mean": "a sum over dimensions instead of bits per dimension",
+    "in nats": "nats instead of bits",
+}
 
 
 def check_decoder(fault, **fields):
     fields = config(**fields)
     process = process_with(DECODERS[fault])(fields)
     comparison = beside(fields, Only(process, "_vb_terms_bpd"))
-    assert comparison.findings == [Finding("bpd term", ())]
+    assert comparison.findings == [Finding("bpd term", (NAMES[fault],))]
 
 
 @pytest.mark.parametrize("fault", DECODERS)

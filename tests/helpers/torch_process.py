@@ -11,7 +11,8 @@ import torch
 
 from diffusion_tf.crosscheck.comparison import Comparer
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.reference import Reference, make_inputs
+from diffusion_tf.crosscheck.inputs import make_inputs
+from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.torch_side import TorchSide, draw_step_noise
 from diffusion_tf.schedules import get_beta_schedule
 

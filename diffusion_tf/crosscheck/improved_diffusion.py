@@ -1,0 +1,68 @@
+"""improved-diffusion beside us: its GaussianDiffusion, from a checkout or an installed package."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusion_tf.config import Config
+from diffusion_tf.crosscheck.checkouts import check_checkout, importable
+from diffusion_tf.crosscheck.counterpart import Counterpart
+from diffusion_tf.crosscheck.optional import needs, split_options, translate
+from diffusion_tf.crosscheck.recipe import betas_of
+
+ITS = "improved_diffusion"
+REPOSITORY = "github.com/openai/improved-diffusion"
+MEANS = {"eps": "EPSILON", "xstart": "START_X", "xprev": "PREVIOUS_X"}
+VARIANCES = {"fixedlarge": "FIXED_LARGE", "fixedsmall": "FIXED_SMALL"}
+LOSSES = {"mse": "MSE", "kl": "KL", "rescaled_kl": "RESCALED_KL"}
+
+
+def make_counterpart(
+    config: Config, *, checkout: str | None, options: Mapping[str, Any] | None = None
+) -> Counterpart:
+    """GaussianDiffusion with the process of a config; its network is another one.
+
+    Linear and cosine betas are its own, for T steps; others are ours.
+
+    Args:
+        config: of the process.
+        checkout: folder of the repository, if it is not installed.
+        options: arguments of GaussianDiffusion that replace those that make it ours.
+
+    Raises:
+        ValueError: torch or the package is missing, an unknown option, or what it does not have.
+        FileNotFoundError: the checkout holds no such file.
+    """
+    needs("torch", "torch")
+    folder = Path()
+    if checkout:
+        folder = check_checkout(checkout, REPOSITORY, f"{ITS}/gaussian_diffusion.py")
+    with importable(folder, ITS) if checkout else contextlib.nullcontext():
+        its = needs(f"{ITS}.gaussian_diffusion", f"git+https://{REPOSITORY}; or name --checkout")
+    arguments = {
+        "betas": _betas(config, its),
+        "model_mean_type": its.ModelMeanType[_of(config, "model_mean_type", MEANS)],
+        "model_var_type": its.ModelVarType[_of(config, "model_var_type", VARIANCES)],
+        "loss_type": its.LossType[_of(config, "loss_type", LOSSES)],
+    }
+    (options,) = split_options(options or {}, its.GaussianDiffusion.__init__)
+    return Counterpart(
+        name=f"{REPOSITORY}: GaussianDiffusion",
+        process=its.GaussianDiffusion(**arguments | options),
+    )
+
+
+def _of(config: Config, option: str, names: Mapping[str, str]) -> str:
+    return translate(option, getattr(config, option), names, ITS)
+
+
+def _betas(config: Config, its: Any) -> Any:
+    """Its own, where it has them and they are for the range of the config."""
+    scale = 1000 / config.num_diffusion_timesteps
+    its_range = config.beta_start == scale * 1e-4 and config.beta_end == scale * 0.02
+    if config.beta_schedule == "cosine" or (config.beta_schedule == "linear" and its_range):
+        return its.get_named_beta_schedule(config.beta_schedule, config.num_diffusion_timesteps)
+    return betas_of(config)
