@@ -1,5 +1,6 @@
 """What commands answer before they work: help, versions, presets, mistakes in flags."""
 
+import json
 import os
 import subprocess
 import sys
@@ -247,3 +248,28 @@ def test_a_dry_run_writes_nothing(tmp_path):
     assert "A dry run: nothing is written." in result.stdout
     assert "digits, 1,498 examples" in " ".join(result.stdout.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_messages_can_be_objects_of_json(call, home):
+    result = call("train", "--workdir=saved", "--steps=2", "--log=json", cwd=home)
+    (said,) = map(json.loads, result.stderr.splitlines())
+    assert (result.returncode, said["level"]) == (0, "info")
+    assert "there is nothing to do" in said["message"]
+    result = call("sample", "--workdir=none", "--log=json", cwd=home)
+    (said,) = map(json.loads, result.stderr.splitlines())
+    assert (result.returncode, said["level"]) == (1, "error")
+    assert said["message"].startswith("none holds no run")
+
+
+def test_only_what_means_nothing_is_left_out():
+    lines = ["E0000 failed call to cuInit: UNKNOWN ERROR (303)", "W0000 this matters"]
+    code = (
+        "import os; from diffusion_tf.command_line import quiet\n"
+        "with quiet._without_noise():\n"
+        f"    os.write(2, {chr(10).join(lines).encode()!r})\n"
+        "os.write(2, b' and this')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-u", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stderr == "W0000 this matters and this"

@@ -88,6 +88,6 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
             raise ValueError(f"Unknown {field} {value!r}; choose one of {', '.join(known)}.")
     if config.dataset in _NEED_DATA_DIR and not data_dir:
         raise ValueError(f"{config.dataset} needs --data_dir: {_NEED_DATA_DIR[config.dataset]}.")
-    if data_dir and not os.path.exists(data_dir):
+    if data_dir and "://" not in data_dir and not os.path.exists(data_dir):
         raise FileNotFoundError(f"There is no file or folder {data_dir}; check --data_dir.")
     check_of_run(workdir, config, unknown=_OF_DATA)

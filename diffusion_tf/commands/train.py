@@ -90,6 +90,7 @@ def main() -> None:
         drawing = sampler.Sampler.of_run(
             config, trainer.ema_model, jit_compile=jit_compile, scaling=dataset.scaling
         )
+        logging.info("Drawing pictures of the trained model.")
         written = pictures.write_pictures(workdir, config, drawing, dataset, load_losses(workdir))
         listed = "\n".join(f"  {path}" for path in written)
         logging.info("Pictures of the trained model:\n%s", listed)
