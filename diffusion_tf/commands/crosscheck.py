@@ -9,8 +9,8 @@ ddpm-crosscheck --export=KIT
 ddpm-crosscheck --kit=KIT --answers=answers.npz
 
 Exits with 0 if all stages compared agree, with 1 if one differs or nothing could be compared, and
-with 2 after a mistake in what was given. --report writes a page with the reasons, --json the same
-for machines.
+after a mistake in what was given, which the last line then says. --report writes a page with the
+reasons, --json the same for machines.
 """
 
 import dataclasses
@@ -122,7 +122,7 @@ def main() -> None:
 
 def finish(name: str, comparison: "Comparison") -> NoReturn:
     """Shows the table, writes what was asked for, and exits."""
-    from diffusion_tf.crosscheck import report
+    from diffusion_tf.crosscheck import result_page as report
     from diffusion_tf.crosscheck.stage_table import table
 
     logging.info("diffusion_tf beside %s.", name)

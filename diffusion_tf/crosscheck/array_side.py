@@ -11,6 +11,8 @@ from diffusion_tf.crosscheck.optional import guarded
 from diffusion_tf.crosscheck.reference import FIRST_STEP, numpy_wave
 from diffusion_tf.crosscheck.stage_table import Value
 from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
+from diffusion_tf.crosscheck.training_side import GROUPS as TRAINING_GROUPS
+from diffusion_tf.crosscheck.training_side import TrainingSide
 
 
 def draw_step_noise(t: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,6 +39,8 @@ class ArraySide:
         self._its = counterpart
         self._inputs = inputs
         self._layout = counterpart.layout or "NHWC"
+        its = (counterpart.training, inputs.training, counterpart.name)
+        self._training = TrainingSide(*its, np.asarray, np.asarray)
         names = ("x_start", "noise", "t", "x_t", "x_first")
         self._x_start, self._noise, self._t, self._x_t, self._x_first = (
             self._to(getattr(inputs, name)) for name in names
@@ -44,6 +48,8 @@ class ArraySide:
 
     def values(self, group: str) -> dict[str, Value]:
         """The stages of one of `stages.GROUPS`, NHWC, without those that it does not have."""
+        if group in TRAINING_GROUPS:
+            return self._training.values(group)
         stages = _GROUPS[group](self) if group in _GROUPS else {}
         return {
             stage: self._by_name(value) if isinstance(value, Mapping) else self._from(value)
@@ -160,40 +166,6 @@ class ArraySide:
             reached.append(np.asarray(adam(reached[-1], gradient), np.float64))
         return {"three steps of Adam": np.diff(reached, axis=0).ravel()}
 
-    def _learning_rate(self) -> dict[str, Any]:
-        its, steps = self._its.training, self._inputs.training.steps
-        rates = [self._call(its, "learning_rate", None, step) for step in steps]
-        return {} if None in rates else {"learning rate": np.array(rates, np.float64)}
-
-    def _clipping(self) -> dict[str, Any]:
-        clipped: list[np.ndarray] = []
-        for gradient in self._inputs.training.gradients:
-            parts = self._call(
-                self._its.training, "clip_gradients", None, list(gradient.reshape(3, -1))
-            )
-            if parts is None:
-                return {}
-            clipped += [np.ravel(part) for part in parts]
-        return {"clipped gradients": np.concatenate(clipped)}
-
-    def _average(self) -> dict[str, Any]:
-        weights, after = self._inputs.training.weights, []
-        average = weights[0]
-        for step, new in enumerate(weights[1:]):
-            average = self._call(self._its.training, "update_average", None, average, new, step)
-            if average is None:
-                return {}
-            after.append(np.array(average))
-        return {"average of the weights": np.ravel(after)}
-
-    def _data(self) -> dict[str, Any]:
-        its, numbers = self._its.training, self._inputs.training.numbers
-        pixels = np.arange(256, dtype=np.uint8)
-        return {
-            "pixels into numbers": self._call(its, "from_pixels", None, pixels),
-            "numbers into pixels": self._call(its, "to_pixels", None, numbers),
-        }
-
 
 def _of_examples(log_variance: Any) -> np.ndarray | None:
     """[B, 1, ...] or [B, ...] to [B]: a fixed variance is the same for all pixels."""
@@ -214,8 +186,4 @@ _GROUPS = {
     "loss": ArraySide._loss,
     "bpd": ArraySide._bpd,
     "optimizer": ArraySide._optimizer,
-    "learning rate": ArraySide._learning_rate,
-    "clipping": ArraySide._clipping,
-    "average": ArraySide._average,
-    "data": ArraySide._data,
 }

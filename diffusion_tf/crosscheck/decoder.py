@@ -18,8 +18,8 @@ def log_probability(
         x, mean, log_variance: [B, ...].
         choices: `decoder` density stands for the Gaussian's density instead of a bin's share.
     """
-    log_scale = {"deviation": 0.5, "variance": 1.0, "log variance": 2.0}[choices.decoder_scale]
-    log_scale = log_scale * log_variance
+    share = {"deviation": 0.5, "variance": 1.0, "log variance": 2.0}[choices.decoder_scale]
+    log_scale = share * log_variance
     centered = x - mean
     if choices.decoder == "density":
         return -0.5 * (np.square(centered) * np.exp(-2 * log_scale) + math.log(2 * math.pi)) - (

@@ -1,6 +1,6 @@
 """What a difference without a known reason looks like, in a few words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def describe(ours: Value, theirs: Value, *, t: np.ndarray | None = None) -> str:
     Returns:
         A phrase such as "a constant factor of 0.5" or "only at t = 0"; several are joined.
     """
-    if isinstance(ours, dict):
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         return _of_several(ours, theirs)
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if not np.isfinite(theirs).all():
@@ -31,7 +31,7 @@ def describe(ours: Value, theirs: Value, *, t: np.ndarray | None = None) -> str:
     return ", ".join(found or _at_large(ours, theirs, t))
 
 
-def _of_several(ours: Value, theirs: Value) -> str:
+def _of_several(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> str:
     """Which of several arrays are off most."""
     scale = 1e-3 * max(np.abs(array).max() for array in ours.values())
     sizes = {
@@ -65,9 +65,8 @@ def _where(ours: np.ndarray, theirs: np.ndarray, t: np.ndarray | None) -> Iterat
 
 def _along(off: np.ndarray, t: np.ndarray | None) -> Iterator[str]:
     """Along the first axis: steps, or examples at the timesteps t."""
-    of_steps = t is None or len(t) != len(off)
-    where = np.flatnonzero(off) if of_steps else np.asarray(t)[off]
-    last = len(off) - 1 if of_steps else np.max(t)
+    t = np.arange(len(off)) if t is None or len(t) != len(off) else np.asarray(t)
+    where, last = t[off], np.max(t)
     if len(off) < 2 or off.all():
         return
     if set(where) == {0}:

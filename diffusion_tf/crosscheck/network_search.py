@@ -13,13 +13,14 @@ from diffusion_tf.crosscheck.finding import Finding
 from diffusion_tf.crosscheck.looks import describe
 from diffusion_tf.crosscheck.reasons import IN_GROUP, Reason
 from diffusion_tf.crosscheck.reference import Reference
-from diffusion_tf.crosscheck.search import AT_MOST, put, smallest
+from diffusion_tf.crosscheck.search import put, smallest
 from diffusion_tf.crosscheck.stage_table import Value, differences
 from diffusion_tf.crosscheck.stages import stage_of
 from diffusion_tf.crosscheck.varied_network import kind_of
 
 # Small differences may be within the tolerance in every layer, and beyond it where they add up.
 STRICTNESS = (1.0, 0.25)
+AT_ONCE = 2  # stages are few layers, and several differences show in several of them
 FEW_WEIGHTS = 5_000_000  # up to here all pairs are tried for several layers at once
 INFINITE = float("inf")
 
@@ -83,7 +84,7 @@ class NetworkSearch:
         if stage not in local:
             return INFINITE
         ours = np.asarray(local[stage])
-        if ours.shape != self.found[stage].shape:
+        if ours.shape != np.asarray(self.found[stage]).shape:
             return INFINITE
         off = differences(stage, ours, self.found[stage])[1]
         return off if np.isfinite(off) else INFINITE
@@ -110,7 +111,8 @@ class NetworkSearch:
             near=kinds,
             tolerance=self._tolerance(stage),
             dear=dear,
-            at_most=1 if kind_of(stage) in self._unknown_kinds else AT_MOST,
+            freely=stage == "sinusoids",  # where a trial costs next to nothing
+            at_most=1 if kind_of(stage) in self._unknown_kinds else AT_ONCE,
         )
         best: tuple[tuple[int, int, int], tuple[Reason, ...], Choices] | None = None
         for i, chosen in enumerate(found):

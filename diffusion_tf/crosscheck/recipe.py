@@ -18,6 +18,7 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
 from diffusion_tf.crosscheck.decoder import log_probability
+from diffusion_tf.crosscheck.distances import kl_of, reduced
 from diffusion_tf.gaussian_diffusion.process import reciprocal
 from diffusion_tf.schedules import get_beta_schedule
 
@@ -96,8 +97,20 @@ class Recipe:
     """The process of a config, with the choices.
 
     Attributes:
-        betas and the names of `FORMULAS`: float64 [T].
+        betas and the others: float64 [T], see `FORMULAS`.
     """
+
+    alphas_cumprod: np.ndarray
+    alphas_cumprod_prev: np.ndarray
+    sqrt_alphas_cumprod: np.ndarray
+    sqrt_one_minus_alphas_cumprod: np.ndarray
+    log_one_minus_alphas_cumprod: np.ndarray
+    sqrt_recip_alphas_cumprod: np.ndarray
+    sqrt_recipm1_alphas_cumprod: np.ndarray
+    posterior_variance: np.ndarray
+    posterior_log_variance_clipped: np.ndarray
+    posterior_mean_coef1: np.ndarray
+    posterior_mean_coef2: np.ndarray
 
     def __init__(self, config: Config, choices: Choices = ORIGINAL):
         self._choices = choices
@@ -111,7 +124,8 @@ class Recipe:
                 its = getattr(choices, name)
                 value = its if isinstance(its, np.ndarray) else (its or formula)(self)
                 setattr(self, name, value)
-            large = np.append(self.posterior_log_variance_clipped[0], np.log(self.betas[1:]))
+            first = self.posterior_variance[1:2] if len(self.betas) > 1 else self.betas
+            large = np.log(np.append(first, self.betas[1:]))
         small = self.posterior_log_variance_clipped
         self._log_variances = {"fixedlarge": large, "fixedsmall": small}
 
@@ -215,8 +229,8 @@ class Recipe:
         """x_{t-1} (Algorithm 2)."""
         its, t = self._choices, np.asarray(t)
         p = self.p_mean_variance(denoise_fn, x=x, t=t)
-        is_noisy = (t >= its.noise_from) | its.noise_at_zero
-        is_noisy = is_noisy.astype(np.float32).reshape(-1, 1, 1, 1)
+        noisy = np.logical_or(t >= its.noise_from, its.noise_at_zero)
+        is_noisy = noisy.astype(np.float32).reshape(-1, 1, 1, 1)
         with np.errstate(all="ignore"):
             deviation = {
                 "exp(0.5 log variance)": lambda: np.exp(0.5 * p.log_variance),
@@ -255,7 +269,8 @@ class Recipe:
             return times * self._vb_terms_bpd(denoise_fn, x_start, x_t, t, clip_denoised=clip)
         target = self._target(x_start, x_t, t, noise)
         error = np.asarray(denoise_fn(x_t, self._model_t(t))) - target
-        return self._weight(t) * self._reduced(error)
+        kind = self._choices.distance or self._loss_type
+        return self._weight(t) * reduced(error, kind, self._choices.reduction)
 
     def _target(
         self, x_start: np.ndarray, x_t: np.ndarray, t: np.ndarray, noise: np.ndarray
@@ -275,28 +290,6 @@ class Recipe:
             "noise - x_0": lambda: noise - x_start,
         }
         return targets[self._choices.target or self.model_mean_type]()
-
-    def _reduced(self, error: np.ndarray) -> np.ndarray:
-        kind = self._choices.distance or self._loss_type
-        size, flat = np.abs(error), (len(error), -1)
-        if kind == "rmse":
-            return np.sqrt(np.square(error).reshape(flat).mean(axis=1))
-        distances = {
-            "mse": lambda: np.square(error),
-            "half": lambda: 0.5 * np.square(error),
-            "l1": lambda: size,
-            "huber": lambda: np.where(size < 1, 0.5 * np.square(error), size - 0.5),
-            "charbonnier": lambda: np.sqrt(np.square(error) + 1e-6),
-        }
-        values = distances[kind]()
-        reduction = self._choices.reduction
-        if reduction == "sum of squares over channels":
-            return values.sum(axis=-1).reshape(flat).mean(axis=1)
-        if reduction == "batch":
-            return np.full(len(error), values.mean())
-        return values.reshape(flat).sum(axis=1) if reduction == "sum" else (
-            values.reshape(flat).mean(axis=1)
-        )  # fmt: skip
 
     def _weight(self, t: np.ndarray) -> np.ndarray:
         """Of the squared error at t, float32 [B]."""
@@ -334,30 +327,15 @@ class Recipe:
         clip = clip_denoised if self._choices.bound_clip is None else self._choices.bound_clip
         mean, _, log_variance = self.q_posterior_mean_variance(x_start, x_t, t)
         p = self.p_mean_variance(denoise_fn, x=x_t, t=t, clip_denoised=clip)
-        kl = self._kl(mean, log_variance, p)
+        kl = kl_of(mean, log_variance, p.mean, p.log_variance, self._choices.kl)
         decoder = -log_probability(x_start, p.mean, p.log_variance, self._choices)
         terms = np.where(np.reshape(t, [-1, 1, 1, 1]) == 0, decoder, kl)
         terms = terms.reshape(len(terms), -1)
         terms = terms.sum(axis=1) if self._choices.bound_reduction == "sum" else terms.mean(axis=1)
         return terms if self._choices.bound_unit == "nats" else terms / math.log(2.0)
 
-    def _kl(self, mean: np.ndarray, log_variance: np.ndarray, p: Moments) -> np.ndarray:
-        """KL(q || p), elementwise, in nats."""
-        how = self._choices.kl
-        first, second = (mean, log_variance), (p.mean, p.log_variance)
-        if how == "p || q":
-            first, second = second, first
-        ratio = first[1] - second[1]
-        distance = np.square(first[0] - second[0]) * np.exp(-second[1])
-        if how == "means alone":
-            return 0.5 * distance
-        if how == "without the distance's precision":
-            distance = np.square(first[0] - second[0])
-        factor = 1.0 if how == "without 1/2" else 0.5
-        minus_one = 0.0 if how == "without -1" else -1.0
-        return factor * (minus_one - ratio + np.exp(ratio) + distance)
-
 
 def with_theirs(choices: Choices, name: str, value: np.ndarray) -> Choices:
     """The choices with a coefficient of the other side as it is."""
-    return dataclasses.replace(choices, **{name: np.asarray(value, np.float64)})
+    changes: dict[str, Any] = {name: np.asarray(value, np.float64)}
+    return dataclasses.replace(choices, **changes)

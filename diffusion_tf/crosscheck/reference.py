@@ -150,7 +150,8 @@ class Reference:
 
     def _forward(self, diffusion: Process, _: Choices) -> dict[str, Value]:
         i = self.inputs
-        mean, _, log_variance = diffusion.q_posterior_mean_variance(i.x_start, i.x_t, i.t)
+        posterior: Any = diffusion.q_posterior_mean_variance(i.x_start, i.x_t, i.t)
+        mean, _, log_variance = posterior
         return {
             "q_sample": diffusion.q_sample(i.x_start, i.t, noise=i.noise),
             "posterior mean": mean,
@@ -180,9 +181,10 @@ class Reference:
         t, noise = np.full(BATCH_SIZE, self.inputs.steps[i]), self.inputs.step_noise[i]
         if isinstance(diffusion, Recipe):
             return diffusion.p_sample(numpy_wave, x=x, t=t, noise=noise)
-        return diffusion.p_sample(
+        sample: Any = diffusion.p_sample(
             tf_wave, x=x, t=tf.constant(t), noise_fn=lambda shape, dtype: tf.constant(noise)
-        ).numpy()
+        )
+        return sample.numpy()
 
     def rounded(self, group: str, choices: Choices) -> dict[str, Value]:
         """The stages of a group without network, rounded differently.

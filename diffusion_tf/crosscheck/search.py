@@ -32,14 +32,15 @@ def smallest(
     near: Container[str],
     tolerance: float,
     dear: bool = False,
+    freely: bool = True,
     at_most: int = AT_MOST,
     fit: Callable[[tuple[Reason, ...]], bool] = lambda _: True,
 ) -> list[tuple[Reason, ...]]:
     """The smallest sets of reasons that bring a stage within its tolerance.
 
     Of two at a time those are tried of which both are near or common, or one comes nearest alone;
-    of three, those that contain one of the nearest pairs, and three common ones. Where a trial is
-    dear, only those that contain what comes nearest with one less.
+    of three, those that contain one of the nearest pairs, and three common ones. If not freely,
+    only common ones are put together whatever comes of them alone; where a trial is dear, none.
 
     Args:
         reasons: to choose from.
@@ -48,6 +49,7 @@ def smallest(
         distance: of ours with other choices from theirs.
         tolerance: the largest distance of sides that agree.
         dear: a trial takes long.
+        freely: all that are near are put together.
         at_most: so many of them.
         fit: whether reasons may be put in together.
     """
@@ -64,14 +66,15 @@ def smallest(
             return found
         some = [reason for reason in reasons if reason.common or reason.stage in near]
         nearest = _extended(tried, some)
-        free = () if dear else _free(some, number + 1)
-        sets = dict.fromkeys(itertools.chain(nearest, free))
+        free = () if dear else _free(some, number + 1, freely)
+        both = itertools.chain(nearest, free)
+        sets = dict.fromkeys(tuple(sorted(chosen, key=reasons.index)) for chosen in both)
     return []
 
 
-def _free(reasons: Sequence[Reason], number: int) -> Iterator[tuple[Reason, ...]]:
+def _free(reasons: Sequence[Reason], number: int, freely: bool) -> Iterator[tuple[Reason, ...]]:
     """Sets of so many that are tried whatever comes of a part of them."""
-    some = [reason for reason in reasons if reason.common or number == 2]
+    some = [reason for reason in reasons if reason.common or (freely and number == 2)]
     return itertools.combinations(some, number)
 
 
@@ -79,10 +82,7 @@ def _extended(
     tried: list[tuple[float, tuple[Reason, ...]]], reasons: Sequence[Reason]
 ) -> Iterator[tuple[Reason, ...]]:
     """The nearest sets so far, each with one reason more."""
-    seen = set()
     for _, chosen in sorted(tried, key=lambda entry: entry[0])[:BEAM]:
         for reason in reasons:
-            names = frozenset(r.name for r in (*chosen, reason))
-            if len(names) == len(chosen) + 1 and names not in seen:
-                seen.add(names)
+            if reason not in chosen:
                 yield (*chosen, reason)

@@ -18,6 +18,8 @@ from diffusion_tf.crosscheck.optional import guarded
 from diffusion_tf.crosscheck.reference import FIRST_STEP
 from diffusion_tf.crosscheck.stage_table import Value
 from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
+from diffusion_tf.crosscheck.training_side import GROUPS as TRAINING_GROUPS
+from diffusion_tf.crosscheck.training_side import TrainingSide
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +103,8 @@ class TorchSide:
         self._lr = inputs.lr
         self._process = counterpart.process
         self._inputs = inputs
+        its = (counterpart.training, inputs.training, counterpart.name)
+        self._training = TrainingSide(*its, to_torch, to_numpy)
         names = ("x_start", "noise", "t", "x_t", "x_first")
         self._x_start, self._noise, self._t, self._x_t, self._x_first = (
             to_torch(getattr(inputs, name)) for name in names
@@ -108,7 +112,8 @@ class TorchSide:
 
     def values(self, group: str) -> dict[str, Value]:
         """The stages of one of `stages.GROUPS`, without those that it does not have."""
-        values = _GROUPS[group](self)
+        of_training = group in TRAINING_GROUPS
+        values = self._training.values(group) if of_training else _GROUPS[group](self)
         return {
             stage: value if isinstance(value, dict) else to_numpy(value)
             for stage, value in values.items()
@@ -267,52 +272,6 @@ class TorchSide:
             reached.append(weights.detach().numpy().copy())
         return {"three steps of Adam": np.diff(reached, axis=0).ravel()}
 
-    def _training(self, method: str, stage: str, calls: list[tuple]) -> dict[str, Any]:
-        """What a method of the adapter gives for each of some arguments, one after the other."""
-        its = getattr(self._its.training, method, None)
-        if its is None:
-            return {}
-        what = f"{method} of {self._its.name} failed"
-        results = [guarded(what, lambda args=args: its(*args)) for args in calls]
-        return {stage: np.concatenate([np.ravel(to_numpy(r)) for r in results])}
-
-    def _learning_rate(self) -> dict[str, Any]:
-        steps = [(step,) for step in self._inputs.training.steps]
-        return self._training("learning_rate", "learning rate", steps)
-
-    def _clipping(self) -> dict[str, Any]:
-        its = getattr(self._its.training, "clip_gradients", None)
-        if its is None:
-            return {}
-        clipped = []
-        for gradient in self._inputs.training.gradients:
-            parts = [to_torch(part) for part in gradient.reshape(3, -1)]
-            clipped += guarded(
-                f"clip_gradients of {self._its.name} failed", lambda parts=parts: its(parts)
-            )
-        return {"clipped gradients": np.concatenate([np.ravel(to_numpy(c)) for c in clipped])}
-
-    def _average(self) -> dict[str, Any]:
-        its, weights = getattr(self._its.training, "update_average", None), self._inputs.training
-        if its is None:
-            return {}
-        average, after = to_torch(weights.weights[0]), []
-        for step, new in enumerate(weights.weights[1:]):
-            old, new = average, to_torch(new)
-            average = guarded(
-                f"update_average of {self._its.name} failed",
-                lambda old=old, new=new, step=step: its(old, new, step),
-            )
-            after.append(np.array(to_numpy(average)))
-        return {"average of the weights": np.ravel(after)}
-
-    def _data(self) -> dict[str, Any]:
-        pixels, numbers = np.arange(256, dtype=np.uint8), self._inputs.training.numbers
-        return {
-            **self._training("from_pixels", "pixels into numbers", [(to_torch(pixels),)]),
-            **self._training("to_pixels", "numbers into pixels", [(to_torch(numbers),)]),
-        }
-
     def _bpd_of_its_moments(self) -> np.ndarray | None:
         """The bound by our formula, from its means and variances, if it has them.
 
@@ -346,8 +305,4 @@ _GROUPS = {
     "loss": TorchSide._loss,
     "bpd": TorchSide._bpd,
     "optimizer": TorchSide._optimizer,
-    "learning rate": TorchSide._learning_rate,
-    "clipping": TorchSide._clipping,
-    "average": TorchSide._average,
-    "data": TorchSide._data,
 }

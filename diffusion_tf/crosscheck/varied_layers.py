@@ -237,7 +237,7 @@ def downsample(layer: Downsample, x: tf.Tensor, c: Choices) -> tf.Tensor:
         return pool(conv(layer.conv, x, c), 2, 2, "VALID")
     if how == "nearest then conv":
         return conv(layer.conv, x[:, ::2, ::2], c)
-    pad = {"bottom and right": (0, 1), "all sides": (1, 1), "top and left": (1, 0)}[how]
+    pad = {"bottom and right": (0, 1), "all sides": (1, 1)}[how]
     return conv(layer.conv, x, c, 2, pad)
 
 

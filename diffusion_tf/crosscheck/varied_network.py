@@ -110,7 +110,8 @@ class Walk:
             return varied.time_embedding(layer, inputs, c)
         if isinstance(layer, ResnetBlock):
             skip = inputs[0].shape[-1] - self._last.shape[-1] if name.startswith("up") else 0
-            return varied.resnet_block(layer, *inputs, c, skip)
+            x, temb = inputs
+            return varied.resnet_block(layer, x, temb, c, skip)
         if isinstance(layer, AttnBlock):
             return varied.attention(layer, inputs, c)
         if isinstance(layer, Downsample):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from diffusion_tf import get_config
-from diffusion_tf.crosscheck import compare_answers, crosscheck, kit, report
+from diffusion_tf.crosscheck import compare_answers, crosscheck, kit
+from diffusion_tf.crosscheck import result_page as report
 from diffusion_tf.crosscheck.stage_table import DIFFERS, NOT_COMPARED, Judge, main
 from diffusion_tf.crosscheck.stages import GROUPS
 from helpers.network_in_numpy import network_stages

@@ -292,3 +292,15 @@ def test_a_missing_package_is_named_with_its_command(missing, against, command, 
     with pytest.raises(ValueError, match=f"cannot be imported .*{missing}.*{command}"):
         crosscheck(SMALL_VARIANCE, against=against)
     assert "torchvision" not in sys.modules
+
+
+def test_the_network_in_jax_agrees():
+    pytest.importorskip("jax")
+    own = f"{ROOT / 'docs' / 'own_jax.py'}:Network"
+    _, comparison = crosscheck(CONFIG, own=own)
+    assert comparison.agrees, comparison.summary()
+    compared = [row.stage for row in comparison.rows if row.verdict != NOT_COMPARED]
+    assert compared[:3] == ["sinusoids", "temb", "conv_in"]
+    assert compared[-2:] == ["output", "gradient of the loss by x"]
+    _, comparison = crosscheck(CONFIG, own=f"{ROOT / 'docs' / 'own_arrays.py'}:InJAX")
+    assert comparison.agrees, comparison.summary()

@@ -262,7 +262,7 @@ IN_NETWORK = [
           "up_1/block_0", "skips divided by sqrt(2)"),
     Fault("resampling", "functional.pad(x, (0, 1, 0, 1))", "functional.pad(x, (1, 0, 1, 0))",
           "down_0/downsample",
-          "stride-2 convolutions padded on top and left instead of bottom and right"),
+          "stride-2 convolutions padded on all sides instead of bottom and right"),
     Fault("resampling", "functional.interpolate(x, scale_factor=2.0)",
           'functional.interpolate(x, scale_factor=2.0, mode="bilinear")', "up_1/upsample",
           "bilinear interpolation instead of repeated pixels"),

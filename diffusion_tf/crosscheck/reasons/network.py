@@ -1,5 +1,7 @@
 """What networks do differently, one row each, in the order in which it shows."""
 
+import dataclasses
+
 from diffusion_tf.crosscheck.reasons.reason import Reason
 
 _TIME = "Ho et al. 2020, appendix B: the sinusoids of Vaswani et al. 2017, section 3.5"
@@ -210,9 +212,6 @@ RESAMPLING = (
         Reason(name, "downsample", {"downsample": how}, _RESAMPLING)
         for name, how in {
             "stride-2 convolutions padded on all sides instead of bottom and right": "all sides",
-            "stride-2 convolutions padded on top and left instead of bottom and right": (
-                "top and left"
-            ),
             "average pooling, then a convolution, instead of one with stride 2": "pool then conv",
             "a convolution, then average pooling, instead of one with stride 2": "conv then pool",
             "maximum pooling, then a convolution, instead of one with stride 2": (
@@ -248,7 +247,22 @@ OUTPUT = tuple(
         "x added to the output": "x + output",
     }.items()
 )
-IN_NETWORK = (
-    *SINUSOIDS, *ACTIVATIONS, *TEMB, *CONVOLUTIONS, *NORMS, *BLOCKS, *ATTENTION, *RESAMPLING,
-    *OUTPUT,
+# What is tried two at a time whatever comes of each alone.
+_COMMON = (
+    {"group_norm_epsilon": 1e-5}, {"norm_groups": 8}, {"norm_groups": 16}, {"norm": "layer"},
+    {"activation": "relu"}, {"activation": "gelu"}, {"first_activation": "relu"},
+    {"second_activation": "relu"}, {"temb_activation": "none"}, {"temb_activation": "swish twice"},
+    {"temb_at": "before conv2"}, {"temb_at": "after conv2"}, {"residual_scale": 2**-0.5},
+    {"skip_first": True}, {"skip_scale": 2**-0.5}, {"activation_first": True},
+    {"padding": "REFLECT"}, {"kernel": "transposed"}, {"heads": 4}, {"attention_head_dim": 8},
+    {"attention_scale": "none"}, {"attention_scale": "channels"}, {"residual": "none"},
+    {"softmax_over": "queries"}, {"attention_norm": False}, {"downsample": "all sides"},
+    {"upsample": "bilinear"}, {"upsample": "conv then nearest"},
+)  # fmt: skip
+IN_NETWORK = tuple(
+    dataclasses.replace(reason, common=dict(reason.put) in _COMMON)
+    for reason in (
+        *SINUSOIDS, *ACTIVATIONS, *TEMB, *CONVOLUTIONS, *NORMS, *BLOCKS, *ATTENTION, *RESAMPLING,
+        *OUTPUT,
+    )
 )  # fmt: skip

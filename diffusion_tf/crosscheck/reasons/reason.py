@@ -1,6 +1,5 @@
 """What a row of the table of reasons is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ class Reason:
     Attributes:
         name: in plain English, what the other side does instead of what.
         stage: where it first shows: a stage, or for the network a kind of layer.
-        put: fields of `Choices` that put it into ours.
+        put: a mapping of fields of `Choices`, which put it into ours.
         equation: what the paper says there.
         also: kinds of layers where it may stand alone.
         common: whether it is tried together with two others at once.
@@ -21,7 +20,7 @@ class Reason:
 
     name: str
     stage: str
-    put: Mapping[str, Any] = field(hash=False)
+    put: Any = field(hash=False)
     equation: str
     also: tuple[str, ...] = ()
     common: bool = False

@@ -60,7 +60,7 @@ def to_dict(name: str, comparison: Comparison, command: str) -> dict[str, Any]:
 
 def _row(comparison: Comparison, row: Row) -> dict[str, Any]:
     its = _stage(comparison, row)
-    entry = {
+    entry: dict[str, Any] = {
         "name": row.stage,
         "group": its.group,
         "verdict": row.verdict,
