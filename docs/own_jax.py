@@ -94,16 +94,21 @@ class Function:
     """What is compared: the output, the stages on the way to it, and the gradient by x."""
 
     def __init__(self, config):
-        self.weights, self.config = {}, config
+        def loss(weights, x, t, target):
+            return jnp.square(unet(weights, x, t, config)["output"] - target).mean()
+
+        self.weights = {}
+        self._stages = jax.jit(lambda weights, x, t: unet(weights, x, t, config))
+        self._gradient = jax.jit(jax.grad(loss, argnums=1))
 
     def __call__(self, x, t):
-        return unet(self.weights, x, t, self.config)["output"]
+        return self._stages(self.weights, x, t)["output"]
 
     def stages(self, x, t):
-        return unet(self.weights, x, t, self.config)
+        return self._stages(self.weights, x, t)
 
     def gradient(self, x, t, target):
-        return jax.grad(lambda x: jnp.square(self(x, t) - target).mean())(x)
+        return self._gradient(self.weights, x, t, target)
 
 
 class Network:

@@ -144,6 +144,12 @@ class ArraySide:
             after.append(x)
         return {LAST_STEP: x, FIRST_STEP: after[0]}
 
+    def _ddim(self) -> dict[str, Any]:
+        arguments = (self._model(self._inputs.guess), self._x_t, self._t)
+        return {
+            "a step of DDIM": self._call(self._its.process, "ddim_sample", "sample", *arguments)
+        }
+
     def _loss(self) -> dict[str, Any]:
         model = self._model(self._inputs.guess if self._inputs.loss_is_bound else numpy_wave)
         loss = self._call(
@@ -183,6 +189,7 @@ _GROUPS = {
     "forward process": ArraySide._forward,
     "reverse process": ArraySide._reverse,
     "sampling": ArraySide._sampling,
+    "ddim": ArraySide._ddim,
     "loss": ArraySide._loss,
     "bpd": ArraySide._bpd,
     "optimizer": ArraySide._optimizer,

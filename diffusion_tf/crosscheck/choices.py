@@ -108,6 +108,9 @@ class Choices:
     temperature: float = 1.0
     deviation: str = "exp(0.5 log variance)"
     step_clip: Literal["no", "each", "last"] = "no"
+    ddim_eps: Literal["of the clipped x_0", "as predicted"] = "of the clipped x_0"
+    ddim_previous: Literal["t - 1", "t - 2", "t + 1", "t", "as at the first"] = "t - 1"
+    ddim_direction: Literal["root", "no root", "1 - root"] = "root"
     target: str | None = None
     distance: Literal["mse", "l1", "huber", "rmse", "half", "charbonnier"] | None = None
     reduction: Literal["mean", "sum", "sum of squares over channels", "batch"] = "mean"

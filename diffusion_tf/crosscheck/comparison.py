@@ -35,6 +35,7 @@ from diffusion_tf.crosscheck.stages import (
     BOUND_FLOOR,
     GROUPS,
     LAST_STEP,
+    OPTIONAL,
     resting_on,
     stage_of,
 )
@@ -122,7 +123,7 @@ class Comparer:
                 continue  # they are the same, by loading
             found = self._theirs.values(group)
             if not found:
-                rows.append(Row(group, NOT_COMPARED))
+                rows += [] if group in OPTIONAL else [Row(group, NOT_COMPARED)]
                 continue
             self._seen |= found.keys()
             expected = self._ours.values(group)
@@ -293,7 +294,7 @@ class Comparer:
     def _is_guessed(self, group: str) -> bool:
         """Whether a group starts from what a good network says of the inputs."""
         bound = group == "loss" and self._ours.loss_is_bound
-        return group in ("reverse process", "bpd") or bound
+        return group in ("reverse process", "ddim", "bpd") or bound
 
     def _is_unsuited(self, group: str, choices: Choices) -> bool:
         """Whether the inputs, which suit the config's schedule, need not suit that of the choices.

@@ -47,6 +47,9 @@ class Process(Protocol):
     def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x_{t-1} (`sample`); its noise is the first that it draws from torch's generator."""
 
+    def ddim_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_{t-1} (`sample`) by DDIM with eta = 0, from t to t - 1."""
+
     def training_losses(
         self, model: Model, x_start: torch.Tensor, t: torch.Tensor, *, noise: torch.Tensor
     ) -> torch.Tensor:

@@ -56,3 +56,28 @@ def kl_of(
     factor = 1.0 if how == "without 1/2" else 0.5
     minus_one = 0.0 if how == "without -1" else -1.0
     return factor * (minus_one - ratio + np.exp(ratio) + distance)
+
+
+def weights(how: str, betas: np.ndarray, abar: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """What the loss of each step is multiplied by, [T].
+
+    Args:
+        how: `Choices.loss_weight`.
+        betas, abar: [T].
+        variance: of p, [T].
+    """
+    with np.errstate(all="ignore"):
+        snr = abar / (1 - abar)
+        return {
+            "1": lambda: np.ones_like(snr),
+            "snr": lambda: snr,
+            "1 / snr": lambda: 1 / snr,
+            "snr + 1": lambda: snr + 1,
+            "truncated snr": lambda: np.maximum(snr, 1),
+            "min snr of eps": lambda: np.minimum(snr, 5) / snr,
+            "min snr of v": lambda: np.minimum(snr, 5) / (snr + 1),
+            "min snr of x_0": lambda: np.minimum(snr, 5),
+            "p2": lambda: 1 / (1 + snr),
+            "sqrt": lambda: np.sqrt(snr),
+            "eq. 12": lambda: betas**2 / (2 * variance * (1 - betas) * (1 - abar)),
+        }[how]()

@@ -18,7 +18,7 @@ import numpy as np
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.choices import ORIGINAL, Choices
 from diffusion_tf.crosscheck.decoder import log_probability
-from diffusion_tf.crosscheck.distances import kl_of, reduced
+from diffusion_tf.crosscheck.distances import kl_of, reduced, weights
 from diffusion_tf.gaussian_diffusion.process import reciprocal
 from diffusion_tf.schedules import get_beta_schedule
 
@@ -248,13 +248,34 @@ class Recipe:
         clips = its.step_clip == "each" or (its.step_clip == "last" and not t.any())
         return np.clip(sample, -1, 1) if clips else sample
 
-    def _ddim_mean(self, p: Moments, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Without noise: Song, Meng & Ermon 2021, eq. 12 with sigma = 0."""
-        eps = (x - self._at(self.sqrt_alphas_cumprod, t) * p.pred_xstart) / self._at(
-            self.sqrt_one_minus_alphas_cumprod, t
-        )
-        of_x_0 = self._at(np.sqrt(self.alphas_cumprod_prev), t)
-        return of_x_0 * p.pred_xstart + self._at(np.sqrt(1 - self.alphas_cumprod_prev), t) * eps
+    def ddim_sample(self, denoise_fn: Model, *, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """x_{t-1} by DDIM without noise (Song, Meng & Ermon 2021, eq. 12 with sigma = 0)."""
+        p = self.p_mean_variance(denoise_fn, x=x, t=t)
+        if self._choices.ddim_eps == "as predicted" and self.model_mean_type == "eps":
+            return self._ddim_mean(p, x, t, np.asarray(denoise_fn(x, self._model_t(t))))
+        return self._ddim_mean(p, x, t)
+
+    def _ddim_mean(
+        self, p: Moments, x: np.ndarray, t: np.ndarray, eps: np.ndarray | None = None
+    ) -> np.ndarray:
+        abar, previous = self.alphas_cumprod, self.alphas_cumprod_prev
+        previous = {
+            "t - 1": lambda: previous,
+            "t - 2": lambda: np.concatenate([[1.0, 1.0], abar])[: len(abar)],
+            "t + 1": lambda: np.append(abar[1:], abar[-1]),
+            "t": lambda: abar,
+            "as at the first": lambda: np.append(abar[0], abar[:-1]),
+        }[self._choices.ddim_previous]()
+        if eps is None:
+            eps = (x - self._at(self.sqrt_alphas_cumprod, t) * p.pred_xstart) / self._at(
+                self.sqrt_one_minus_alphas_cumprod, t
+            )
+        direction = {
+            "root": lambda: np.sqrt(1 - previous),
+            "no root": lambda: 1 - previous,
+            "1 - root": lambda: 1 - np.sqrt(previous),
+        }[self._choices.ddim_direction]()
+        return self._at(np.sqrt(previous), t) * p.pred_xstart + self._at(direction, t) * eps
 
     # --- Losses
 
@@ -293,26 +314,9 @@ class Recipe:
 
     def _weight(self, t: np.ndarray) -> np.ndarray:
         """Of the squared error at t, float32 [B]."""
-        with np.errstate(all="ignore"):
-            snr = self.alphas_cumprod / (1 - self.alphas_cumprod)
-            variance = np.exp(self._log_variances[self.model_var_type])
-            alphas = 1 - self.betas
-            weight = {
-                "1": lambda: np.ones_like(snr),
-                "snr": lambda: snr,
-                "1 / snr": lambda: 1 / snr,
-                "snr + 1": lambda: snr + 1,
-                "truncated snr": lambda: np.maximum(snr, 1),
-                "min snr of eps": lambda: np.minimum(snr, 5) / snr,
-                "min snr of v": lambda: np.minimum(snr, 5) / (snr + 1),
-                "min snr of x_0": lambda: np.minimum(snr, 5),
-                "p2": lambda: 1 / (1 + snr),
-                "sqrt": lambda: np.sqrt(snr),
-                "eq. 12": lambda: (
-                    self.betas**2 / (2 * variance * alphas * (1 - self.alphas_cumprod))
-                ),
-            }[self._choices.loss_weight]()
-        return weight[t].astype(np.float32)
+        variance = np.exp(self._log_variances[self.model_var_type])
+        how = self._choices.loss_weight
+        return weights(how, self.betas, self.alphas_cumprod, variance)[t].astype(np.float32)
 
     def _vb_terms_bpd(
         self,

@@ -24,6 +24,7 @@ from diffusion_tf.crosscheck.stage_table import Value
 from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
 from diffusion_tf.crosscheck.varied_network import Walk
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
+from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
 from diffusion_tf.gaussian_diffusion.process import get_diffusion
 from diffusion_tf.models.unet import UNet
 
@@ -172,6 +173,14 @@ class Reference:
             x = self._step(diffusion, x, i)
         return {LAST_STEP: x}
 
+    def _ddim(self, diffusion: Process, _: Choices) -> dict[str, Value]:
+        i = self.inputs
+        if isinstance(diffusion, Recipe):
+            return {"a step of DDIM": diffusion.ddim_sample(self._guess, x=i.x_t, t=i.t)}
+        ddim = DDIM(diffusion, diffusion.num_timesteps)
+        x, t = tf.constant(i.x_t), tf.constant(i.t)
+        return {"a step of DDIM": ddim.p_sample(self._guess, x=x, t=t)}
+
     def first_step(self, choices: Choices) -> np.ndarray:
         """What the first step of the sampling gives."""
         return self._step(self._process_of(choices), self.inputs.x_first, 0)
@@ -195,7 +204,7 @@ class Reference:
         up = np.float32(1 + np.finfo(np.float32).eps)
         off = dataclasses.replace(i, x_t=i.x_t * up, noise=i.noise * up)
         other = Reference(self.config, off)
-        if group == "reverse process":
+        if group in ("reverse process", "ddim"):
             return other.values(group, choices)
         stage, clip = ("bpd term", True) if group == "bpd" else ("loss", False)
         return {stage: other._bound(choices, clip)}
@@ -266,6 +275,7 @@ GROUPS = {
     "forward process": Reference._forward,
     "reverse process": Reference._reverse,
     "sampling": Reference._sampling,
+    "ddim": Reference._ddim,
     "loss": Reference._loss,
     "bpd": Reference._bpd,
     "optimizer": Reference._optimizer,

@@ -55,6 +55,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "forward process": ("schedule",),
     "reverse process": ("schedule",),
     "sampling": ("schedule", "reverse process"),
+    "ddim": ("schedule", "reverse process"),
     "loss": ("schedule",),
     "bpd": ("schedule", "reverse process"),
     "optimizer": (),
@@ -63,6 +64,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "average": (),
     "data": (),
 }
+# What few offer; the table does not list it where it is missing.
+OPTIONAL = ("weights", "ddim", "learning rate", "clipping", "average", "data")
 # Largest relative difference, and what it comes from: rounding in float32, with room for other
 # processors. Beside diffusers the paper's CIFAR-10 network is 9e-6 off, its gradient 2.5e-5.
 TOLERANCES: dict[str, tuple[float, str]] = {
@@ -74,6 +77,7 @@ TOLERANCES: dict[str, tuple[float, str]] = {
     "forward process": (1e-5, "rounding of float32"),
     "reverse process": (1e-5, "rounding of float32"),
     "sampling": (1e-4, "rounding of float32 over ten steps; 4e-5 beside diffusers"),
+    "ddim": (1e-5, "rounding of float32"),
     "loss": (1e-5, "rounding of float32"),
     "bpd": (1e-4, "what is left of 1 - 1 in a small KL"),
     "optimizer": (1e-4, "powers of beta in float32, as TensorFlow 1 has them"),
@@ -140,6 +144,9 @@ _TABLE: dict[str, tuple[str, str, str, str, str, tuple[str, ...]]] = {
     LAST_STEP: ("sampling", "x_0 from x_first by the last steps of algorithm 2",
                 f"{_HO}, algorithm 2", _IMAGES, "pixels in [-1, 1]",
                 (f"{_P}pred_xstart", f"{_P}mean", f"{_P}log variance")),
+    "a step of DDIM": ("ddim", "x_{t-1} from x_t, t and the network's outputs, with eta = 0",
+                       "Song, Meng & Ermon 2021, eq. 12", _IMAGES, "pixels in [-1, 1]",
+                       (f"{_P}pred_xstart",)),
     "loss": ("loss", "the training loss of each example", f"{_HO}, eq. 14", _BATCH,
              "squared noise; bits/dim for the bound", ("q_sample",)),
     "bpd term": ("bpd", "the term of the variational bound at t", f"{_HO}, eq. 8 and 13", _BATCH,

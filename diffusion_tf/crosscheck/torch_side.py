@@ -246,6 +246,10 @@ class TorchSide:
             after.append(x)
         return {LAST_STEP: x, FIRST_STEP: after[0]}
 
+    def _ddim(self) -> dict[str, Any]:
+        arguments = (self._guess, self._x_t, self._t)
+        return {"a step of DDIM": self._call("ddim_sample", "sample", *arguments)}
+
     def _loss(self) -> dict[str, Any]:
         model = self._guess if self._inputs.loss_is_bound else torch_wave
         arguments = (model, self._x_start, self._t)
@@ -302,6 +306,7 @@ _GROUPS = {
     "forward process": TorchSide._forward,
     "reverse process": TorchSide._reverse,
     "sampling": TorchSide._sampling,
+    "ddim": TorchSide._ddim,
     "loss": TorchSide._loss,
     "bpd": TorchSide._bpd,
     "optimizer": TorchSide._optimizer,

@@ -41,8 +41,8 @@ def test_there_are_enough_of_every_group():
     assert len(FAULTS) >= 100
     assert {fault.group for fault in FAULTS} == {
         "betas", "coefficients", "variances", "forward", "clipping", "prediction", "sampling",
-        "loss", "bound", "optimizer", "training", "average", "data", "sinusoids", "time", "norms",
-        "activations", "blocks", "attention", "skips", "resampling",
+        "ddim", "loss", "bound", "optimizer", "training", "average", "data", "sinusoids", "time",
+        "norms", "activations", "blocks", "attention", "skips", "resampling",
     }  # fmt: skip
 
 

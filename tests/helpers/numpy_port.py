@@ -107,6 +107,13 @@ class Port:
         mask = (t > 0).reshape(-1, 1, 1, 1)
         return p["mean"] + mask * np.exp(0.5 * p["log_variance"]) * noise
 
+    def ddim_sample(self, model, x, t):
+        x_0 = self.p_mean_variance(model, x, t)["pred_xstart"]
+        eps = x - at(self.sqrt_alphas_cumprod, t) * x_0
+        eps = eps / at(self.sqrt_one_minus_alphas_cumprod, t)
+        previous = self.alphas_cumprod_prev
+        return at(np.sqrt(previous), t) * x_0 + at(np.sqrt(1 - previous), t) * eps
+
     def training_losses(self, model, x_start, t, *, noise):
         x_t = self.q_sample(x_start, t, noise)
         if self.config.loss_type == "kl":

@@ -130,6 +130,23 @@ SAMPLING = (
         "the last sample clipped to [-1, 1]", LAST_STEP, {"step_clip": "last"}, _ALGORITHM_2
     ),
 )  # fmt: skip
+_DDIM = "Song, Meng & Ermon 2021, eq. 12: sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1}) eps"
+DDIM = tuple(
+    Reason(name, "a step of DDIM", put, _DDIM)
+    for name, put in {
+        "the predicted noise in DDIM instead of that of the clipped x_0": {
+            "ddim_eps": "as predicted"
+        },
+        "abar_{t-2} for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t - 2"},
+        "abar_{t+1} for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t + 1"},
+        "abar_t for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t"},
+        "abar of the first step instead of 1 at the end of DDIM": {
+            "ddim_previous": "as at the first"
+        },
+        "1 - abar without its root in DDIM": {"ddim_direction": "no root"},
+        "1 - sqrt(abar) in DDIM": {"ddim_direction": "1 - root"},
+    }.items()
+)
 _TARGETS = {
     "eps": "the noise as the target",
     "-eps": "minus the noise as the target",
