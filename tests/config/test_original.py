@@ -146,7 +146,7 @@ def test_a_config_is_read_from_a_folder_or_a_file(tmp_path):
 @pytest.mark.parametrize("name", ["", "nothing", "nothing.json"])
 def test_where_no_run_is_the_path_is_named(tmp_path, name):
     path = str(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=f"{path} holds no run .*train.py"):
+    with pytest.raises(FileNotFoundError, match=f"{path} holds no run .*ddpm-train"):
         read_config(path)
 
 

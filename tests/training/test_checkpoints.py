@@ -61,7 +61,7 @@ def test_old_checkpoints_go(tmp_path, trainer):
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no run .*train.py"):
+    with pytest.raises(FileNotFoundError, match="holds no run .*ddpm-train"):
         load_config(str(tmp_path))
 
 
