@@ -74,8 +74,8 @@ def _refuse_pixels(x: Any) -> None:
         low, high = float(np.min(x)), float(np.max(x))
         if low >= 0 and PIXEL < high <= 255:
             raise ValueError(
-                f"x ranges from {low:g} to {high:g}; data must lie in [-1, 1]: scale 8-bit pixels"
-                " by x / 127.5 - 1."
+                f"x_start ranges from {low:g} to {high:g}; data must lie in [-1, 1]: scale"
+                " 8-bit pixels by x / 127.5 - 1."
             )
 
 
