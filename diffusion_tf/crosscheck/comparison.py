@@ -168,6 +168,8 @@ class Comparer:
     ) -> tuple[Choices, list[Finding]]:
         """Puts known differences into ours, stage by stage, until the group agrees."""
         if group == "network":
+            if not self._differing(group, choices, found):
+                return choices, []  # with what was found before
             choices, findings = NetworkSearch(self._ours, found).explain(choices)
             if not all(finding.reasons for finding in findings):
                 self._unknown.add(group)

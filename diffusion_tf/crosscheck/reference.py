@@ -179,7 +179,7 @@ class Reference:
             return {"a step of DDIM": diffusion.ddim_sample(self._guess, x=i.x_t, t=i.t)}
         ddim = DDIM(diffusion, diffusion.num_timesteps)
         x, t = tf.constant(i.x_t), tf.constant(i.t)
-        sample: Any = ddim.p_sample(self._guess, x=x, t=t)  # alone, as nothing more is asked for
+        sample: Any = ddim.p_sample(self._guess, x=x, t=t)
         return {"a step of DDIM": sample}
 
     def first_step(self, choices: Choices) -> np.ndarray:
