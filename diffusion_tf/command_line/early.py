@@ -33,32 +33,45 @@ def check_run(workdir: str, step: int | None = None) -> Config:
     """The config of a run that has a checkpoint.
 
     Args:
-        workdir: of the run; of the original's, the checkpoints are not looked for.
-        step: of the checkpoint; the newest if not given.
+        workdir, step: see `check_checkpoint`.
 
     Raises:
         FileNotFoundError: no run, or no checkpoint.
         ValueError: its config is not one.
     """
     config = read_folder(workdir)
-    if os.path.exists(config_path(workdir)):
-        if step is not None:
-            of_step(workdir, step)
-        elif not find(checkpoint_dir(workdir)).complete:
-            newest(workdir)  # says what is missing
+    check_checkpoint(workdir, step)
     return config
+
+
+def check_checkpoint(workdir: str, step: int | None = None) -> None:
+    """Makes sure that a run has a checkpoint.
+
+    Args:
+        workdir: of the run; of the original's, the checkpoints are not looked for.
+        step: of the checkpoint; the newest if not given.
+
+    Raises:
+        FileNotFoundError: it has none, or not that one.
+    """
+    if not os.path.exists(config_path(workdir)):
+        return
+    if step is not None:
+        of_step(workdir, step)
+    elif not find(checkpoint_dir(workdir)).complete:
+        newest(workdir)  # says what is missing
 
 
 def check_drawing(
     workdir: str, sampler: str = "ancestral", sampling_steps: int | None = None, **options: Any
 ) -> Config:
-    """The config of a run that can be drawn from in this way.
+    """The config of a run that can be drawn from in this way, once it has a checkpoint.
 
     Args:
-        workdir: see `check_run`.
+        workdir: of the run.
         sampler, sampling_steps, **options: see `checked_choices`.
     """
-    config = check_run(workdir)
+    config = read_folder(workdir)
     checked_choices(config.num_diffusion_timesteps, sampler, sampling_steps, **options)
     return config
 

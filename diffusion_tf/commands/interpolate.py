@@ -124,11 +124,12 @@ def check_files() -> None:
     check_num_lambdas(NUM_LAMBDAS.value)
     check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
     config = early.check_drawing(WORKDIR.value, sampling_steps=SAMPLING_STEPS.value)
-    early.check_image_files(IMAGES.value or [IMAGE1.value, IMAGE2.value], config)
     T = config.num_diffusion_timesteps
     for t in TIMESTEPS.value if TIMESTEPS.present else ():
         if not 0 <= int(t) < T:
             raise ValueError(f"--timesteps has {t}; each must lie in 0..{T - 1}.")
+    early.check_image_files(IMAGES.value or [IMAGE1.value, IMAGE2.value], config)
+    early.check_checkpoint(WORKDIR.value)
 
 
 def interpolate(before_saving: Callable[[], None]) -> None:

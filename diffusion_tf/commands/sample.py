@@ -159,6 +159,7 @@ def check_flags(trajectory: tuple[int, ...]) -> tuple[int, str | None]:
     if seeds and SEED.present:
         raise ValueError("--seed and --seeds were both given; give one of them.")
     number = number_of_samples(NUM_SAMPLES.value, seeds, PER_CLASS.value, config)
+    early.check_checkpoint(WORKDIR.value)
     return whole(number, "num_samples", 1), conditions
 
 

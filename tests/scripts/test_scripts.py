@@ -262,7 +262,7 @@ MISTAKES = [
     ("interpolate", ["--workdir=run", "--image2=taken.npz"], "cannot be read as an image"),
     ("interpolate", ["--workdir=planned", "--timesteps=12"], "each must lie in 0..11"),
     ("interpolate", ["--workdir=planned", "--method=ddim", "--sampling_steps=13"], "lie in 1..12"),
-    ("figures", ["--workdir=planned", "--share_from=12"], "each time must lie in 0..11"),
+    ("figures", ["--workdir=run", "--share_from=12"], "each time must lie in 0..11"),
     ("interpolate", ["--workdir=run", "--timesteps="], "--timesteps is empty; give one number"),
     ("interpolate", ["--workdir=none", "--out=o.mp4"], "--out=o.mp4 is not a name for mixtures"),
     ("sample", ["--workdir=run", "--out=s.gif"], "--out=s.gif is not a name for samples"),
@@ -281,7 +281,7 @@ MISTAKES = [
         ["--workdir=run", "--out=fillings"],
         "--out=fillings is not a picture",
     ),
-    ("inpaint", ["--workdir=planned", "--mask=none.png"], "--mask=none.png is neither left"),
+    ("inpaint", ["--workdir=run", "--mask=none.png"], "--mask=none.png is neither left"),
     ("figures", ["--workdir=run", "--figures=4"], "--figures has '4'; choose from 5,6,7,8,9,10"),
     ("figures", ["--workdir=run", "--out=taken.npz"], "taken.npz is not a folder"),
     (
