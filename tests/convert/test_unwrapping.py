@@ -218,6 +218,7 @@ def test_an_ordered_dict_is_read(tmp_path, states):
     check(save(tmp_path, values), ema=states.raw, raw=states.raw)
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     "fields",
     [
@@ -227,9 +228,10 @@ def test_an_ordered_dict_is_read(tmp_path, states):
 )
 def test_a_list_alone_is_named_in_the_order_of_the_parameters(tmp_path, log, fields):
     """Averages without names, and nothing beside them, of a module of the port."""
+    torch = import_torch()
     from helpers.torch_port import Model
 
-    import_torch().manual_seed(0)
+    torch.manual_seed(0)
     model = Model(ch=32, out_ch=3, in_channels=3, resolution=8, **fields)
     shadow = [parameter.detach().clone() for parameter in model.parameters()]
     path = save(tmp_path, {"ema": {"decay": 0.99, "num_updates": 3, "shadow_params": shadow}})
