@@ -85,7 +85,7 @@ def test_the_first_samples_are_the_same_in_a_larger_batch(model):
     np.testing.assert_allclose(small, large[:2], atol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_devices_draw_the_very_same_samples(model, devices):
     strategy = replicas(devices)
     one = draw(model, 7, 2)
@@ -108,7 +108,7 @@ def test_a_shard_does_not_depend_on_those_that_are_drawn_with_it(model):
         np.testing.assert_array_equal(some[number], every[number])
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_sample_with_a_seed_of_its_own_is_the_same_in_every_batch(model, jit_compile):
     def with_seeds(seeds, batch_size):
         drawn = draw(model, len(seeds), batch_size, seeds=seeds, jit_compile=jit_compile)

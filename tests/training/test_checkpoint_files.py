@@ -68,7 +68,9 @@ def stopped_save(folder, operation, number, text, error):
 
 
 # Their numbers begin with each other's: 3, 30, 300; and 30 is there already.
-@pytest.mark.parametrize("number", [3, 30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (30, 300))]
+)
 @pytest.mark.parametrize("error", [None, errno.ENOSPC])
 def test_a_save_that_is_stopped_anywhere_takes_nothing_with_it(tmp_path, number, error):
     text = 30 if number == 30 else "new"  # a step is trained to the same weights again

@@ -163,7 +163,11 @@ def test_pictures_of_points(tmp_path):
     assert one == several
 
 
-@pytest.mark.parametrize("config, devices", [(IMAGES, 3), (LABELS, 2)], ids=["IMAGES", "LABELS"])
+@pytest.mark.parametrize(
+    "config, devices",
+    [(IMAGES, 3), pytest.param(LABELS, 2, marks=pytest.mark.slow)],
+    ids=["IMAGES", "LABELS"],
+)
 def test_bits_per_dimension(config, devices, tmp_path):
     def measure(model, strategy):
         # 7 images: in the last round a short batch, and with 2 devices one that is idle
