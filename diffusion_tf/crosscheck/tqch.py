@@ -47,11 +47,10 @@ def make_counterpart(
     with importable(folder, "ddpm_torch"):
         # Its package imports data sets and metrics first; these files do without them.
         _as_package(package)
-        functions = import_file(package / "functions.py", "ddpm_torch.functions")
+        import_file(package / "functions.py", "ddpm_torch.functions")
         import_file(package / "modules.py", "ddpm_torch.modules")
         diffusion = import_file(package / "diffusion.py", "ddpm_torch.diffusion")
         model = import_file(package / "models" / "unet.py", "ddpm_torch.models.unet")
-    del functions
     its = diffusion.GaussianDiffusion
     network_options, process_options = split_options(
         options or {}, model.UNet.__init__, its.__init__
