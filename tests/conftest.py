@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import gc
 import os
 import signal
 
@@ -10,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is fi
 os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else this machine prefers
 # Threads of torch that wait by spinning would take the processors from TensorFlow's.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Test files side by side share the processors: more threads would only wait for each other.
+SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE)))
 
 
 def pytest_configure(config):
@@ -20,6 +25,10 @@ def pytest_configure(config):
     # For tests with several replicas; whatever asks for none of them runs on the first.
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what all these modules hold stays: no collection walks through it again
 
 
 def pytest_collection_modifyitems(items):

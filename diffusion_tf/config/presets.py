@@ -11,7 +11,7 @@ from diffusion_tf.utils.numbers import shown
 def digits() -> Config:
     """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
 
-    `python scripts/train.py --config=digits`: five minutes on two CPU cores. The cosine schedule,
+    `ddpm-train --config=digits`: five minutes on two CPU cores. The cosine schedule,
     because the paper's linear one leaves next to nothing of so small an image halfway through
     (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
     So many steps, because the last thing that is learned is the little to be seen in what is
@@ -53,7 +53,7 @@ def _paper_256(**fields: Any) -> Config:
 def cifar10() -> Config:
     """CIFAR-10 as in the paper, 35.7M parameters: the defaults of the original's `run_cifar.py`.
 
-    `python scripts/train.py --config=cifar10`. To expect, from 50,000 samples with the averaged
+    `ddpm-train --config=cifar10`. To expect, from 50,000 samples with the averaged
     weights (table 1, L_simple): FID 3.17 against the training set, 5.24 against the test set, IS
     9.46 +- 0.11, and at most 3.75 bits/dim on the test set (3.72 on the training set). The paper
     trains for 10.6 hours, 21 steps/s on a TPU v3-8, and reports the point of the lowest FID
@@ -74,7 +74,7 @@ def cifar10() -> Config:
 def celebahq256() -> Config:
     """CelebA-HQ at 256x256, 114M parameters: the defaults of the original's `run_celebahq.py`.
 
-    `python scripts/train.py --config=celebahq256`. The paper shows samples and interpolations, but
+    `ddpm-train --config=celebahq256`. The paper shows samples and interpolations, but
     no FID. At its 2.2 steps/s on a TPU v3-8 (appendix B), 500,000 steps take 63 hours.
     """
     return _paper_256(dataset="celebahq256", random_flip=True, steps=500_000)
@@ -83,7 +83,7 @@ def celebahq256() -> Config:
 def lsun_church() -> Config:
     """LSUN Church at 256x256, 114M parameters: the defaults of the original's `run_lsun.py`.
 
-    `python scripts/train.py --config=lsun_church --data_dir=church-r08.tfrecords`. To expect: FID
+    `ddpm-train --config=lsun_church --data_dir=church-r08.tfrecords`. To expect: FID
     7.89 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B),
     1,200,000 steps take 152 hours.
     """
@@ -93,7 +93,7 @@ def lsun_church() -> Config:
 def lsun_bedroom() -> Config:
     """LSUN Bedroom at 256x256, 114M parameters.
 
-    `python scripts/train.py --config=lsun_bedroom --data_dir=bedroom-full-r08.tfrecords`. To
+    `ddpm-train --config=lsun_bedroom --data_dir=bedroom-full-r08.tfrecords`. To
     expect: FID 6.36 from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8
     (appendix B), 2,400,000 steps take 303 hours. No image is mirrored, as appendix B says; the
     original's command for it mirrors them.
@@ -104,7 +104,7 @@ def lsun_bedroom() -> Config:
 def lsun_bedroom_large() -> Config:
     """LSUN Bedroom with 255,677,955 parameters; appendix B says about 256 million.
 
-    `python scripts/train.py --config=lsun_bedroom_large --data_dir=bedroom-full-r08.tfrecords`. To
+    `ddpm-train --config=lsun_bedroom_large --data_dir=bedroom-full-r08.tfrecords`. To
     expect: FID 4.90 from 50,000 samples (table 3). Appendix B says no more than that there are more
     filters; that ch is 192 follows from the number of parameters, and the rest is as in
     `lsun_bedroom`. The paper gives no speed for it, and the original no script.
@@ -115,7 +115,7 @@ def lsun_bedroom_large() -> Config:
 def lsun_cat() -> Config:
     """LSUN Cat at 256x256, 114M parameters.
 
-    `python scripts/train.py --config=lsun_cat --data_dir=cat-r08.tfrecords`. To expect: FID 19.75
+    `ddpm-train --config=lsun_cat --data_dir=cat-r08.tfrecords`. To expect: FID 19.75
     from 50,000 samples (table 3). At the paper's 2.2 steps/s on a TPU v3-8 (appendix B), 1,800,000
     steps take 227 hours. No image is mirrored, as in the original's command (`--randflip 0`);
     appendix B says that they are.
@@ -126,7 +126,7 @@ def lsun_cat() -> Config:
 def folder() -> Config:
     """Any folder of images, at 64x64: the paper's network for CIFAR-10 with a gentler training.
 
-    `python scripts/train.py --config=folder --data_dir=FOLDER --workdir=runs/NAME`, with whatever
+    `ddpm-train --config=folder --data_dir=FOLDER --workdir=runs/NAME`, with whatever
     differs: `--image_size` (96, or 48x64), `--channels=1` for grey ones, `--random_flip` where a
     mirrored image is as good. A place to start from, not an experiment of the paper: it has no
     result to expect.
@@ -145,7 +145,7 @@ def folder() -> Config:
 def arrays() -> Config:
     """Images in an array, `.npz` or `.npy`: the network of `folder` at the size that they have.
 
-    `python scripts/train.py --config=arrays --data_dir=FILE --workdir=runs/NAME`. The size and the
+    `ddpm-train --config=arrays --data_dir=FILE --workdir=runs/NAME`. The size and the
     channels follow from the data, and with `--labels=auto` the classes. Without attention but for
     the lowest resolution, so that 28x28 is as good as 32x32.
     """
@@ -157,9 +157,9 @@ def arrays() -> Config:
 def digits_conditional() -> Config:
     """The digits with their classes as conditions, for classifier-free guidance.
 
-    `python scripts/train.py --config=digits_conditional`: seven minutes on two CPU cores. A tenth
+    `ddpm-train --config=digits_conditional`: seven minutes on two CPU cores. A tenth
     of the examples is trained without its class (Ho & Salimans 2022, section 3.2), so that
-    `scripts/sample.py --guidance_scale=2` can go beyond the conditional model.
+    `ddpm-sample --guidance_scale=2` can go beyond the conditional model.
     """
     return Config(beta_schedule="cosine", num_classes=10, cond_drop_prob=0.1)
 
@@ -196,7 +196,7 @@ def _points(**fields: Any) -> Config:
 def s_curve() -> Config:
     """10,000 points of scikit-learn's S-curve, x and z / 10.
 
-    `python scripts/train.py --config=s_curve`: two minutes on two CPU cores.
+    `ddpm-train --config=s_curve`: two minutes on two CPU cores.
     """
     return _points(dataset="s_curve")
 
@@ -204,7 +204,7 @@ def s_curve() -> Config:
 def swiss_roll() -> Config:
     """10,000 points of scikit-learn's Swiss roll, x and z / 20.
 
-    `python scripts/train.py --config=swiss_roll`: minutes on two CPU cores.
+    `ddpm-train --config=swiss_roll`: minutes on two CPU cores.
     """
     return _points(dataset="swiss_roll", beta_start=1e-4)
 
@@ -212,7 +212,7 @@ def swiss_roll() -> Config:
 def vectors() -> Config:
     """Vectors of any mean and scale, in `.npz`, `.npy` or `.csv`, with conditions or without.
 
-    `python scripts/train.py --config=vectors --data_dir=FILE --workdir=runs/NAME`. Their length
+    `ddpm-train --config=vectors --data_dir=FILE --workdir=runs/NAME`. Their length
     follows from the data, and with `--labels=auto` the classes, or the length of the vectors that
     they are conditioned on. Each dimension is brought to mean 0 and a standard deviation of 1, for
     which all 1000 steps and the cosine schedule leave noise at the end.
@@ -230,7 +230,7 @@ def vectors() -> Config:
 def sprites() -> Config:
     """16x16 sprites with five attributes as conditions.
 
-    `python scripts/train.py --config=sprites`: a quarter of an hour on two CPU cores. Without
+    `ddpm-train --config=sprites`: a quarter of an hour on two CPU cores. Without
     `--data_dir` sprites are drawn; with it, they are the images [N, 16, 16, 3] and vectors [N, 5]
     of two .npy files in that folder. The network predicts x_0: what a condition says about the mean
     of a whole image, night here, hardly shows in the noise at the steps that decide it, and was
@@ -255,7 +255,7 @@ def sprites() -> Config:
 def embeddings() -> Config:
     """Vectors conditioned on vectors: digits' principal components, given their images.
 
-    `python scripts/train.py --config=embeddings`: minutes on two CPU cores. With `--data_dir`,
+    `ddpm-train --config=embeddings`: minutes on two CPU cores. With `--data_dir`,
     an .npz with vectors `x` [N, D] and conditions `y` [N, C], from which `data_dim` and `cond_dim`
     follow. Own vectors are brought to a standard deviation of 1/4, for which the schedule is.
     """
@@ -286,7 +286,7 @@ def _tutorial(**fields: Any) -> Config:
 def s_curve_tutorial() -> Config:
     """The S-curve as lessons have it: tables of t in an MLP of 72,066 weights, 100 steps.
 
-    `python scripts/train.py --config=s_curve_tutorial`: 4,000 epochs of 79 batches. Lessons sample
+    `ddpm-train --config=s_curve_tutorial`: 4,000 epochs of 79 batches. Lessons sample
     with noise after the last step, too: `--sampler=noisy_end`.
     """
     return _tutorial(
@@ -308,7 +308,7 @@ def s_curve_tutorial() -> Config:
 def sprites_tutorial() -> Config:
     """16x16 sprites with a context of five numbers, as lessons have them.
 
-    `python scripts/train.py --config=sprites_tutorial`: 32 epochs of the 8,000 sprites drawn here,
+    `ddpm-train --config=sprites_tutorial`: 32 epochs of the 8,000 sprites drawn here,
     or of `images.npy` and `vectors.npy` in --data_dir. The betas are numbers 1 to 500 of 501
     from 1e-4 to 0.02.
     """
@@ -338,7 +338,7 @@ def sprites_tutorial() -> Config:
 def embeddings_tutorial() -> Config:
     """Embeddings given embeddings, as lessons have them: scales and shifts, the l1 distance.
 
-    `python scripts/train.py --config=embeddings_tutorial`, with --data_dir as for `embeddings`.
+    `ddpm-train --config=embeddings_tutorial`, with --data_dir as for `embeddings`.
     In the lesson no dense layer stands between x and the output (`--model=scale_shift`), although
     each block defines one; `--model=scale_shift_mixing` has them.
     """

@@ -63,7 +63,7 @@ def test_presets_are_the_experiments_of_the_paper(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_say_how_they_are_run(name):
-    assert f"`python scripts/train.py --config={name}" in PRESETS[name].__doc__
+    assert f"`ddpm-train --config={name}" in PRESETS[name].__doc__
 
 
 def test_every_field_is_documented():
