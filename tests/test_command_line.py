@@ -17,6 +17,7 @@ from diffusion_tf.config.sizes import state_bytes
 from diffusion_tf.utils.command_names import command_name
 from diffusion_tf.utils.locks import lock_in, locked
 from helpers.processes import run
+from helpers.rows import mostly_slow
 
 ROOT = Path(__file__).parents[1]
 # Stands where TensorFlow would be imported from.
@@ -139,11 +140,8 @@ def test_a_mistake_in_a_flag_is_a_sentence(call, flags, message):
 
 
 def test_messages_name_the_command_that_was_used(call, monkeypatch):
-    assert (
-        "train one with python -m diffusion_tf train --workdir=none."
-        in call("train", "--config=none/", "--workdir=w", way="module").stderr
-        or True
-    )
+    result = call("sample", "--workdir=none", way="module")
+    assert "train one with python -m diffusion_tf train --workdir=none." in result.stderr
     for program, name in (
         (str(ROOT / "scripts/sample.py"), str(ROOT / "scripts/train.py")),
         ("/usr/lib/diffusion_tf/__main__.py", "python -m diffusion_tf train"),
@@ -169,30 +167,47 @@ def home(tmp_path_factory):
     return home
 
 
+QUICK = (
+    "train --workdir=run --lr=0.5",
+    "train --workdir=new --beta_schedule=cubic",
+    "sample --workdir=none",
+    "sample --workdir=saved --out=taken.npz",
+    "sample --workdir=saved --sampling_steps=13",
+    "interpolate --workdir=saved --image2=none.png",
+    "inpaint --workdir=none",
+    "figures --workdir=none",
+    "evaluate --workdir=saved --step=4",
+    "convert --target=t",
+)
+
+
 @pytest.mark.parametrize(
     "command, message",
-    [
-        ("train --workdir=run --lr=0.5", "run holds a run of another config (lr"),
-        ("train --workdir=saved/checkpoints", "holds something other than a run"),
-        ("train --workdir=new --beta_schedule=cubic", "Unknown beta_schedule 'cubic'"),
-        ("train --workdir=new --config=folder", "folder needs --data_dir: "),
-        ("train --workdir=new --data_dir=none", "There is no file or folder none; check"),
-        ("sample --workdir=none", "none holds no run (no config.json); train one with "),
-        ("sample --workdir=run", "run has no checkpoint; train there with "),
-        ("sample --workdir=saved --out=taken.npz", "taken.npz exists"),
-        ("sample --workdir=saved --out=s.gif", "--out=s.gif is not a name for samples"),
-        ("sample --workdir=saved --num_samples=0", "num_samples is 0"),
-        ("sample --workdir=saved --sampling_steps=13", "it must lie in 1..12"),
-        ("sample --workdir=saved --eta=0.5", "eta is 0.5, which sampler 'ancestral' does not"),
-        ("sample --workdir=saved --trajectory=12", "each time must lie in -1..11"),
-        ("interpolate --workdir=saved --image2=none.png", "There is no image 'none.png'"),
-        ("interpolate --workdir=saved --timesteps=12", "each must lie in 0..11"),
-        ("inpaint --workdir=none", "none holds no run"),
-        ("figures --workdir=none", "none holds no run"),
-        ("evaluate --workdir=saved --step=4", "saved has no checkpoint of step 4 (there: 3)"),
-        ("evaluate --workdir=saved --metrics=fad --out=o", "Unknown metric 'fad'"),
-        ("convert --target=t", "--source is missing"),
-    ],
+    mostly_slow(
+        [
+            ("train --workdir=run --lr=0.5", "run holds a run of another config (lr"),
+            ("train --workdir=saved/checkpoints", "holds something other than a run"),
+            ("train --workdir=new --beta_schedule=cubic", "Unknown beta_schedule 'cubic'"),
+            ("train --workdir=new --config=folder", "folder needs --data_dir: "),
+            ("train --workdir=new --data_dir=none", "There is no file or folder none; check"),
+            ("sample --workdir=none", "none holds no run (no config.json); train one with "),
+            ("sample --workdir=run", "run has no checkpoint; train there with "),
+            ("sample --workdir=saved --out=taken.npz", "taken.npz exists"),
+            ("sample --workdir=saved --out=s.gif", "--out=s.gif is not a name for samples"),
+            ("sample --workdir=saved --num_samples=0", "num_samples is 0"),
+            ("sample --workdir=saved --sampling_steps=13", "it must lie in 1..12"),
+            ("sample --workdir=saved --eta=0.5", "eta is 0.5, which sampler 'ancestral' does not"),
+            ("sample --workdir=saved --trajectory=12", "each time must lie in -1..11"),
+            ("interpolate --workdir=saved --image2=none.png", "There is no image 'none.png'"),
+            ("interpolate --workdir=saved --timesteps=12", "each must lie in 0..11"),
+            ("inpaint --workdir=none", "none holds no run"),
+            ("figures --workdir=none", "none holds no run"),
+            ("evaluate --workdir=saved --step=4", "saved has no checkpoint of step 4 (there: 3)"),
+            ("evaluate --workdir=saved --metrics=fad --out=o", "Unknown metric 'fad'"),
+            ("convert --target=t", "--source is missing"),
+        ],
+        lambda command, message: command in QUICK,
+    ),
 )
 def test_a_mistake_in_a_name_or_path_is_answered_without_tensorflow(call, home, command, message):
     name, *flags = command.split()

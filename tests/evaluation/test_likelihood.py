@@ -26,7 +26,8 @@ from diffusion_tf.utils.random_numbers import stream
 from helpers.replicas import replicas
 
 CONFIG = get_config(
-    "digits", ch=64, ch_mult=(1,), num_diffusion_timesteps=12, batch_size=16, warmup=1, steps=30,
+    "digits", ch=64, ch_mult=(1,), num_res_blocks=1, num_diffusion_timesteps=12, batch_size=16,
+    warmup=1, steps=30,
 )  # fmt: skip
 DIFFUSION = get_diffusion(CONFIG)
 DIGITS = get_dataset(CONFIG)

@@ -25,7 +25,8 @@ from helpers.processes import TINY, run, start
 from helpers.small_inception import small_graph
 
 CONFIG = get_config(
-    "digits", ch=64, ch_mult=(1,), num_diffusion_timesteps=8, batch_size=16, steps=6, grid_steps=0,
+    "digits", ch=32, ch_mult=(1,), num_res_blocks=1, num_diffusion_timesteps=8, batch_size=16,
+    steps=6, grid_steps=0,
     log_steps=1, warmup=1, model_var_type="fixedsmall",
 )  # fmt: skip
 REQUEST = Request(num_samples=30, num_images=80, batch_size=16)

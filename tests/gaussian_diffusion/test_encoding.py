@@ -115,8 +115,9 @@ def test_the_network_is_asked_where_a_step_begins():
     assert seen == [2, 2, 2, 9]
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("solver", ["ddim", "heun"])
-def test_compiled(compiled, solver):
+def test_compiled(jit_compile, solver):
     diffusion = make_diffusion(20, 0.2)
     x = np.random.RandomState(0).uniform(-1, 1, SHAPE).astype(np.float32)
 
@@ -124,7 +125,8 @@ def test_compiled(compiled, solver):
         x_T = diffusion.encode(denoise_fn, x_start=x, solver=solver)
         return x_T, diffusion.decode(denoise_fn, x=x_T, solver=solver)
 
-    for actual, expected in zip(compiled(both)(x), both(x), strict=True):
+    compiled = tf.function(both, jit_compile=jit_compile)
+    for actual, expected in zip(compiled(x), both(x), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-4)
 
 

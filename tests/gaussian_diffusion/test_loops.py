@@ -8,6 +8,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.utils.random_numbers import fold_in, normal
 from helpers import golden_arrays
 from helpers.golden_arrays import TYPES, denoise_fn, denoise_fn_for, noise_fn
+from helpers.rows import modes
 
 SHAPE = (2, 8, 8, 3)
 T = 20
@@ -36,7 +37,7 @@ def test_betas(golden):
     np.testing.assert_allclose(BETAS, golden["betas"], rtol=1e-10)
 
 
-@pytest.mark.parametrize("mean, var", TYPES)
+@pytest.mark.parametrize("compiled, mean, var", modes(*TYPES), indirect=["compiled"])
 def test_p_sample_loop_and_progressive_equal_original(golden, compiled, mean, var):
     ours, network = diffusion(mean, var), denoise_fn_for(var)
 
@@ -71,7 +72,7 @@ def test_p_sample_loop_equals_first_class(golden):
     assert_samples_equal(samples, golden["v1_p_sample_loop"])
 
 
-@pytest.mark.parametrize("repeat", [-1, 0, 5, 20])
+@pytest.mark.parametrize("compiled, repeat", modes(-1, 0, 5, 20), indirect=["compiled"])
 def test_trajectory_equals_first_class(golden, compiled, repeat):
     ours = diffusion()
     times, images = compiled(
@@ -154,16 +155,23 @@ def all_loops(seed):
     }
 
 
-def test_seed_gives_the_same_samples_in_every_mode(compiled):
-    expected, samples = all_loops(3), compiled(all_loops)(tf.constant(3))
+@pytest.fixture(scope="module")
+def loops():
+    """All loops of one seed, eagerly."""
+    return all_loops(3)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_seed_gives_the_same_samples_in_every_mode(loops, jit_compile):
+    expected, samples = loops, tf.function(all_loops, jit_compile=jit_compile)(tf.constant(3))
     for name, value in samples.items():
         # The numbers drawn may differ in the last bits (see test_random_numbers), which twenty
         # steps and the division by coef1 in pred_xstart make larger.
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-4, err_msg=name)
 
 
-def test_other_seed_gives_other_samples():
-    first, other = all_loops(3), all_loops(4)
+def test_other_seed_gives_other_samples(loops):
+    first, other = loops, tf.function(all_loops)(4)
     for name, value in first.items():
         assert np.abs(value - other[name]).mean() > 0.02, name
 
@@ -177,13 +185,14 @@ def test_every_step_of_a_seed_has_noise_of_its_own():
     assert np.abs(correlation).max() < 6 / np.sqrt(1000)
 
 
-def test_loops_of_one_seed_share_their_chain():
-    loops = all_loops(3)
+def test_loops_of_one_seed_share_their_chain(loops):
     np.testing.assert_array_equal(loops["trajectory"][-1], loops["loop"])
     assert np.isfinite(loops["loop"]).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (3, 4, 6), SHAPE])
+@pytest.mark.parametrize(
+    "compiled, shape", modes((SHAPE,), ((3, 5),), ((3, 4, 6),)), indirect=["compiled"]
+)
 def test_chain_in_pieces_equals_chain_in_one_go(compiled, shape):
     ours = diffusion("xprev", "fixedlarge")
 
@@ -234,7 +243,9 @@ def test_samples_lie_in_range(mean):
 
 
 @pytest.mark.parametrize(
-    "keep", [[-1], [T - 1], [5, 5, -1], [-1, 0, T - 1], range(3, 9), [7, 12, 3]]
+    "compiled, keep",
+    modes([7, 12, 3], [-1], [T - 1], [5, 5, -1], [-1, 0, T - 1], range(3, 9)),
+    indirect=["compiled"],
 )
 def test_keep_gives_the_chosen_frames(compiled, keep):
     ours = diffusion("xprev", "fixedlarge")
@@ -324,7 +335,7 @@ def test_shape_must_be_known(loop, shape):
         getattr(diffusion(), loop)(denoise_fn, shape=shape)
 
 
-@pytest.mark.parametrize("betas", [[0.3], [0.1, 1.0]])
+@pytest.mark.parametrize("compiled, betas", modes([0.1, 1.0], [0.3]), indirect=["compiled"])
 def test_short_chains(compiled, betas):
     ours = diffusion(betas=betas)
     times, images = compiled(

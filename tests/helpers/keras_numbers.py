@@ -16,7 +16,9 @@ from diffusion_tf.utils.random_numbers import normal
 TINY = {"num_diffusion_timesteps": 2, "batch_size": 2, "warmup": 0, "ch": 32}
 RUNS = {
     "images": (
-        "digits_conditional", {"ch_mult": (1, 1), "dropout": 0.5, "resamp_with_conv": False}
+        "digits_conditional", {
+            "ch_mult": (1, 1), "num_res_blocks": 1, "dropout": 0.5, "resamp_with_conv": False,
+        },
     ),
     "vectors": (
         "embeddings",

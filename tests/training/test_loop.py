@@ -43,7 +43,7 @@ def saved_steps(workdir):
 
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path):
-    fields = {"model_fn": get_model, "dropout": 0.1}
+    fields = {"model_fn": get_model, "dropout": 0.1, "ch": 32, "num_res_blocks": 1}
     whole = run(tmp_path / "whole", steps=6, **fields)
     run(tmp_path / "parts", steps=3, **fields)
     resumed = run(tmp_path / "parts", steps=6, **fields)

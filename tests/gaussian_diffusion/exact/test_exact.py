@@ -18,6 +18,7 @@ from diffusion_tf.gaussian_diffusion.exact import (
 )
 from diffusion_tf.gaussian_diffusion.process import MODEL_MEAN_TYPES
 from diffusion_tf.schedules import get_beta_schedule
+from helpers.rows import modes
 
 GRID = np.linspace(-8, 8, 32001)
 MIXTURES = {
@@ -89,10 +90,19 @@ def test_a_label_without_variance_is_the_example_itself():
     np.testing.assert_array_less(posterior.variance, 1e-12)
 
 
-@pytest.mark.parametrize("mean_type", MODEL_MEAN_TYPES)
-@pytest.mark.parametrize("var_type, loss_type", [("learned", "kl"), ("fixedsmall", "mse")])
-@pytest.mark.parametrize("name", MIXTURES)
-def test_tensorflow_and_numpy_agree(mean_type, var_type, loss_type, name, compiled):
+@pytest.mark.parametrize(
+    "compiled, name, mean_type, var_type, loss_type",
+    modes(
+        *[
+            (name, mean_type, *types)
+            for types in (("learned", "kl"), ("fixedsmall", "mse"))
+            for mean_type in MODEL_MEAN_TYPES
+            for name in MIXTURES
+        ]
+    ),
+    indirect=["compiled"],
+)
+def test_tensorflow_and_numpy_agree(compiled, name, mean_type, var_type, loss_type):
     diffusion = make_diffusion(
         model_mean_type=mean_type, model_var_type=var_type, loss_type=loss_type
     )
