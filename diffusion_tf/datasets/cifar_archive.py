@@ -17,6 +17,7 @@ from diffusion_tf.utils.numbers import outside, shown
 from diffusion_tf.utils.regular_files import read_regular
 
 ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
+URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"  # of the authors
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 SHAPE = (32, 32, 3)
 MAX_BATCH, MAX_ARCHIVE = 64 * 2**20, 256 * 2**20  # bytes; the real ones have 31 MB and 186 MB

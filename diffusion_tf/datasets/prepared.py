@@ -25,22 +25,18 @@ CLI_PACKAGES = ("apache-beam", "mlcroissant")
 
 @dataclass(frozen=True)
 class _Source:
-    """What a data set is called, by tensorflow_datasets and by people, and what it is made from."""
+    """What a data set is called, by tensorflow_datasets and by people, and how large it is."""
 
     name: str
     title: str
-    archive: str
-    downloads: bool
     shape: tuple[int, int, int]
 
 
-CIFAR10 = _Source("cifar10", "CIFAR-10", "cifar-10-binary.tar.gz", True, (32, 32, 3))
+CIFAR10 = _Source("cifar10", "CIFAR-10", (32, 32, 3))
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
-CELEBAHQ256 = _Source(
-    "celeb_a_hq/256", "CelebA-HQ of 256x256", "data256x256.tar", False, (256, 256, 3)
-)
+CELEBAHQ256 = _Source("celeb_a_hq/256", "CelebA-HQ of 256x256", (256, 256, 3))
 
 
 def load_cifar10(config: Config, data_dir: str | None, split: str) -> InMemory:
@@ -154,26 +150,29 @@ def _how_to_prepare(
     source: _Source, builder: "tfds.core.DatasetBuilder", data_dir: str | None
 ) -> str:
     folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    parent = Path(builder.data_path).parent
+    unfinished = sorted(parent.glob("*incomplete*")) if parent.is_dir() else []
+    but = f" (but an unfinished one that can be deleted: {unfinished[0]})" if unfinished else ""
+    how = _download() if source is CIFAR10 else _build(source, folder)
+    return (
+        f"{folder} holds no prepared {source.title}{but}; {how}, or name the folder of"
+        " tensorflow_datasets that holds the set with --data_dir."
+    )
+
+
+def _download() -> str:
+    """How to get CIFAR-10 without the command of tensorflow_datasets and what that needs."""
+    archive = cifar_archive.ARCHIVE
+    return f"download it with 'curl -LO {cifar_archive.URL}' and give --data_dir={archive}"
+
+
+def _build(source: _Source, folder: str) -> str:
     missing = [
         name for name in CLI_PACKAGES if not importlib.util.find_spec(name.replace("-", "_"))
     ]
     install = f"pip install {' '.join(missing)} && " if missing else ""
-    command = f"{install}tfds build {source.name} --data_dir={folder}"
-    if source.downloads:
-        how = f"'{command}' to download it, with --manual_dir=FOLDER if FOLDER holds the archive"
-    else:
-        how = f"'{command} --manual_dir=FOLDER' where FOLDER holds the archive"
-    parent = Path(builder.data_path).parent
-    unfinished = sorted(parent.glob("*incomplete*")) if parent.is_dir() else []
-    but = f" (but an unfinished one that can be deleted: {unfinished[0]})" if unfinished else ""
-    return (
-        f"{folder} holds no prepared {source.title}{but}; run {how} {source.archive}, or name the"
-        f" folder of tensorflow_datasets that holds the set{_or_archive(source)} with --data_dir."
-    )
-
-
-def _or_archive(source: _Source) -> str:
-    return f", or {cifar_archive.ARCHIVE}," if source is CIFAR10 else ""
+    command = f"{install}tfds build {source.name} --data_dir={folder} --manual_dir=FOLDER"
+    return f"run '{command}' where FOLDER holds the archive data256x256.tar"
 
 
 def _parse(records: TFRecordFiles, index: int) -> tf.train.Features.FeatureEntry:

@@ -241,12 +241,6 @@ def test_cifar10_comes_from_tensorflow_datasets():
     np.testing.assert_array_equal(np.bincount(test.conditions), [1000] * 10)
 
 
-def test_missing_cifar10_says_how_to_prepare_it(tmp_path):
-    config = get_config("digits", dataset="cifar10", image_size=32, channels=3)
-    with pytest.raises(FileNotFoundError, match=f"tfds build cifar10 --data_dir={tmp_path}"):
-        get_dataset(config, str(tmp_path))
-
-
 def test_batches_hold_conditions_that_belong_to_their_examples():
     examples = np.arange(40, dtype=np.float32).reshape(20, 2) / 40
     dataset = InMemory(examples, np.arange(20, dtype=np.int32))
