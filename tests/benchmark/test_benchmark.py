@@ -112,6 +112,7 @@ def test_missing_packages_are_named(monkeypatch):
     assert BenchmarkRequest(variants=()).variants == ()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_do_its_task_says_why():
     message = r"diffusion_tf \(train, batch 0\) failed: ValueError: .*batch"
     with (

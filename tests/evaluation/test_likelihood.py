@@ -24,6 +24,7 @@ from diffusion_tf.utils.array_files import save_npz
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.random_numbers import stream
 from helpers.replicas import replicas
+from helpers.rows import mostly_slow
 
 CONFIG = get_config(
     "digits", ch=64, ch_mult=(1,), num_res_blocks=1, num_diffusion_timesteps=12, batch_size=16,
@@ -98,7 +99,7 @@ def test_of_a_trained_network(measure, trained):
     assert (np.diff(curve["distortion"]) < 0).all()
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 11, 100])
+@pytest.mark.parametrize("batch_size", mostly_slow([1, 3, 11, 100], lambda size: size == 3))
 def test_the_batch_size_does_not_matter(measure, batch_size):
     assert_equal(measure(batch_size=batch_size), measure(batch_size=4), rtol=2e-5)
 
@@ -111,7 +112,7 @@ def test_without_clipping(measure):
     assert measure(clip_denoised=False).mse[-1] > measure().mse[-1]
 
 
-@pytest.mark.parametrize("number", [7, 11])
+@pytest.mark.parametrize("number", [7, pytest.param(11, marks=pytest.mark.slow)])
 def test_on_several_devices(measure, number):
     """With 7 images one device has nothing to do in the last round, with 11 a short batch."""
     first = DIGITS.first(number)

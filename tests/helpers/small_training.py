@@ -30,6 +30,6 @@ def pixelwise(config, kernel_size=3):
     return model
 
 
-def make_trainer(model_fn=pixelwise, **fields):
-    config = get_config("digits", **{**SMALL, **fields})
+def make_trainer(model_fn=pixelwise, preset="digits", **fields):
+    config = get_config(preset, **{**SMALL, **fields})
     return Trainer(config, tf.distribute.get_strategy(), jit_compile=False, model_fn=model_fn)

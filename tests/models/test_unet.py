@@ -295,7 +295,9 @@ def test_mixed_bfloat16_is_near_float32():
     assert 1e-4 < difference < 0.05
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
+)
 def test_saved_network_is_the_same_bit_for_bit(tmp_path, dtype):
     model = randomise(build(dropout=0.1, resamp_with_conv=False, dtype=dtype))
     model.save(tmp_path / "model.keras")

@@ -323,7 +323,11 @@ def test_a_description_that_no_shard_confirms_is_refused(drawn, text):
 
 @pytest.mark.parametrize(
     "way, path, byte",
-    [("progressive", 2, 300), ("progressive", 2, -100), ("trajectory", (-1, 1), 10)],
+    [
+        ("progressive", 2, -100),
+        pytest.param("progressive", 2, 300, marks=pytest.mark.slow),
+        pytest.param("trajectory", (-1, 1), 10, marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_way_to_the_first_shard_is_drawn_again(monkeypatch, caplog, way, path, byte):
     interrupt(monkeypatch, "s.npz", after=1, **{way: path})

@@ -36,7 +36,10 @@ def draw(model, num_samples, batch_size, process=None, **choices):
     return list(sampling.sample(sampler, num_samples, batch_size))
 
 
-@pytest.mark.parametrize("num_samples, sizes", [(5, [2, 2, 1]), (4, [2, 2]), (1, [1])])
+@pytest.mark.parametrize(
+    "num_samples, sizes",
+    [(5, [2, 2, 1]), (4, [2, 2]), pytest.param(1, [1], marks=pytest.mark.slow)],
+)
 def test_exactly_as_many_as_asked_for(model, num_samples, sizes):
     assert [len(batch) for batch in draw(model, num_samples, 2)] == sizes
 

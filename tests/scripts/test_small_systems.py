@@ -39,6 +39,7 @@ def refused(result):
     return result.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_points(tmp_path):
     assert trained(tmp_path, "s_curve") == POINTS
     with Image.open(tmp_path / "s_curve" / "trajectory.gif") as animation:
@@ -122,6 +123,7 @@ def test_sprites_of_ones_own(tmp_path):
     assert "vectors: floats [batch, 5]" in refused(wrong)
 
 
+@pytest.mark.slow
 def test_embeddings_of_ones_own(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "e.npz", x=rng.uniform(-1, 1, (20, 3)), y=rng.normal(size=(20, 2)))

@@ -90,6 +90,7 @@ def test_only_the_chief_writes(folders):
     assert {p.name for p in folder.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_a_drawn_grid_sees_the_weights_of_all_devices():
     """Mirrored weights can be sampled from without leaving the strategy's devices."""
     from diffusion_tf.config import get_config

@@ -42,8 +42,11 @@ def saved_steps(workdir):
     return sorted(int(p.stem[5:]) for p in workdir.glob("checkpoints/ckpt-*.index"))
 
 
-def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path):
-    fields = {"model_fn": get_model, "dropout": 0.1, "ch": 32, "num_res_blocks": 1}
+@pytest.mark.parametrize("preset", ["s_curve", pytest.param("digits", marks=pytest.mark.slow)])
+def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path, preset):
+    fields = {
+        "preset": preset, "model_fn": get_model, "dropout": 0.1, "ch": 32, "num_res_blocks": 1,
+    }  # fmt: skip
     whole = run(tmp_path / "whole", steps=6, **fields)
     run(tmp_path / "parts", steps=3, **fields)
     resumed = run(tmp_path / "parts", steps=6, **fields)

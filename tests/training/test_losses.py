@@ -145,6 +145,7 @@ def test_events_that_cannot_be_read_are_missed_by_older_runs_alone(tmp_path, con
     assert losses_of(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_pictures_are_made_without_the_losses(tmp_path, caplog):
     config = get_config("digits", **SMALL, ch=32, num_res_blocks=1)
     sampler = Sampler.of_run(config, get_model(config), jit_compile=False)

@@ -229,10 +229,10 @@ def test_a_batch_that_the_replicas_cannot_share_is_refused():
         Trainer(config, ThreeReplicas(), jit_compile=False)
 
 
-def small_trainer(num_replicas=1, **fields):
+def small_trainer(num_replicas=1, preset="digits", **fields):
     small = {"ch_mult": (1,), "num_res_blocks": 1, "attn_resolutions": (), "batch_size": 8}
     fields = {**small, "warmup": 1, **fields}
-    return Trainer(get_config("digits", **fields), replicas(num_replicas), jit_compile=False)
+    return Trainer(get_config(preset, **fields), replicas(num_replicas), jit_compile=False)
 
 
 def batches(trainer):
@@ -248,8 +248,9 @@ def all_weights(trainer):
     return [*trainer.model.get_weights(), *trainer.ema_model.get_weights()]
 
 
-def test_steps_are_the_same_however_many_run_in_one_call():
-    one_call, four_calls = small_trainer(dropout=0.1), small_trainer(dropout=0.1)
+@pytest.mark.parametrize("preset", ["s_curve", pytest.param("digits", marks=pytest.mark.slow)])
+def test_steps_are_the_same_however_many_run_in_one_call(preset):
+    one_call, four_calls = (small_trainer(preset=preset, dropout=0.1) for _ in range(2))
     together = one_call.train_steps(batches(one_call), 4)
     data = batches(four_calls)
     alone = [four_calls.train_steps(data, 1) for _ in range(4)]

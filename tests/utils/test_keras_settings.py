@@ -44,12 +44,10 @@ def assert_same(numbers, expected):
         np.testing.assert_array_equal(numbers[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
-    [
-        SETTINGS,
-        pytest.param({"floatx": "float64", "policy": "mixed_bfloat16"}, marks=pytest.mark.slow),
-    ],
+    [SETTINGS, {"floatx": "float64", "policy": "mixed_bfloat16"}],
 )
 def test_settings_change_no_number(settings, expected, restored):
     set_keras(**settings)
@@ -99,7 +97,9 @@ def test_scripts_choose_their_backend(tmp_path):
         assert samples["arr_0"].shape == (2, 8, 8, 1)
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax", "numpy"])
+@pytest.mark.parametrize(
+    "backend", ["torch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jax", "numpy"))]
+)
 def test_another_backend_is_answered_in_one_sentence(backend, tmp_path):
     """Whether or not it is installed; what needs no Keras works with any."""
     env = environment(tmp_path / "keras", KERAS_BACKEND=backend)

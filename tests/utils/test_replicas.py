@@ -32,10 +32,12 @@ VECTORS = get_config(
 GUIDED = Conditions(np.array([3, -1, 8], np.int32), 2.0)
 CASES = {  # a config, what its samples are conditioned on, and a number of devices
     "unconditional": (IMAGES, None, 3),
-    "whole U-Net": (UNET, None, 2),
+    "whole U-Net": pytest.param(UNET, None, 2, marks=pytest.mark.slow),
     "labels": (LABELS, Conditions(np.array([3, 8], np.int32)), 2),
     "guided": (LABELS, GUIDED, 2),
-    "guided vectors": (VECTORS, Conditions(np.eye(2, dtype=np.float32), 3.0), 3),
+    "guided vectors": pytest.param(
+        VECTORS, Conditions(np.eye(2, dtype=np.float32), 3.0), 3, marks=pytest.mark.slow
+    ),
 }
 
 

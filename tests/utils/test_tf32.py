@@ -125,6 +125,7 @@ def run(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_what_is_converted(run, tmp_path):
     seen = []
     handler = logging.Handler()
@@ -140,6 +141,7 @@ def test_what_is_converted(run, tmp_path):
     assert seen and set(seen) == {False}
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_which_it_was(run, tmp_path):
     request = Request(
         metrics=("fid",), splits=("test",), num_samples=4, num_images=4, pictures=False,
@@ -183,6 +185,7 @@ def test_training_does_as_its_config_says(allowed, tmp_path):
     assert Config.from_dict(written).tf32
 
 
+@pytest.mark.slow
 def test_pictures_at_the_end_of_a_run(run):
     model = Network()
     losses = np.arange(2), np.ones(2)

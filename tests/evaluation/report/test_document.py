@@ -227,6 +227,7 @@ def test_what_was_not_measured_is_left_out(tmp_path):
     assert "None" not in "".join(document.text)
 
 
+@pytest.mark.slow
 def test_every_part_can_be_missing_alone(tmp_path):
     def check(metrics, name):
         write_report(tmp_path / "r.html", metrics)
