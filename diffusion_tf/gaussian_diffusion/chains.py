@@ -13,11 +13,12 @@ from diffusion_tf.gaussian_diffusion.checks import (
     checked_ends,
     checked_shape,
     checked_step,
+    checked_times,
     shape_of,
 )
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, StepNoise, noise_source, repeat_noise
 from diffusion_tf.utils.literals import Mix
-from diffusion_tf.utils.numbers import is_whole, whole
+from diffusion_tf.utils.numbers import whole
 
 DenoiseFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -299,11 +300,7 @@ class Chains:
             ValueError: a time to keep is not in -1..T-1, or there is none.
         """
         T = self.num_timesteps
-        keep = range(-1, T) if keep is None else keep
-        times = list(keep) if hasattr(keep, "__iter__") else []
-        if not times or not all(is_whole(time) and -1 <= time < T for time in times):
-            raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
-        times = sorted(set(times), reverse=True)
+        times = checked_times(range(-1, T) if keep is None else keep, T)
         repeat_noise_steps = whole(repeat_noise_steps, "repeat_noise_steps", -1)
         step_noise = noise_source(noise_fn, seed)
         if repeat_noise_steps >= 0:
@@ -353,6 +350,29 @@ class Chains:
                 with `constant_variance`, or t is not in 0..T-1 (checked where values are known,
                 that is outside `tf.function`); noise2 with shared_noise; an unknown mix.
         """
+        step_noise = noise_source(noise_fn, seed)
+        x_t = self.diffused_mixture(
+            x1=x1, x2=x2, lam=lam, t=t, step_noise=step_noise, noise1=noise1, noise2=noise2,
+            mix=mix, shared_noise=shared_noise,
+        )  # fmt: skip
+        t = checked_step(t, "t", self.num_timesteps)
+        x_0 = self._denoise(denoise_fn, self._start(x_t), t, 0, step_noise, clip_denoised).x
+        return tf.reshape(x_0, [*np.shape(lam), -1, *x_t.shape[1:]])
+
+    def diffused_mixture(
+        self,
+        *,
+        x1: tf.Tensor,
+        x2: tf.Tensor,
+        lam: float | Sequence[float] | tf.Tensor,
+        t: int | tf.Tensor,
+        step_noise: StepNoise,
+        noise1: tf.Tensor | None = None,
+        noise2: tf.Tensor | None = None,
+        mix: Mix = "linear",
+        shared_noise: bool = False,
+    ) -> tf.Tensor:
+        """What `interpolate` denoises, [L * B, ...]; see there, and `noise.noise_source`."""
         x1, x2, weight = checked_ends(x1, x2, lam)  # of x2: [L, 1, 1, ...]
         if shared_noise and noise2 is not None:
             raise ValueError("shared_noise and noise2 were both given; give one of them.")
@@ -360,7 +380,7 @@ class Chains:
         if x1.shape.rank > 2:  # images
             check_range(x1, "x1")
             check_range(x2, "x2")
-        T, step_noise = self.num_timesteps, noise_source(noise_fn, seed)
+        T = self.num_timesteps
         if noise1 is None:
             noise1 = step_noise(T, shape=shape_of(x1), dtype=x1.dtype)
         if shared_noise:
@@ -371,9 +391,7 @@ class Chains:
         x_t1 = self.q_sample(x1, t_batch, noise=noise1)
         x_t2 = self.q_sample(x2, t_batch, noise=noise2)
         x_t = weight_of_x1(weight, mix) * x_t1 + weight * x_t2  # [L, B, ...]
-        x_t = tf.reshape(x_t, [-1, *x1.shape[1:]])
-        x_0 = self._denoise(denoise_fn, self._start(x_t), t, 0, step_noise, clip_denoised).x
-        return tf.reshape(x_0, [*np.shape(lam), -1, *x1.shape[1:]])
+        return tf.reshape(x_t, [-1, *x1.shape[1:]])
 
 
 def weight_of_x1(weight: tf.Tensor, mix: Mix) -> tf.Tensor:

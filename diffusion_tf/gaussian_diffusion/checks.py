@@ -134,6 +134,14 @@ def checked_step(t: int | tf.Tensor, name: str, num_timesteps: int) -> int | tf.
     return tf.cast(t, tf.int32)
 
 
+def checked_times(keep: Sequence[int], num_timesteps: int) -> list[int]:
+    """Times from T - 1 to -1 to keep x at, each once, in falling order; ValueError if others."""
+    T, times = num_timesteps, list(keep) if hasattr(keep, "__iter__") else []
+    if not times or not all(is_whole(time) and -1 <= time < T for time in times):
+        raise ValueError(f"keep is {keep}; name one or more times from -1 to {T - 1}.")
+    return sorted({int(time) for time in times}, reverse=True)
+
+
 def checked_sampling_steps(
     sampling_steps: int | Sequence[int], num_timesteps: int
 ) -> int | np.ndarray:

@@ -11,13 +11,16 @@ import tensorflow as tf
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
+from diffusion_tf.gaussian_diffusion.checks import checked_times
 from diffusion_tf.gaussian_diffusion.compression import Transmission
+from diffusion_tf.gaussian_diffusion.noise import noise_source
 from diffusion_tf.sampling.guidance import Conditions, denoise_fn
-from diffusion_tf.sampling.pieces import run_in_pieces
+from diffusion_tf.sampling.pieces import run_down, run_in_pieces
 from diffusion_tf.utils import images
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.literals import Solver
 from diffusion_tf.utils.numbers import checked_seed
+from diffusion_tf.utils.progress import progress_bar
 from diffusion_tf.utils.random_numbers import StreamName, fold_in, stream
 from diffusion_tf.utils.replicas import compiled
 
@@ -137,7 +140,7 @@ class Sampler:
     def trajectory(
         self, number: int, keep: Sequence[int], *, noise: StreamName = "pictures"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws samples and keeps x on the way.
+        """Draws samples and keeps x on the way, showing progress.
 
         Args:
             number: of samples.
@@ -147,14 +150,24 @@ class Sampler:
         Returns:
             times int32 [F] in falling order, and float32 [F, B, ...].
         """
-        draw = self.chain(
+        how, T = self._how(number, noise), self.process.num_timesteps
+        times = checked_times(keep, T)
+        x = self.process.prior_sample(shape=how.pop("shape"), seed=how["seed"])
+        move, stops = self._mover(number, **how), sorted({T - 1, *times}, reverse=True)
+        total = T - 1 - stops[-1]
+        with progress_bar("drawing", "step", total=total, first_compiles=True) as progress:
+            state = (x, self.process.initial_memory(x))
+            frames = run_down(move, state, stops, progress.update)[-len(times) :]
+        return np.array(times, np.int32), self.to_data(frames)
+
+    def _mover(self, number: int, **how: Any) -> Callable[..., tuple]:
+        """Compiles `move(state, first, last)` of `number` samples, see `pieces.run_down`."""
+        return self.chain(
             number,
-            lambda network: self.process.p_sample_loop_trajectory(
-                network, keep=list(keep), **self._how(number, noise)
+            lambda network, state, first, last: self.process.p_sample_steps(
+                network, x=state[0], memory=state[1], first=first, last=last, **how
             ),
         )
-        times, frames = draw()
-        return times.numpy(), self.to_data(frames.numpy())
 
     def progressive(self, number: int, freq: int) -> tuple[np.ndarray, np.ndarray]:
         """Draws the samples of shard 0 and keeps the predictions of x_0 every `freq` steps.
@@ -178,7 +191,7 @@ class Sampler:
         timesteps: Sequence[int],
         **how: Any,
     ) -> list[np.ndarray]:
-        """Interpolates between images (section 4.3, Figure 8).
+        """Interpolates between images (section 4.3, Figure 8), showing progress.
 
         Args:
             x1, x2: uint8 [B, H, W, C].
@@ -189,20 +202,20 @@ class Sampler:
         Returns:
             float32 [L, B, H, W, C] for each of the timesteps.
         """
-        mix = self.chain(
-            len(x1) * len(lambdas),
-            lambda network, t: self.process.interpolate(
-                network,
-                x1=images.from_pixels(x1),
-                x2=images.from_pixels(x2),
-                lam=lambdas,
-                t=t,
-                seed=stream(self.seed, "pictures"),
-                clip_denoised=self.clip_denoised,
-                **how,
-            ),
-        )
-        return [mix(tf.constant(int(t))).numpy() for t in timesteps]
+        seed, number = stream(self.seed, "pictures"), len(x1) * len(lambdas)
+        ends: dict[str, Any] = {"x1": images.from_pixels(x1), "x2": images.from_pixels(x2)}
+        move = self._mover(number, seed=seed, clip_denoised=self.clip_denoised)
+        mixtures = []
+        total = sum(int(t) + 1 for t in timesteps)
+        with progress_bar("interpolating", "step", total=total, first_compiles=True) as progress:
+            for t in map(int, timesteps):
+                x = self.process.diffused_mixture(
+                    **ends, lam=lambdas, t=t, step_noise=noise_source(None, seed), **how
+                )
+                state = (x, self.process.initial_memory(x))
+                drawn = run_down(move, state, [t, -1], progress.update)[-1]
+                mixtures.append(drawn.reshape(len(lambdas), *x1.shape))
+        return mixtures
 
     def encode(
         self, x: np.ndarray, *, sampling_steps: int | None = None, solver: Solver = "ddim"

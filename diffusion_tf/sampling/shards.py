@@ -76,7 +76,9 @@ def sample_shards(
     bounds = np.unique(np.linspace(0, T, min(T, MAX_PIECES) + 1, dtype=np.int32))[::-1]
     done = (num_shards - len(shards)) * batch_size
     total = num_shards * batch_size
-    with progress_bar("sampling", "sample", total=total, done=done) as progress:
+    with progress_bar(
+        "sampling", "sample", total=total, done=done, first_compiles=True
+    ) as progress:
         for start in range(0, len(shards), num_replicas):
             done = progress.n
             drawn = shards[start : start + num_replicas]

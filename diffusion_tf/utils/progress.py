@@ -22,9 +22,22 @@ def use_json() -> None:
 
 
 class Bar(tqdm):
-    """A bar of which the first units may be left out of the rate, as they compile."""
+    """A bar of which the first units may be left out of the rate, as they compile.
+
+    Attributes:
+        first_compiles: whether those of the first `update` are, from which no time is told.
+    """
 
     disable: bool
+    first_compiles = False
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts units that were done."""
+        if not self.first_compiles:
+            return super().update(n)
+        self.first_compiles = False
+        self.begin_at(self.n + int(n or 0))
+        return None
 
     def begin_at(self, done: int) -> None:
         """Says that so many units are done, and counts time and rate from here."""
@@ -77,7 +90,15 @@ class _Lines(Bar):
         )
 
 
-def progress_bar(desc: str, unit: str, *, total: int, done: int = 0, **options: Any) -> Bar:
+def progress_bar(
+    desc: str,
+    unit: str,
+    *,
+    total: int,
+    done: int = 0,
+    first_compiles: bool = False,
+    **options: Any,
+) -> Bar:
     """A bar on standard error; in a log file, a line every 20 seconds.
 
     Where standard error is closed or full nothing is shown, and the work goes on.
@@ -87,11 +108,12 @@ def progress_bar(desc: str, unit: str, *, total: int, done: int = 0, **options: 
         unit: what is counted.
         total: number of units.
         done: those that were done before; they count for the bar, but not for the rate.
+        first_compiles: no time left follows from the first units, which take longer than others.
         **options: of tqdm.
     """
     stderr = Unfailing(sys.stderr)
     lines = _as_json or not stderr.isatty()
-    return (_Lines if lines else Bar)(
+    bar = (_Lines if lines else Bar)(
         file=stderr,
         desc=desc,
         unit=unit,
@@ -100,3 +122,5 @@ def progress_bar(desc: str, unit: str, *, total: int, done: int = 0, **options: 
         mininterval=SECONDS if lines else 0.5,
         **options,
     )
+    bar.first_compiles = first_compiles
+    return bar

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from diffusion_tf.utils.progress import progress_bar
 from diffusion_tf.utils.streams import Unfailing
 
 ROOT = str(Path(__file__).parents[2])
@@ -90,6 +91,17 @@ def test_progress_in_a_file_is_lines():
     assert first.startswith("working:   0% 0/4 [? left, ?step/s")
     assert last.startswith("working: 100% 4/4 [00:00 left, ") and last.endswith("step/s, loss=0.5]")
     assert "s/step" not in last  # the rate leaves out what was done first
+
+
+def test_no_time_left_follows_from_what_compiles(capsys):
+    with progress_bar("working", "step", total=9, first_compiles=True) as bar:
+        bar.start_t -= 1000
+        bar.update(3)
+        assert bar.n == 3 and bar.format_dict["elapsed"] < 500
+        bar.start_t -= 10
+        bar.update(3)
+        assert 10 <= bar.format_dict["elapsed"] < 500 and bar.initial == 3
+    assert "working" in capsys.readouterr().err
 
 
 def test_progress_can_be_objects_of_json():
