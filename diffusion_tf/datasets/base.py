@@ -29,19 +29,19 @@ class Dataset(abc.ABC):
     """Examples that a model learns from.
 
     Attributes:
-        conditions: what goes with each example: int32 [N] labels or float32 [N, C] vectors; None if
-            there is nothing.
+        conditions: int32 [N] labels or float32 [N, C] vectors of the examples; None if nothing.
         class_names: the names of labels 0, 1, ...; None where they have none.
+        attribute_names: those of the numbers of vectors of conditions; None where they have none.
         scaling: of vectors that were standardized, which what is drawn is brought back with.
         origin: where the examples were read from, for people.
         identify: says what they were read from, if their values say less: a hexadecimal digest.
-        error: the first error of reading an image inside a pipeline, as it was raised; None if
-            there was none. See `original_errors`.
+        error: the first of reading an image inside a pipeline, if any; see `original_errors`.
     """
 
     error: Exception | None = None
     conditions: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
+    attribute_names: tuple[str, ...] | None = None
     scaling: Scaling | None = None
     origin: str = ""
     identify: Callable[[], str] | None = None

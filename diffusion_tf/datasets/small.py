@@ -7,7 +7,7 @@ from diffusion_tf.datasets import points
 from diffusion_tf.datasets.base import InMemory
 from diffusion_tf.datasets.embeddings import digit_embeddings
 from diffusion_tf.datasets.own_arrays import load_vectors
-from diffusion_tf.datasets.sprites import draw, load_arrays, random_attributes
+from diffusion_tf.datasets.sprites import ATTRIBUTES, draw, load_arrays, random_attributes
 
 NUM_POINTS, NUM_SPRITES = 10_000, 8_000
 _SEEDS = {"train": 0, "test": 1}  # of what is drawn
@@ -55,7 +55,9 @@ def load_sprites(config: Config, data_dir: str | None, split: str) -> InMemory:
     if data_dir is not None:
         return InMemory(*load_arrays(data_dir))
     attributes = random_attributes(NUM_SPRITES, seed=0)
-    return InMemory(draw(attributes, seed=0), attributes)
+    sprites = InMemory(draw(attributes, seed=0), attributes)
+    sprites.attribute_names = ATTRIBUTES
+    return sprites
 
 
 def load_embeddings(config: Config, data_dir: str | None, split: str) -> InMemory:

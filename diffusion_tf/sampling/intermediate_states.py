@@ -10,6 +10,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sampling import scatter
 from diffusion_tf.sampling.parts import Parts, explained
 from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.sampling.times import time_labels
 from diffusion_tf.utils import images
 from diffusion_tf.utils.array_files import Damaged, check_seal, open_npz, save_npz
 from diffusion_tf.utils.finite import check_finite
@@ -132,11 +133,12 @@ def _save_picture(path: Path, frames: np.ndarray, times: np.ndarray, sampler: Sa
     Of vectors [B, F, D], a panel with all their points for each of these times.
     """
     chosen = np.unique(np.rint(np.linspace(0, len(times) - 1, NUM_COLUMNS)).astype(int))
-    titles = [f"t={t}" if t >= 0 else "sample" for t in times[chosen]]
+    titles = time_labels(sampler.process, times[chosen])
     if frames.ndim == 3:
+        names = scatter.names_of_axes(frames.shape[-1])
         panels = scatter.in_a_plane(frames[:, chosen].swapaxes(0, 1), like=frames[:, -1])
-        limits = scatter.limits_about(panels.reshape(-1, 2)) if sampler.scaling else None
-        scatter.save_panels(str(path), [panels], titles, [""], limits=limits)
+        limits = [scatter.limits_around(x, each_axis=bool(sampler.scaling)) for x in panels]
+        scatter.save_panels(str(path), [panels], titles, [""], limits=limits, axis_names=names)
         return
     rows = frames[:NUM_ROWS, chosen]
     images.save_labelled_grid(

@@ -17,6 +17,7 @@ from diffusion_tf.sampling.point_pictures import write_point_pictures
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample
+from diffusion_tf.sampling.times import time_labels
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
@@ -72,15 +73,19 @@ def _write_image_pictures(
         os.path.join(workdir, name) for name in names
     ]
     shown = dataclasses.replace(sampler, conditions=conditions_to_show(config, dataset))
-    classes = dataset.class_names
-    frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES, classes)
+    times, frames = write_trajectory_picture(trajectory, shown, NUM_SAMPLES, dataset.class_names)
     images.save_png(samples, images.show_grid(frames[-1]))
-    grids = [images.show_grid(frame) for frame in frames]
+    labels = time_labels(sampler.process, times)
+    grids = [
+        images.with_caption(images.show_grid(frame), label)
+        for frame, label in zip(frames, labels, strict=True)
+    ]
     images.save_gif(animation, grids, frame_ms=80, hold_ms=3000)
     write_interpolations(interpolation, config, sampler, dataset)
     if config.conditional:
         paths.append(os.path.join(workdir, "guidance.png"))
-        write_guidance(paths[-1], config, sampler, classes)
+        of_conditions = dataset.class_names or dataset.attribute_names
+        write_guidance(paths[-1], config, sampler, of_conditions)
     return paths
 
 
@@ -92,7 +97,7 @@ def conditions_to_show(config: Config, dataset: Dataset) -> Conditions | None:
 
 
 def write_guidance(
-    path: str, config: Config, sampler: Sampler, class_names: Sequence[str] | None = None
+    path: str, config: Config, sampler: Sampler, names: Sequence[str] | None = None
 ) -> None:
     """Writes a picture with a row for each condition and columns for each guidance scale.
 
@@ -103,11 +108,11 @@ def write_guidance(
         path: of the picture.
         config: of the run.
         sampler: with the process of training, which is cut short.
-        class_names: of labels 0, 1, ..., where they have names.
+        names: of labels 0, 1, ..., or of the numbers of a vector, where they have some.
     """
     steps = min(sampler.process.num_timesteps, GUIDANCE_STEPS)
     process = get_sampling_process(sampler.process, sampling_steps=steps)
-    values, labels = _conditions_alone_and_mixed(config, class_names)
+    values, labels = _conditions_alone_and_mixed(config, names)
     scales = GUIDANCE_SCALES if config.cond_drop_prob else (1,)
     number = len(values) * NUM_GUIDED
     columns = []
@@ -121,32 +126,42 @@ def write_guidance(
         path,
         np.concatenate(columns, axis=1),
         labels,
-        [(f"guidance {scale}", NUM_GUIDED) for scale in scales],
+        [(f"guidance {scale}" + " (no condition)" * (scale == 0), NUM_GUIDED) for scale in scales],
     )
 
 
 def _conditions_alone_and_mixed(
-    config: Config, class_names: Sequence[str] | None
+    config: Config, names: Sequence[str] | None
 ) -> tuple[np.ndarray, list[str]]:
     if config.num_classes:
         values = np.arange(min(config.num_classes, MAX_CONDITIONS), dtype=np.int32)
-        return values, _names_of(values, class_names)
+        return values, _names_of(values, names)
     alone = np.eye(config.cond_dim, dtype=np.float32)
     vectors = np.concatenate([alone, (alone + np.roll(alone, -1, axis=0)) / 2])[:MAX_CONDITIONS]
-    return vectors, [" ".join(f"{number:.2g}" for number in vector) for vector in vectors]
+    return vectors, [_vector_in_words(vector, names) for vector in vectors]
+
+
+def _vector_in_words(vector: np.ndarray, names: Sequence[str] | None) -> str:
+    """Its numbers other than 0, each with the name of what it says, or with its place from 1."""
+    words = [names[i] if names else f"number {i + 1}" for i in range(len(vector))]
+    said = [f"{_short(words[i])}={vector[i]:g}" for i in np.flatnonzero(vector)]
+    return ", ".join(said) or "all 0"
 
 
 def _names_of(labels: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
-    """Words for labels: the names of their classes, else their numbers; short, and drawn as they
-    are, not as formulas."""
-    words = [class_names[label] if class_names else str(label) for label in labels]
-    shown = [w if len(w) <= MAX_NAME else f"{w[: MAX_NAME - 1]}…" for w in words]
-    return [word.replace("$", r"\$") for word in shown]
+    """Words for labels: the names of their classes, else their numbers."""
+    return [_short(class_names[label] if class_names else f"class {label}") for label in labels]
+
+
+def _short(word: str) -> str:
+    """A word that has room beside a picture, and is drawn as it is, not as a formula."""
+    shown = word if len(word) <= MAX_NAME else f"{word[: MAX_NAME - 1]}…"
+    return shown.replace("$", r"\$")
 
 
 def write_trajectory_picture(
     path: str, sampler: Sampler, number: int, class_names: Sequence[str] | None = None
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws samples, and writes a picture of how the first of them came about.
 
     Args:
@@ -156,7 +171,7 @@ def write_trajectory_picture(
         class_names: of the labels that the samples are conditioned on, to stand before the rows.
 
     Returns:
-        All frames of `draw_trajectory`; the last is the samples.
+        What `draw_trajectory` returns.
     """
     logging.info("Drawing %d samples in %d steps ...", number, sampler.process.num_timesteps)
     times, frames = draw_trajectory(sampler, number)
@@ -169,9 +184,9 @@ def write_trajectory_picture(
         path,
         rows,
         row_labels=words,
-        column_labels=[f"t={t}" if t >= 0 else "sample" for t in times[chosen]],
+        column_labels=time_labels(sampler.process, times[chosen]),
     )
-    return frames
+    return times, frames
 
 
 def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: Dataset) -> None:
@@ -195,7 +210,7 @@ def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: D
         y = Conditions(dataset.known_conditions[: 2 * num_pairs : 2])
     sampler = dataclasses.replace(sampler, conditions=y)
     rows = draw_interpolations(sampler, x1, x2, timesteps=timesteps, num_lambdas=NUM_LAMBDAS)
-    save_interpolations(path, rows, [f"t={t}" for t in timesteps])
+    save_interpolations(path, rows, time_labels(sampler.process, timesteps))
 
 
 def grid_drawer(sampler: Sampler) -> Callable[[], np.ndarray]:
@@ -291,6 +306,7 @@ def save_interpolations(path: str, rows: np.ndarray, labels: Sequence[str]) -> N
         rows.reshape(-1, *rows.shape[2:]),
         row_labels=[*labels] * num_pairs,
         column_labels=["source", *lambda_labels(num_lambdas), "source"],
+        rows_together=len(labels),
     )
 
 

@@ -14,6 +14,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sampling import scatter
 from diffusion_tf.sampling.guidance import Conditions
 from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.sampling.times import time_labels
 from diffusion_tf.utils.finite import check_finite
 from diffusion_tf.utils.random_numbers import fold_in, normal, stream
 
@@ -55,19 +56,28 @@ def write_point_pictures(
     check_finite(p.swapaxes(0, 1), "samples")
     q = sampler.to_data(diffuse(process, real, keep, sampler.seed))
     real = sampler.to_data(real)
+    names = scatter.names_of_axes(real.shape[-1])
     p, q, real = (scatter.in_a_plane(points, like=real) for points in (p, q, real))
     limits = scatter.limits_about(real) if sampler.scaling else None
-    names = ("samples.png", "panels.png", "trajectory.gif")
-    samples, panels, trajectory = paths = [os.path.join(workdir, name) for name in names]
-    scatter.save_points(samples, p[-1], real, limits=limits)
+    # What q is at each time fills the frame: noise reaches much further than data.
+    frames = [scatter.limits_around(x, real, each_axis=bool(sampler.scaling)) for x in q]
+    samples, panels, trajectory = paths = [
+        os.path.join(workdir, name) for name in ("samples.png", "panels.png", "trajectory.gif")
+    ]
+    scatter.save_points(samples, p[-1], real, limits=limits, axis_names=names)
     chosen = np.rint(np.linspace(len(keep) - 1, 0, NUM_PANELS)).astype(int)  # from data to noise
-    titles = [f"t={t}" if t >= 0 else "x₀" for t in keep[chosen]]
     scatter.save_panels(
-        panels, [q[chosen], p[chosen]], titles, ["q", "p"], real=real, limits=limits
+        panels,
+        [q[chosen], p[chosen]],
+        ["x₀", *time_labels(process, keep[chosen[1:]])],
+        ["q adds noise →", "← p removes it"],
+        real=real,
+        limits=[frames[i] for i in chosen],
+        axis_names=names,
     )
-    labels = [f"t = {t}" if t >= 0 else "sample" for t in keep]
+    labels = time_labels(process, keep)
     scatter.save_animation(
-        trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000, limits=limits
+        trajectory, p, labels, real=real, frame_ms=80, hold_ms=3000, limits=frames
     )
     return paths
 
@@ -93,7 +103,9 @@ def points_drawer(config: Config, sampler: Sampler, dataset: Dataset) -> Callabl
         points, behind = (
             scatter.in_a_plane(x, like=real) for x in (sampler.to_data(samples), real)
         )
-        return scatter.draw_points(points, behind, limits=scatter.limits_about(behind))
+        names = scatter.names_of_axes(real.shape[-1])
+        limits = scatter.limits_about(behind)
+        return scatter.draw_points(points, behind, limits=limits, axis_names=names)
 
     return draw_points
 

@@ -16,11 +16,14 @@ _REAL, _SAMPLE = "#c4c4c4", "#0072b2"  # told apart by people with any colour vi
 _DOT: dict[str, Any] = {"linestyle": "none", "marker": ".", "markeredgewidth": 0}
 _NEAR, _FAR = 1.3, 3.0  # how far a picture of samples, and one of noise, looks: real extents
 _DEVIATIONS = 4.0  # of real points that are shown, where they are not about 0
+_MARGIN = 1.1  # how far a picture looks that shows all points of some clouds: their extents
 _DPI = 150
 _FRAME_PIXELS = 420  # side of an animation's plot
+_LINE = "#999999"  # frames and the numbers inside them
 
 Interval = tuple[float, float]
 Limits = Interval | tuple[Interval, Interval]  # of both axes, or of each
+ManyLimits = Limits | list[Limits] | None  # for all panels or frames, or for each
 
 
 def in_a_plane(vectors: np.ndarray, *, like: np.ndarray) -> np.ndarray:
@@ -44,6 +47,31 @@ def in_a_plane(vectors: np.ndarray, *, like: np.ndarray) -> np.ndarray:
     return components.transform(vectors.reshape(-1, dimensions)).reshape(*vectors.shape[:-1], 2)
 
 
+def names_of_axes(dimensions: int) -> tuple[str, str]:
+    """What `in_a_plane` shows on both axes, of vectors of so many dimensions."""
+    if dimensions == 1:
+        return "x", ""
+    if dimensions == 2:
+        return "x₁", "x₂"
+    return "1st principal component", "2nd principal component"
+
+
+def limits_around(*clouds: np.ndarray, each_axis: bool) -> Limits:
+    """Limits within which all points of some clouds lie, with a margin.
+
+    Args:
+        *clouds: [N, 2] each.
+        each_axis: let each axis have its own scale; else one unit is as long on both.
+    """
+    points = np.concatenate(clouds)
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle, reach = (low + high) / 2, _MARGIN * (high - low) / 2
+    reach = reach if each_axis else np.full(2, reach.max())
+    reach = np.where(reach > 0, reach, 1.0)  # of points on a line
+    (left, bottom), (right, top) = middle - reach, middle + reach
+    return (float(left), float(right)), (float(bottom), float(top))
+
+
 def limits_about(points: np.ndarray) -> Limits:
     """Limits of each axis for points of any middle and extents: four deviations each way.
 
@@ -56,30 +84,27 @@ def limits_about(points: np.ndarray) -> Limits:
     return (float(left), float(right)), (float(low), float(high))
 
 
-def save_points(
-    path: str, points: np.ndarray, real: np.ndarray, *, limits: Limits | None = None
-) -> None:
+def save_points(path: str, points: np.ndarray, real: np.ndarray, **how: Any) -> None:
     """Writes a scatter plot of samples over real points.
 
     Args:
         path: of the PNG.
-        points, real, limits: see `draw_points`.
+        points, real, **how: see `draw_points`.
 
     Raises:
         ValueError: as `draw_points`.
     """
-    images.save_figure(path, _figure_of_points(points, real, limits))
+    images.save_figure(path, _figure_of_points(points, real, **how))
 
 
-def draw_points(
-    points: np.ndarray, real: np.ndarray, *, limits: Limits | None = None
-) -> np.ndarray:
+def draw_points(points: np.ndarray, real: np.ndarray, **how: Any) -> np.ndarray:
     """Draws a scatter plot of samples over real points.
 
     Args:
         points: samples, [N, 2].
         real: [M, 2].
-        limits: lowest and highest value on both axes, or on each; wide enough for all if not given.
+        **how: `limits`, lowest and highest value on both axes, or on each, wide enough for all if
+            not given; `axis_names`, see `names_of_axes`.
 
     Returns:
         uint8 [H, W, 3].
@@ -87,12 +112,18 @@ def draw_points(
     Raises:
         ValueError: other shapes, or values that are not finite.
     """
-    canvas = FigureCanvasAgg(_figure_of_points(points, real, limits))
+    canvas = FigureCanvasAgg(_figure_of_points(points, real, **how))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _figure_of_points(points: np.ndarray, real: np.ndarray, limits: Limits | None) -> Figure:
+def _figure_of_points(
+    points: np.ndarray,
+    real: np.ndarray,
+    *,
+    limits: Limits | None = None,
+    axis_names: tuple[str, str] = ("", ""),
+) -> Figure:
     points, real = _checked(points, "points", 2), _checked(real, "real", 2)
     figure = Figure(figsize=(4.4, 4.4), dpi=_DPI, layout="constrained")
     axis = figure.subplots()
@@ -102,6 +133,7 @@ def _figure_of_points(points: np.ndarray, real: np.ndarray, limits: Limits | Non
     label = f"samples, {outside} outside" if outside else "samples"
     _draw(axis, points, color=_SAMPLE, label=label)
     _frame(axis, limits)
+    axis.set(xlabel=axis_names[0], ylabel=axis_names[1])
     figure.legend(loc="outside upper center", ncols=2, frameon=False, markerscale=4)
     return figure
 
@@ -112,8 +144,9 @@ def save_panels(
     titles: Sequence[str],
     row_labels: Sequence[str],
     *,
-    limits: Limits | None = None,
+    limits: ManyLimits = None,
     real: np.ndarray | None = None,
+    axis_names: tuple[str, str] = ("", ""),
 ) -> None:
     """Writes scatter plots side by side: a row for each process, a column for each timestep.
 
@@ -125,9 +158,10 @@ def save_panels(
             more dimensions, give two that matter, such as principal components.
         titles: one for each of the F columns.
         row_labels: one for each row.
-        limits: lowest and highest value on both axes of all panels. If not given, three times what
-            the real points extend to, which noise may leave; all points if real is None.
-        real: points to show pale behind all panels, [M, 2].
+        limits: of all panels, see `draw_points`; a list has those of each column. If not given,
+            three times what real points extend to, which noise may leave; all points without any.
+        real: points to show pale behind all panels, [M, 2]; a line above says so.
+        axis_names: as in `draw_points`.
 
     Raises:
         ValueError: other shapes, values that are not finite, or not a word for each row and column.
@@ -141,23 +175,38 @@ def save_panels(
         )
     if limits is None:
         limits = _limits(np.concatenate(rows), 1.05) if real is None else _limits(real, _FAR)
-    size = (1.5 * len(titles) + 0.3, 1.5 * len(rows) + 0.3)
+    size = (1.6 * len(titles) + 0.6, 1.6 * len(rows) + 0.8)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for i, j in itertools.product(range(len(rows)), range(len(titles))):
-        axis = axes[i, j]
-        if real is not None:
-            _draw(axis, real, color=_REAL)
-        _draw(axis, rows[i][j], color=_SAMPLE)
-        _frame(axis, limits)
-        if outside := number_outside(rows[i][j], limits):
-            axis.text(
-                0.97, 0.03, f"{outside} outside", transform=axis.transAxes, fontsize=6, ha="right"
-            )
-        axis.set(xticks=[], yticks=[])
-        axis.set_title(titles[j] if i == 0 else "", fontsize=9)
-        axis.set_ylabel(row_labels[i] if j == 0 else "", fontsize=9)
+        _panel(axes[i, j], rows[i][j], real, limits[j] if isinstance(limits, list) else limits)
+        axes[i, j].set_title(titles[j] if i == 0 else "", fontsize=9)
+        axes[i, j].set_ylabel(row_labels[i] if j == 0 else "", fontsize=9)
+        axes[i, j].tick_params(labelbottom=i == len(rows) - 1)
+        axes[i, j].tick_params(labelleft=j == 0 or isinstance(limits, list))
+    figure.supxlabel(axis_names[0], fontsize=9)
+    figure.supylabel(axis_names[1], fontsize=9)
+    if real is not None:
+        handles = [Line2D([], [], color=c, markersize=12, **_DOT) for c in (_REAL, _SAMPLE)]
+        words = ["real points, behind every panel", "points of the row at t"]
+        if isinstance(limits, list):
+            words[1] += "; each column has a scale of its own"
+        figure.legend(handles, words, loc="outside upper center", ncols=2, frameon=False)
     images.save_figure(path, figure)
+
+
+def _panel(axis: Axes, points: np.ndarray, real: np.ndarray | None, limits: Limits) -> None:
+    """Draws points over real ones, small numbers beside them."""
+    if real is not None:
+        _draw(axis, real, color=_REAL)
+    _draw(axis, points, color=_SAMPLE, scale=0.6)  # the others are seen between them
+    _frame(axis, limits)
+    axis.locator_params(nbins=3)
+    axis.tick_params(labelsize=6, length=2, pad=2)
+    if outside := number_outside(points, limits):
+        axis.text(
+            0.97, 0.03, f"{outside} outside", transform=axis.transAxes, fontsize=6, ha="right"
+        )
 
 
 def save_animation(
@@ -168,7 +217,7 @@ def save_animation(
     real: np.ndarray,
     frame_ms: int,
     hold_ms: int,
-    limits: Limits | None = None,
+    limits: ManyLimits = None,
 ) -> None:
     """Writes an animation of points that move from noise to data.
 
@@ -178,7 +227,7 @@ def save_animation(
         labels: a title for each frame.
         real: points to show pale behind, [M, 2].
         frame_ms, hold_ms: milliseconds for each frame, and for the last.
-        limits: see `save_panels`.
+        limits: see `save_panels`; a list has those of each frame.
 
     Raises:
         ValueError: other shapes, values that are not finite, or not a label for each frame.
@@ -188,15 +237,21 @@ def save_animation(
         raise ValueError(
             f"There are {len(frames)} frames, but {len(labels)} labels; give one each."
         )
+    limits = limits or _limits(real, _FAR)
     figure = Figure(figsize=(_FRAME_PIXELS / 100, _FRAME_PIXELS / 100), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axis = figure.add_axes((0.02, 0.02, 0.96, 0.9))
     _draw(axis, real, color=_REAL)
     dots = _draw(axis, frames[0], color=_SAMPLE)
-    _frame(axis, limits or _limits(real, _FAR))
-    axis.set(xticks=[], yticks=[])
+    axis.locator_params(nbins=4)
+    inside: dict[str, Any] = {"direction": "in", "labelsize": 7, "labelcolor": _LINE}
+    axis.tick_params("x", pad=-12, **inside)  # inside, where there is room
+    axis.tick_params("y", pad=-5, **inside)
+    for text in axis.get_yticklabels():
+        text.set_horizontalalignment("left")
     pictures = []
-    for points, label in zip(frames, labels, strict=True):
+    for number, (points, label) in enumerate(zip(frames, labels, strict=True)):
+        _frame(axis, limits[number] if isinstance(limits, list) else limits)
         dots.set_data(*points.T)
         axis.set_title(label, fontsize=11)
         canvas.draw()
@@ -277,7 +332,7 @@ def _frame(axis: Axes, limits: Limits) -> None:
         axis.set(xlim=x, ylim=y, box_aspect=1)
     else:
         axis.set(xlim=limits, ylim=limits, aspect="equal")
-    axis.spines[:].set_color("#999999")
+    axis.spines[:].set_color(_LINE)
 
 
 def _limits(points: np.ndarray, view: float) -> Limits:

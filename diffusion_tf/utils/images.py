@@ -1,11 +1,13 @@
 """Pictures: scaling to and from pixels, grids, PNG, GIF and plots."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -15,6 +17,9 @@ from diffusion_tf.utils.numbers import whole
 from diffusion_tf.utils.output_names import kind_of
 
 _LONGEST_TURNED = 6  # characters of a word beside a row that is turned; longer ones would overlap
+_GRID_PIXELS = 64  # the least that the shorter side of an image has in a labelled grid
+_GRID_DPI, _GAP, _SPACE = 150, 4, 20  # of such a grid; pixels between two rows, and two groups
+_CAPTION_PIXELS = 28  # height of a line above a picture
 MIN_TILE_PIXELS = 48  # smaller images are enlarged by a whole factor when shown to a person
 
 
@@ -131,38 +136,79 @@ def save_film(path: str, frames: Sequence[np.ndarray], durations: Sequence[int])
 
 
 def save_labelled_grid(
-    path: str, images: np.ndarray, *, row_labels: Sequence[str], column_labels: Sequence[str]
+    path: str,
+    images: np.ndarray,
+    *,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    rows_together: int = 0,
 ) -> None:
     """Writes a grid of images with a word for each row and each column.
+
+    Small images are enlarged by a whole factor, pixel by pixel; large ones become smaller.
 
     Args:
         path: of the PNG.
         images: uint8 [rows, columns, H, W, C].
         row_labels, column_labels: one for each; empty strings stay blank.
+        rows_together: so many rows follow each other closely, then comes a space; all if 0.
     """
     rows, columns, height, width = images.shape[:4]
-    inches = 0.62 / min(height, width)  # of a pixel
-    size = (inches * width * columns + 0.6, inches * height * rows + 0.3)
-    figure = Figure(figsize=size, dpi=150)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    scale = _scale_in_grid(min(height, width))
+    high, wide = round(scale * height), round(scale * width)
+    spaces = (np.arange(rows) // rows_together if rows_together else np.zeros(rows)) * _SPACE
+    tops = (np.arange(rows) * (high + _GAP) + spaces).astype(int)
+    size = columns * (wide + _GAP), int(tops[-1]) + high
+    figure = Figure(figsize=(size[0] / _GRID_DPI, size[1] / _GRID_DPI), dpi=_GRID_DPI)
     are_long = max(map(len, row_labels), default=0) > _LONGEST_TURNED
     upright: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"} if are_long else {}
-    for row in range(rows):
-        for column in range(columns):
-            title = column_labels[column] if row == 0 else ""
-            show_on(axes[row, column], images[row, column], title)
-        axes[row, 0].set_ylabel(row_labels[row], fontsize=7, **upright)
-    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    for row, column in itertools.product(range(rows), range(columns)):
+        place = column * (wide + _GAP), size[1] - tops[row] - high, wide, high
+        axis = figure.add_axes(tuple(np.divide(place, size * 2)))
+        show_on(axis, images[row, column], column_labels[column] if row == 0 else "")
+        axis.set_frame_on(False)  # it would hide pixels
+        if column == 0:
+            axis.set_ylabel(row_labels[row], fontsize=7, **upright)
     save_figure(path, figure)
+
+
+def _scale_in_grid(side: int) -> float:
+    """How many pixels of a labelled grid a pixel of an image becomes, by its shorter side."""
+    return -(-_GRID_PIXELS // side) if side < 2 * _GRID_PIXELS else 1.5 * _GRID_PIXELS / side
 
 
 def show_on(axis: Axes, pixels: np.ndarray, title: str = "") -> None:
     """Shows uint8 [H, W, C] on an axis of a figure, with a word above it."""
-    axis.imshow(_drop_grey_axis(pixels), cmap="gray", vmin=0, vmax=255)
+    smooth = min(pixels.shape[:2]) >= 2 * _GRID_PIXELS  # it becomes smaller
+    axis.imshow(
+        _drop_grey_axis(pixels),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="antialiased" if smooth else "nearest",
+    )
     axis.set_xticks([])
     axis.set_yticks([])
     if title:
-        axis.set_title(title, fontsize=7, pad=3)
+        axis.set_title(title, fontsize=6.5, pad=3)
+
+
+def with_caption(pixels: np.ndarray, text: str) -> np.ndarray:
+    """An image with a line of black text on white above it.
+
+    Args:
+        pixels: uint8 [H, W, 1 or 3].
+        text: the line.
+
+    Returns:
+        uint8 [H + 28, W, C].
+    """
+    figure = Figure(figsize=(pixels.shape[1] / 100, _CAPTION_PIXELS / 100), dpi=100)
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=11)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    line = np.asarray(canvas.buffer_rgba())[..., : pixels.shape[2]]  # black and white alone
+    return np.concatenate([line, pixels])
 
 
 def loss_curve(steps: np.ndarray, losses: np.ndarray) -> Figure:
@@ -173,7 +219,7 @@ def loss_curve(steps: np.ndarray, losses: np.ndarray) -> Figure:
     window = len(losses) // 20
     if window > 1:
         mean = np.convolve(losses, np.ones(window) / window, mode="valid")
-        covered = steps[-1] - steps[-window - 1]
+        covered = round(window * float(np.median(np.diff(steps))))  # the last may be closer
         axis.plot(steps[window - 1 :], mean, color="tab:blue", label=f"mean of {covered} steps")
     axis.set_yscale("log")
     axis.set_xlabel("step")

@@ -82,6 +82,38 @@ def test_panels_have_a_row_for_each_process(tmp_path, figures):
         assert picture.width > 1.2 * picture.height > 300
 
 
+def test_panels_have_numbers_names_and_a_word_on_what_is_grey(tmp_path, figures):
+    limits = [(-1.0, 1.0), (-2.0, 2.0), ((-3.0, 3.0), (-4.0, 5.0))]
+    names = scatter.names_of_axes(16)
+    scatter.save_panels(
+        str(tmp_path / "p.png"), [FRAMES, FRAMES], ["a", "b", "c"], ["q", "p"], real=REAL,
+        limits=limits, axis_names=names,
+    )  # fmt: skip
+    (figure,) = figures
+    seen = [(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes]
+    assert seen == 2 * [((-1, 1), (-1, 1)), ((-2, 2), (-2, 2)), ((-3, 3), (-4, 5))]
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == names
+    assert "1st principal component" in names and "real" in str(
+        [text.get_text() for text in figure.legends[0].get_texts()]
+    )
+    for axis in figure.axes[3:]:  # below each column, as each has its own
+        assert any(label.get_text() and label.get_visible() for label in axis.get_xticklabels())
+
+
+def test_names_of_axes():
+    assert [scatter.names_of_axes(n) for n in (1, 2)] == [("x", ""), ("x₁", "x₂")]
+
+
+def test_limits_around_points_hold_all_of_them():
+    far = np.array([[-3.0, 0.0], [5.0, 1.0]])
+    for each_axis in (False, True):
+        x, y = limits = scatter.limits_around(far, REAL, each_axis=each_axis)
+        assert scatter.number_outside(np.concatenate([far, REAL]), limits) == 0
+        assert np.ptp(x) == pytest.approx(1.1 * 8)
+        assert (np.ptp(y) == pytest.approx(np.ptp(x))) is not each_axis
+    assert scatter.limits_around(np.ones((3, 2)), each_axis=True) == ((0, 2), (0, 2))
+
+
 def test_panels_without_real_points_show_all(tmp_path, figures):
     scatter.save_panels(str(tmp_path / "p.png"), [FRAMES], ["a", "b", "c"], [""])
     far = np.abs(FRAMES).max()

@@ -108,9 +108,54 @@ def test_plots_are_pictures(tmp_path):
 def test_a_loss_curve_names_its_lines_in_steps(number, names):
     (axis,) = images.loss_curve(10 * np.arange(1, number + 1), np.arange(1.0, number + 1)).axes
     assert [text.get_text() for text in axis.get_legend().get_texts()] == names
+    steps = [*range(0, 10 * number, 10), 10 * number - 1]  # of which the last is always logged
+    (axis,) = images.loss_curve(np.array(steps), np.ones(number + 1)).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == names
+    (axis,) = images.loss_curve(10 * np.arange(1, number + 1), np.arange(1.0, number + 1)).axes
     if len(names) == 2:  # the first mean is that of the losses 1 to 5, drawn at their last step
         x, y = axis.get_lines()[1].get_data()
         np.testing.assert_allclose((x[0], y[0]), (50, 3))
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 60])
+def test_small_images_of_a_grid_are_enlarged_pixel_by_pixel(tmp_path, side):
+    pixels = np.random.default_rng(0).integers(0, 2, (1, 1, side, side, 1)).astype(np.uint8) * 255
+    pixels[..., 0, :, :], pixels[..., :, 0, :], pixels[..., -1, :, :], pixels[..., :, -1, :] = [
+        0
+    ] * 4
+    path = str(tmp_path / "a.png")
+    images.save_labelled_grid(path, pixels, row_labels=[""], column_labels=[""])
+    with Image.open(path) as picture:
+        grey = np.asarray(picture.convert("L"))
+    assert set(np.unique(grey)) == {0, 255}  # nothing in between
+    rows, columns = (np.flatnonzero((grey == 0).any(axis=axis)) for axis in (1, 0))
+    shown = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    factor = len(shown) // side
+    expected = pixels[0, 0, ..., 0].repeat(factor, axis=0).repeat(factor, axis=1)
+    np.testing.assert_array_equal(shown, expected)
+    assert len(shown) >= 64
+
+
+def test_groups_of_rows_are_set_apart(tmp_path):
+    path, pixels = str(tmp_path / "a.png"), np.zeros([6, 2, 8, 8, 1], np.uint8)
+    images.save_labelled_grid(
+        path, pixels, row_labels=[""] * 6, column_labels=[""] * 2, rows_together=2
+    )
+    with Image.open(path) as picture:
+        black = (np.asarray(picture.convert("L")) < 128).any(axis=1)
+    edges = np.flatnonzero(np.diff(black.astype(int)))
+    spaces = np.diff(edges)[1::2]  # between the six rows
+    assert len(spaces) == 5
+    assert min(spaces[1::2]) > 3 * max(spaces[::2])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_caption_stands_above_an_image_that_stays_as_it_is(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 90, channels), np.uint8)
+    first, second = (images.with_caption(pixels, text) for text in ("t=999", "sample"))
+    assert first.shape == second.shape == (68, 90, channels) and first.dtype == np.uint8
+    np.testing.assert_array_equal(first[28:], pixels)
+    assert (first[:28] != second[:28]).any() and first[:28].min() < 100
 
 
 @pytest.mark.parametrize("words, turned", [(["t=125"] * 2, True), (["a long name", "b"], False)])

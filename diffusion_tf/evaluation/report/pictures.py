@@ -11,6 +11,7 @@ from diffusion_tf.datasets import Dataset
 from diffusion_tf.evaluation.image_files import ImageFiles
 from diffusion_tf.evaluation.report.document import Picture
 from diffusion_tf.evaluation.report.neighbours import nearest, save_neighbours
+from diffusion_tf.gaussian_diffusion.fewer_steps import RespacedDiffusion
 from diffusion_tf.sampling import pictures
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.utils import images
@@ -62,19 +63,32 @@ def illustrate_model(
     trajectory, interpolation = folder / "trajectory.png", folder / "interpolation.png"
     conditions = pictures.conditions_to_show(config, real_images)
     shown = dataclasses.replace(sampler, conditions=conditions)
-    frames = pictures.write_trajectory_picture(
+    _, frames = pictures.write_trajectory_picture(
         str(trajectory), shown, num_chains, real_images.class_names
     )
     pictures.write_interpolations(str(interpolation), config, sampler, real_images)
     return frames[-1], [
-        Picture("From noise to samples", "x_t at the times above the columns.", trajectory),
+        Picture(
+            "From noise to samples", f"x_t before the step at t. {_of_time(sampler)}", trajectory
+        ),
         Picture(
             "Interpolations",
-            "Two real images, left and right, are diffused by t + 1 steps, mixed with weight λ,"
-            " and denoised (the paper's Figure 8).",
+            "Two real images, left and right, are diffused up to the noise at t, mixed with weight"
+            f" λ, and denoised (the paper's Figure 8). {_of_time(sampler)}",
             interpolation,
         ),
     ]
+
+
+def _of_time(sampler: Sampler) -> str:
+    """What t is above the columns and beside the rows."""
+    process = sampler.process
+    if not isinstance(process, RespacedDiffusion):
+        return f"t counts the {process.num_timesteps:,} steps of training from 0."
+    return (
+        f"t counts the {process.training.num_timesteps:,} steps of training from 0, of which"
+        f" {process.num_timesteps:,} are gone through."
+    )
 
 
 def first_images(samples: ImageFiles) -> np.ndarray:
