@@ -147,14 +147,21 @@ def draw_quality(path: str, of: Material) -> None:
     logging.info("Drawing predictions of x_0 on the way to %d samples ...", of.quality_samples)
     steps, predictions = of.sampler.progressive(of.quality_samples, max(1, of.T // 20))
     check_finite(predictions, "predictions of x_0")
-    expected = _statistics(of.data(), of.features)
+    data = of.data()
+    expected = _statistics(data, of.features)
     distances = [
         frechet_distance(_statistics(images.to_pixels(predictions[:, k]), of.features), expected)
         for k in range(len(steps))
     ]
     figure = Figure(figsize=(6, 4), dpi=120)
     axis = figure.subplots()
-    axis.plot(of.T - steps, distances, marker=".")
+    axis.plot(of.T - steps, distances, marker=".", label="predictions of $x_0$")
+    if len(data) >= 4:
+        halves = [_statistics(data[k::2], of.features) for k in (0, 1)]
+        real = frechet_distance(*halves)
+        label = f"real against real, {len(data) // 2} images each"
+        axis.axhline(real, color="black", linestyle=":", label=label)
+        axis.legend()
     axis.set_yscale("log")
     axis.set_xlabel("reverse process steps (T - t)")
     axis.set_ylabel(f"Fréchet distance ({of.features}) of {of.quality_samples} samples")

@@ -15,7 +15,12 @@ from diffusion_tf.evaluation.likelihood import Likelihood, measure_likelihood
 from diffusion_tf.evaluation.metric import METRICS, Need, get_metric
 from diffusion_tf.evaluation.metrics.fid import InceptionScore, Statistics
 from diffusion_tf.evaluation.options import Request
-from diffusion_tf.evaluation.quality import EXTRACT_BATCH, measure_images, real_statistics
+from diffusion_tf.evaluation.quality import (
+    EXTRACT_BATCH,
+    measure_images,
+    real_halves,
+    real_statistics,
+)
 from diffusion_tf.evaluation.results import Results
 from diffusion_tf.evaluation.schema import (
     Data,
@@ -146,6 +151,16 @@ class Measuring:
         """Moments of the features of a split's real images."""
         with self.results.timed(f"features of {split} images"):
             return real_statistics(
+                self.datasets[split], f"{self.config.dataset}_{split}", self.features,
+                cache_dir=self.request.cache_dir,
+            )  # fmt: skip
+
+    def real_halves(self, split: str) -> tuple[Statistics, Statistics] | None:
+        """Moments of the features of both halves of a split's real images; None of fewer than 4."""
+        if len(self.datasets[split]) < 4:
+            return None
+        with self.results.timed(f"features of {split} images"):
+            return real_halves(
                 self.datasets[split], f"{self.config.dataset}_{split}", self.features,
                 cache_dir=self.request.cache_dir,
             )  # fmt: skip

@@ -90,6 +90,9 @@ class Inputs(Protocol):
     def real_features(self, split: str) -> "Statistics":
         """Moments of the features of a split's real images."""
 
+    def real_halves(self, split: str) -> "tuple[Statistics, Statistics] | None":
+        """Moments of the features of both halves of a split's real images; None if too few."""
+
     def likelihood(self, split: str) -> "tuple[Likelihood, dict[str, Any]]":
         """The bound of a split, and how it was measured; with `likelihoods` among the needs."""
 
@@ -128,6 +131,11 @@ class Metric:
     def rows(self, evaluation: Evaluation) -> Iterator[tuple[str, str | None, float]]:
         """(number, split, value) of all that was measured, in the order of the report."""
         raise NotImplementedError
+
+    def real(self, evaluation: Evaluation, split: str | None) -> tuple[float, int] | None:
+        """The same of real images against others of them, and how many on each side; None if it
+        has no such number."""
+        return None
 
     def reasons(self, evaluation: Evaluation, split: str | None) -> Iterator[str]:
         """What is not as in the paper, beside the model; each makes a comparison unfair."""

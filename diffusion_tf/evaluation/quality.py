@@ -78,6 +78,36 @@ def real_statistics(
     return statistics
 
 
+def real_halves(
+    dataset: Dataset, name: str, features: Features, *, cache_dir: str | Path | None = None
+) -> tuple[Statistics, Statistics]:
+    """Moments of every second image and of the others: how far apart real images are by chance.
+
+    Where those of all images are not in the cache yet, they are made of both, so that each image is
+    looked at once.
+
+    Args:
+        dataset: the real images, 4 or more.
+        name, features, cache_dir: see `real_statistics`.
+
+    Raises:
+        ValueError, OSError: see `real_statistics`.
+    """
+    first, second = (
+        real_statistics(
+            dataset.subset(np.arange(k, len(dataset), 2)), f"{name}_half{k + 1}", features,
+            cache_dir=cache_dir,
+        )
+        for k in (0, 1)
+    )  # fmt: skip
+    path = _cache_path(dataset, name, features, cache_dir)
+    if not path.exists():
+        moments = Moments.of(first)
+        moments.merge(Moments.of(second))
+        moments.statistics().save(path)
+    return first, second
+
+
 def _cache_path(
     dataset: Dataset, name: str, features: Features, cache_dir: str | Path | None
 ) -> Path:

@@ -14,7 +14,7 @@ from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.metric import in_report_order
 from diffusion_tf.evaluation.options import Request
 from diffusion_tf.evaluation.report.document import Picture, write_report
-from diffusion_tf.evaluation.report.paper import compare_numbers
+from diffusion_tf.evaluation.report.paper import compare_numbers, said_once
 from diffusion_tf.evaluation.report.pictures import (
     NUM_SHOWN,
     NUM_WITH_NEIGHBOURS,
@@ -228,12 +228,16 @@ def _finish(measuring: Measuring, pictures: list[Picture]) -> dict[str, Any]:
     report, metrics = results.folder / "report.html", results.evaluation.to_json()
     write_report(report, metrics, pictures)
     better = {k: n.better for m in in_report_order() for k, n in m.numbers.items()}
-    for row in results.evaluation.comparison:
+    once, sentences = said_once(results.evaluation, results.evaluation.comparison)
+    for row, sentence in zip(results.evaluation.comparison, sentences, strict=True):
         split = f" ({row.split})" if row.split else ""
+        real = "" if row.real is None else f"; real images against real ones {row.real:.3g}"
         paper = "" if row.paper is None else f"; the paper's {row.paper:g}"
         logging.info(
-            "%s%s: %.4g, %s is better%s. %s",
-            row.metric, split, row.measured, better[row.metric], paper, row.sentence,
+            "%s%s: %.3g, %s is better%s%s. %s",
+            row.metric, split, row.measured, better[row.metric], real, paper, sentence,
         )  # fmt: skip
+    if once:
+        logging.info("%s", once)
     logging.info("Wrote %s and metrics.json.", report)
     return metrics

@@ -18,13 +18,15 @@ LSUN = {"lsun_church": 7.89, "lsun_bedroom": 6.36, "lsun_bedroom_large": 4.90, "
 @dataclass(frozen=True)
 class FrechetResult:
     """The distance to a split: from how many samples and real images, features of how many
-    dimensions, and what to mind."""
+    dimensions, and what to mind; the distance between its halves, and the images in the smaller."""
 
     value: float
     num_samples: int | None = None
     num_images: int | None = None
     dimensions: int | None = None
     warning: str | None = None
+    real: float | None = None
+    real_images: int | None = None
 
 
 class FID(Metric):
@@ -48,6 +50,7 @@ class FID(Metric):
         """See `Metric`."""
         assert split is not None  # it is measured per split
         samples, _ = inputs.sample_features
+        halves = inputs.real_halves(split)  # first: those of all images may follow from them
         real = inputs.real_features(split)
         for statistics, what in ((samples, "Samples"), (real, f"Real images ({split})")):
             if statistics.warning:
@@ -58,7 +61,16 @@ class FID(Metric):
             num_images=real.num_samples,
             dimensions=len(real.mean),
             warning=" ".join(filter(None, (samples.warning, real.warning))),
+            real=halves and frechet_distance(*halves),
+            real_images=halves and halves[1].num_samples,
         )
+
+    def real(self, evaluation: Evaluation, split: str | None) -> tuple[float, int] | None:
+        """See `Metric`."""
+        result = self.results(evaluation)[split]
+        if result.real is None or result.real_images is None:
+            return None
+        return result.real, result.real_images
 
     def rows(self, evaluation: Evaluation) -> Iterator[tuple[str, str | None, float]]:
         """See `Metric`."""

@@ -136,7 +136,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Row:
-    """A number that was measured, beside the paper's; see `comparison.compare`."""
+    """A number that was measured, beside the paper's; see `comparison.compare`.
+
+    Attributes:
+        real, real_images: the same number of real images against others, so many on each side.
+    """
 
     metric: str
     split: str | None
@@ -145,6 +149,8 @@ class Row:
     source: str
     fair: bool
     sentence: str
+    real: float | None = None
+    real_images: int | None = None
 
 
 @dataclass(kw_only=True)

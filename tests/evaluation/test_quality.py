@@ -7,7 +7,7 @@ from diffusion_tf.config import get_config
 from diffusion_tf.datasets import InMemory, get_dataset
 from diffusion_tf.evaluation.features import Features, get_features
 from diffusion_tf.evaluation.metrics.fid import frechet_distance
-from diffusion_tf.evaluation.quality import measure_images, real_statistics
+from diffusion_tf.evaluation.quality import measure_images, real_halves, real_statistics
 from diffusion_tf.utils.images import from_pixels
 
 DIGITS = get_dataset(get_config("digits"))
@@ -63,6 +63,28 @@ def test_statistics_are_computed_once(tmp_path):
     other = Features("pixels", PIXELS.preprocessing, "another network", PIXELS.extract)
     real_statistics(dataset, "digits_train", other, cache_dir=tmp_path)
     assert (Dataset.reads, len(list(tmp_path.iterdir()))) == (3, 3)
+
+
+def test_halves_make_the_whole_and_each_image_is_looked_at_once(tmp_path):
+    seen = []
+
+    def extract(images):
+        seen.append(len(images))
+        return PIXELS.extract(images)
+
+    features = Features("pixels", PIXELS.preprocessing, "counted", extract)
+    dataset = DIGITS.first(101)
+    halves = real_halves(dataset, "digits_train", features, cache_dir=tmp_path)
+    whole = real_statistics(dataset, "digits_train", features, cache_dir=tmp_path)
+    again = real_halves(dataset, "digits_train", features, cache_dir=tmp_path)
+    assert sum(seen) == 101 and [half.num_samples for half in halves] == [51, 50]
+    vectors = from_pixels(dataset.examples).reshape(101, 64).astype(np.float64)
+    for k, half in enumerate(halves):
+        np.testing.assert_allclose(half.mean, vectors[k::2].mean(axis=0), rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(half.covariance, again[k].covariance)
+    assert whole.num_samples == 101
+    np.testing.assert_allclose(whole.mean, vectors.mean(axis=0), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(whole.covariance, np.cov(vectors.T), rtol=1e-6, atol=1e-8)
 
 
 def damaged(content, damage):

@@ -110,9 +110,23 @@ def test_fid_is_that_of_the_samples_in_the_file(whole):
     )
 
 
+def test_real_images_against_others_stand_beside_the_distance(whole):
+    fid = whole[0]["fid"]["train"]
+    vectors = from_pixels(DIGITS.examples[:80]).reshape(80, 64)
+    statistics = []
+    for k in (0, 1):
+        moments = Moments()
+        moments.update(vectors[k::2])
+        statistics.append(moments.statistics())
+    assert fid["real"] == pytest.approx(frechet_distance(*statistics))
+    assert fid["real_images"] == 40
+    assert 0 < fid["real"] < fid["value"]
+
+
 def test_the_report_shows_it(whole):
     metrics, out = whole
     page = (out / "report.html").read_text()
+    assert page.count("The paper has no number for digits.") == 1
     assert page.count("data:image/png") >= 6  # samples, neighbours, trajectory, mixtures, plots
     for row in metrics["comparison"]:
         assert row["sentence"].split(".")[0] in page

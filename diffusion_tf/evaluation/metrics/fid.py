@@ -123,6 +123,13 @@ class Moments:
         self.num_samples = 0
         self._mean = self._scatter = np.zeros(0)  # scatter: the sum of (x - mean) (x - mean)^T
 
+    @classmethod
+    def of(cls, statistics: Statistics) -> "Moments":
+        """Those that statistics of a known number of samples are of."""
+        moments, number = cls(), statistics.num_samples or 0
+        moments._add(number, statistics.mean, statistics.covariance * (number - 1))
+        return moments
+
     def update(self, features: np.ndarray) -> None:
         """Adds a batch.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_tf.evaluation.likelihood_metrics import BoundResult, CurveResult
-from diffusion_tf.evaluation.metric import get_metric, in_report_order
+from diffusion_tf.evaluation.metric import Metric, get_metric, in_report_order
 from diffusion_tf.evaluation.report import plots
 from diffusion_tf.evaluation.report.html import (
     Markup,
@@ -16,11 +16,12 @@ from diffusion_tf.evaluation.report.html import (
     facts,
     figure,
     join,
+    number,
     page,
     row,
     table,
 )
-from diffusion_tf.evaluation.report.paper import RATE_DISTORTION, compare_numbers
+from diffusion_tf.evaluation.report.paper import RATE_DISTORTION, compare_numbers, said_once
 from diffusion_tf.evaluation.schema import Evaluation, Row, Samples, Split
 from diffusion_tf.utils.files import replacing
 
@@ -28,6 +29,15 @@ _WEIGHTS = {"ema": "averaged weights (EMA)", "raw": "raw weights"}
 _KINDS = {"workdir": "a run", "original": "a run of the original", "images": "images"}
 _MAX_CLASSES = 100  # rows of the table of classes
 _MAX_ROWS = 12  # of the table of rate and distortion
+_REAL = "real against real"
+_ABOUT_REAL = (
+    "Real against real is the distance between every second image of the split and the others: what"
+    " samples as good as real images would reach, from so few."
+)
+_PAPER = (
+    "Measured, and in the paper (Ho, Jain & Abbeel 2020, arXiv 2006.11239), which reports the"
+    " checkpoint of the lowest FID in a run."
+)
 
 
 @dataclass(frozen=True)
@@ -92,40 +102,53 @@ def _summary(evaluation: Evaluation) -> str:
 
 
 def _numbers(evaluation: Evaluation) -> Markup:
-    """A group of rows for each sentence, which stands below them."""
+    """A group of rows for each sentence, which stands below them; columns that hold something."""
     comparison = evaluation.comparison or compare_numbers(evaluation)
     if not comparison:
         return Markup()
-    labels = {
-        number: metric.label(number, evaluation)
-        for metric in in_report_order()
-        for number in metric.numbers
-    }
+    once, sentences = said_once(evaluation, comparison)
+    columns = ["measured"]
+    if any(r.real is not None for r in comparison):
+        columns.append(_REAL)
+    if not once:
+        columns += ["paper", "fair?"]
+    labels = {n: _label(m, n, evaluation) for m in in_report_order() for n in m.numbers}
     groups = [
-        [*(_number_row(labels, r) for r in group), _sentence_row(sentence)]
-        for sentence, group in itertools.groupby(comparison, key=lambda r: r.sentence)
+        [
+            *(_number_row(labels.get(r.metric, r.metric), r, columns) for r, _ in group),
+            *([_sentence_row(sentence, 2 + len(columns))] if sentence else []),
+        ]
+        for sentence, group in itertools.groupby(
+            zip(comparison, sentences, strict=True), key=lambda pair: pair[1]
+        )
     ]
-    caption = (
-        "Measured, and in the paper (Ho, Jain & Abbeel 2020, arXiv 2006.11239), which reports the"
-        " checkpoint of the lowest FID in a run. Bits/dim are upper bounds."
-    )
-    header = ["", "split", "measured", "paper", "fair?"]
-    return _section("Numbers beside the paper's", table(caption, header, groups))
+    caption = [once or _PAPER, *["Bits/dim are upper bounds."] * ("bpd" in evaluation.measured)]
+    if _REAL in columns:
+        caption.append(_ABOUT_REAL)
+    title = "Numbers" if once else "Numbers beside the paper's"
+    return _section(title, table(" ".join(caption), ["", "split", *columns], groups))
 
 
-def _number_row(labels: Mapping[str, str], r: Row) -> Markup:
-    paper: str | Markup = "none"
-    verdict: str | Markup = ""
+def _label(metric: Metric, name: str, evaluation: Evaluation) -> Markup:
+    """What a number is called, and which way is better."""
+    better = element("small", f"{metric.numbers[name].better} is better")
+    return join([metric.label(name, evaluation), better])
+
+
+def _number_row(label: str, r: Row, columns: Sequence[str]) -> Markup:
+    cells: dict[str, str | Markup] = {"measured": number(r.measured), "paper": "none", _REAL: ""}
+    if r.real is not None:
+        count = element("small", f"{_count(r.real_images)} against as many")
+        cells[_REAL] = join([number(r.real), count])
     if r.paper is not None:
-        paper = join([f"{r.paper:.2f}", element("small", r.source)])
+        cells["paper"] = join([number(r.paper), element("small", r.source)])
         word, class_ = ("yes", "good") if r.fair else ("no", "bad")
-        verdict = element("span", word, class_=class_)
-    cells = [labels.get(r.metric, r.metric), r.split or "", _number(r.measured)]
-    return row([*cells, paper, verdict])
+        cells["fair?"] = element("span", word, class_=class_)
+    return row([label, r.split or "", *(cells.get(column, "") for column in columns)])
 
 
-def _sentence_row(sentence: str) -> Markup:
-    return element("tr", element("td", sentence, colspan=5), class_="sentence")
+def _sentence_row(sentence: str, columns: int) -> Markup:
+    return element("tr", element("td", sentence, colspan=columns), class_="sentence")
 
 
 def _picture(picture: Picture) -> Markup:
@@ -134,7 +157,9 @@ def _picture(picture: Picture) -> Markup:
         if not Path(png).is_file():
             raise FileNotFoundError(f"There is no picture {png}; draw it, or leave it out.")
         png = Path(png).read_bytes()
-    return _section(picture.title, figure(png, alt=picture.title, caption=picture.caption))
+    return _section(
+        picture.title, figure(png, alt=picture.title, caption=picture.caption, pixels=True)
+    )
 
 
 def _bits_per_dim(evaluation: Evaluation) -> Markup:
@@ -150,7 +175,8 @@ def _bits_per_dim(evaluation: Evaluation) -> Markup:
             figure(
                 plots.bpd_by_timestep(evaluation.measured["bpd"]),
                 alt="Plot of the bound's terms over the timestep",
-                caption="The terms of the bound, without the prior. At t = 1 it is the decoder's.",
+                caption="The terms of the bound, without the prior. At t = 0, on the left, it is"
+                " the decoder's.",
             )
         )
     if any(bound.mse is not None for bound in bounds.values()):
@@ -166,11 +192,11 @@ def _bits_per_dim(evaluation: Evaluation) -> Markup:
 
 
 def _parts(bound: BoundResult) -> list[str]:
-    total = f"{bound.total:.4f}"
+    total = number(bound.total)
     if bound.standard_error is not None:
-        total += f" ± {bound.standard_error:.4f}"
+        total += f" ± {bound.standard_error:.2g}"
     middle = bound.total - bound.prior - bound.decoder
-    parts = [f"{part:.4f}" for part in (bound.prior, middle, bound.decoder)]
+    parts = [number(part) for part in (bound.prior, middle, bound.decoder)]
     return [total, *parts, _count(bound.num_images) or ""]
 
 
@@ -200,7 +226,7 @@ def _rate_distortion(evaluation: Evaluation) -> Markup:
         cells = [f"{step:,}"]
         for values in columns.values():
             rate, distortion = values.get(step, (None, None))
-            cells += ["", ""] if rate is None else [f"{rate:.5f}", f"{distortion:.5f}"]
+            cells += ["", ""] if rate is None else [number(rate), number(distortion)]
         rows.append(row(cells))
     caption = (
         "Rate in bits/dim, distortion as root mean square error on the scale 0..255 (table 4)."
@@ -281,7 +307,7 @@ def _features(evaluation: Evaluation) -> Markup:
             ("rounded to 8 bits", features and _yes_no(features.quantized)),
             ("SHA-256 of the graph", features and features.graph_sha256),
             ("parts of the Inception score", score and score.num_splits),
-            ("Inception score of all", score and _number(score.value)),
+            ("Inception score of all", score and number(score.value)),
         ],
     )
 
@@ -338,10 +364,6 @@ def _config(fields: Mapping[str, Any] | None) -> Markup:
 
 def _section(title: str, *contents: Markup) -> Markup:
     return element("section", element("h2", title), *contents)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:#.4g}"
 
 
 def _count(value: int | None) -> str | None:

@@ -56,7 +56,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 thead th { background: var(--band); font-size: .85rem; }
 tbody th { font-weight: 600; }
 .number { text-align: right; white-space: nowrap; }
-td small { display: block; color: var(--soft); white-space: normal; }
+th small, td small { display: block; color: var(--soft); font-weight: 400; white-space: normal; }
 .sentence td { padding-bottom: 1.1rem; font-size: .9rem; color: var(--soft); }
 .good { color: var(--good); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
@@ -73,6 +73,8 @@ figure { margin: 0 0 1.25rem; }
 img { display: block; max-width: 100%; height: auto; padding: .5rem; background: #ffffff;
   border: 1px solid var(--line); border-radius: 6px; }
 .wide img { max-width: none; width: 100%; min-width: 44rem; }
+.pixels img { image-rendering: pixelated; }
+.scroll.pixels img { max-width: none; }
 figcaption { margin-top: .4rem; font-size: .9rem; }
 @media (max-width: 40rem) {
   body { font-size: 15px; }
@@ -89,6 +91,7 @@ figcaption { margin-top: .4rem; font-size: .9rem; }
 }
 """
 
+_NARROW = 480  # pixels of a picture that may become smaller on a small screen
 _VOID = ("br", "img")  # elements that have no inside and no end tag
 
 
@@ -118,6 +121,12 @@ def join(parts: Iterable[Any]) -> Markup:
     return Markup(
         "".join(part if isinstance(part, Markup) else html.escape(str(part)) for part in parts)
     )
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all that stand before the point."""
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
+    return text.removesuffix(".")
 
 
 def row(cells: Sequence[Any]) -> Markup:
@@ -164,7 +173,9 @@ def facts(caption: str, values: Sequence[tuple[str, Any]]) -> Markup:
     return element("table", _caption(caption), element("tbody", *rows), class_="facts")
 
 
-def figure(png: bytes, *, alt: str, caption: str, wide: bool = False) -> Markup:
+def figure(
+    png: bytes, *, alt: str, caption: str, wide: bool = False, pixels: bool = False
+) -> Markup:
     """A picture inside the page.
 
     Args:
@@ -172,6 +183,7 @@ def figure(png: bytes, *, alt: str, caption: str, wide: bool = False) -> Markup:
         alt: what stands for it where it is not seen.
         caption: below it.
         wide: scrolls on narrow screens rather than become illegible.
+        pixels: it shows pixels of images, which stay sharp; it scrolls where it is not narrow.
 
     Raises:
         ValueError: the bytes are not a PNG.
@@ -184,7 +196,10 @@ def figure(png: bytes, *, alt: str, caption: str, wide: bool = False) -> Markup:
         raise ValueError(f"The picture {alt!r} is not a PNG ({error}); draw it again.") from None
     source = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
     shown = element("img", src=source, alt=alt, width=width, height=height)
-    frame = element("div", shown, class_="scroll wide") if wide else shown
+    class_ = "scroll wide" if wide else "pixels" if pixels else ""
+    if pixels and width > _NARROW:
+        class_ = "scroll pixels"
+    frame = element("div", shown, class_=class_) if class_ else shown
     return element("figure", frame, element("figcaption", caption))
 
 

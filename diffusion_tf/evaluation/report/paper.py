@@ -4,7 +4,7 @@ Each metric knows its own numbers and reasons; here stands whose numbers a model
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffusion_tf.config import PRESETS, Config
@@ -40,8 +40,9 @@ def compare_with_paper(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     Returns:
         A row for each number, its keys: `metric` (fid, is, bpd, rate, distortion, rmse; the
         likelihoods in bits/dim, rmse on the scale 0..255), `split` (train, test, None), `measured`,
-        `paper` (None if it has no such number), `source` in the paper ("" if none), `fair`, and a
-        `sentence` with all that stands in the way of a comparison.
+        `paper` (None if it has no such number), `source` in the paper ("" if none), `fair`, a
+        `sentence` with all that stands in the way of a comparison, and `real` and `real_images`,
+        see `schema.Row`.
 
     Raises:
         ValueError: metrics are not those of an evaluation, or the config in them is not one.
@@ -65,8 +66,22 @@ def compare_numbers(evaluation: Evaluation) -> list[Row]:
             notes = list(metric.notes(evaluation, number, split, paper))
             sentence = _sentence("" if paper is not None else missing, against, notes)
             fair = paper is not None and not against
-            rows.append(Row(number, split, measured, paper, source, fair, sentence))
+            real = metric.real(evaluation, split) or (None, None)
+            rows.append(Row(number, split, measured, paper, source, fair, sentence, *real))
     return rows
+
+
+def said_once(evaluation: Evaluation, rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """What the sentences of all rows begin with where the paper has none of their numbers.
+
+    Returns:
+        That beginning, "" if the paper has some; and what is left of each sentence.
+    """
+    missing = _reference(evaluation)[2]
+    sentences = [row.sentence for row in rows]
+    if not all(row.paper is None and row.sentence.startswith(missing) for row in rows):
+        return "", sentences
+    return missing, [sentence.removeprefix(missing).strip() for sentence in sentences]
 
 
 def _reference(evaluation: Evaluation) -> tuple[Numbers, Config | None, str]:

@@ -32,7 +32,7 @@ Split = Mapping[str, Any]
 
 
 def bpd_by_timestep(bpd: Mapping[str, Split]) -> bytes:
-    """The terms of the bound over t, on logarithmic axes; at t = 1 it is the decoder's.
+    """The terms of the bound over t + 1, on logarithmic axes; at t = 0 it is the decoder's.
 
     Args:
         bpd: by split: `terms`, T numbers in bits/dim, as `calc_bpd_loop` orders them.
@@ -45,7 +45,7 @@ def bpd_by_timestep(bpd: Mapping[str, Split]) -> bytes:
 
 
 def mse_by_timestep(bpd: Mapping[str, Split]) -> bytes:
-    """The mean square error of the x_0 predicted from x_t, over t, on logarithmic axes.
+    """The mean square error of the x_0 predicted from x_t, over t + 1, on logarithmic axes.
 
     Args:
         bpd: by split: `mse`, T numbers, of pixels in [-1, 1].
@@ -70,8 +70,8 @@ def rate_distortion(curves: Mapping[str, Split], *, with_paper: bool = False) ->
     """
     rate, distortion = "rate, bits/dim", "distortion, RMSE 0..255"
     panels = (
-        ("reverse_steps", "distortion", "reverse steps $T - t + 1$", distortion),
-        ("reverse_steps", "rate", "reverse steps $T - t + 1$", rate),
+        ("reverse_steps", "distortion", "reverse steps, $T - t$", distortion),
+        ("reverse_steps", "rate", "reverse steps, $T - t$", rate),
         ("rate", "distortion", rate, distortion),
     )
     steps, rates, distortions = zip(*RATE_DISTORTION, strict=True)
@@ -99,7 +99,7 @@ def _over_timesteps(values: Mapping[str, Sequence[float]], *, ylabel: str) -> by
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_yscale("log", nonpositive="mask")
-    _finish(axis, "timestep $t$", ylabel)
+    _finish(axis, "steps of diffusion, $t + 1$", ylabel)
     return _to_png(figure)
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffusion_tf.evaluation.report.document import Picture, write_report
-from diffusion_tf.evaluation.report.html import Markup, element, facts, figure, join, page
+from diffusion_tf.evaluation.report.html import Markup, element, facts, figure, join, number, page
 from diffusion_tf.evaluation.report.paper import compare_with_paper
 from diffusion_tf.utils import images
 from helpers.browser import CHROMIUM, Browser
@@ -142,18 +142,19 @@ def test_the_page_is_self_contained_and_every_picture_decodes(document, whole):
 def test_each_number_stands_beside_the_papers_with_its_sentence(written, metrics):
     metrics["is"]["num_samples"] = 1000
     rows = written().rows
+    lower, higher = "lower is better", "higher is better"
     for expected in (
-        ["FID", "train", "3.300", "3.17table 1, L_simple", "yes"],
-        ["FID", "test", "5.500", "5.24section 4.1", "yes"],
-        ["Inception score", "", "9.410", "9.46table 1, L_simple, ± 0.11", "no"],
-        ["distortion, bits/dim", "test", "2.000", "1.97section 4.3", "yes"],
-        ["distortion, bits/dim", "train", "2.000", "none", ""],
+        [f"FID{lower}", "train", "3.30", "3.17table 1, L_simple", "yes"],
+        [f"FID{lower}", "test", "5.50", "5.24section 4.1", "yes"],
+        [f"Inception score{higher}", "", "9.41", "9.46table 1, L_simple, ± 0.11", "no"],
+        [f"distortion, bits/dim{lower}", "test", "2.00", "1.97section 4.3", "yes"],
+        [f"distortion, bits/dim{lower}", "train", "2.00", "none", ""],
     ):
         assert expected in rows
     sentences = [row[0] for row in rows if len(row) == 1]
     expected = [row["sentence"] for row in compare_with_paper(metrics)]
     assert sentences == [s for i, s in enumerate(expected) if i == 0 or s != expected[i - 1]]
-    following = rows[rows.index(["FID", "test", "5.500", "5.24section 4.1", "yes"]) + 1]
+    following = rows[rows.index([f"FID{lower}", "test", "5.50", "5.24section 4.1", "yes"]) + 1]
     assert following == ["A fair comparison."]
 
 
@@ -162,27 +163,70 @@ def test_a_comparison_that_is_there_is_taken(written, metrics):
     metrics["comparison"][0]["sentence"] = "As it was said then."
     rows = written().rows
     assert ["As it was said then."] in rows
-    assert not any(row[0] == "Inception score" for row in rows)
+    assert not any(row[0].startswith("Inception scorehigher") for row in rows)
+
+
+def test_real_images_against_others_stand_beside_a_distance(written, metrics):
+    metrics["fid"]["train"] |= {"real": 0.31249, "real_images": 25_000}
+    document = written()
+    header, *rows = document.rows
+    assert header == ["", "split", "measured", "real against real", "paper", "fair?"]
+    assert rows[0][3] == "0.31225,000 against as many"
+    assert ["FIDlower is better", "test", "5.50", "", "5.24section 4.1", "yes"] in rows
+    assert any("every second image of the split and the others" in c for c in document.captions)
+
+
+def test_that_the_paper_has_no_number_is_said_once(written, metrics):
+    metrics["data"]["name"] = "my data. And more"
+    metrics["fid"]["train"]["num_samples"] = 64
+    document = written()
+    missing = "The paper has no number for my data. And more."
+    assert "".join(document.text).count(missing) == 1 and "Numbers" in document.headings
+    assert document.rows[0] == ["", "split", "measured"]  # nothing to compare with
+    assert ["FIDlower is better", "train", "3.30"] in document.rows
+    sentences = [row[0] for row in document.rows if len(row) == 1]
+    assert any(s.startswith("To mind in any comparison: 64 samples") for s in sentences)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3.3, "3.30"), (0.54271, "0.543"), (99.96, "100"), (207.22, "207"), (12345.6, "12,346"),
+        (6.1163e-10, "6.12e-10"), (0.00013, "0.000130"), (0, "0.00"), (-2.345, "-2.35"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(("width", "class_"), [(400, "pixels"), (900, "scroll pixels")])
+def test_pixels_stay_sharp(width, class_):
+    png = io.BytesIO()
+    Image.new("L", (width, 8)).save(png, "PNG")
+    text = figure(png.getvalue(), alt="a", caption="b", pixels=True)
+    assert f'class="{class_}"' in text
+    assert ".pixels img { image-rendering: pixelated; }" in page("title", [])
 
 
 def test_distances_of_other_features_are_not_called_fid(written, metrics):
     metrics["features"]["name"] = "pixels"
     names = [row[0] for row in written().rows]
-    assert "Fréchet distance of pixels" in names and "FID" not in names
+    assert "Fréchet distance of pixelslower is better" in names
+    assert not any(name.startswith("FID") for name in names)
 
 
 def test_the_parts_of_the_bound(document):
     bpd = cifar10_metrics()["bpd"]["test"]
     middle = sum(bpd["terms"][1:])
-    expected = ["test", f"{bpd['total']:.4f} ± 0.0042", "0.0100", f"{middle:.4f}", "2.0000"]
+    expected = ["test", f"{number(bpd['total'])} ± 0.0042", "0.0100", number(middle), "2.00"]
     assert [*expected, "10,000"] in document.rows
 
 
 def test_rate_and_distortion_beside_table_4(document):
     rows = document.rows
     curve = cifar10_metrics()["rate_distortion"]["test"]
-    own = [f"{curve['rate'][899]:.5f}", f"{curve['distortion'][899]:.5f}"]
-    assert ["900", *own, "0.11994", "12.02277"] in rows
+    own = [number(curve["rate"][899]), number(curve["distortion"][899])]
+    assert ["900", *own, "0.120", "12.0"] in rows
     assert sum(row[0].replace(",", "").isdecimal() for row in rows) == 10
 
 
@@ -202,7 +246,7 @@ def test_the_circumstances(document):
         ["preprocessing", "TF1 bilinear to 299, (x - 128) / 128"], ["tensorflow", "2.21.0"],
         ["device", "8 x GPU, an accelerator"], ["TF32 instead of float32", "no"],
         ["samples", "1:02:05"],
-        ["test", "10,000", "10,000", f"{10_000:064x}"[:16]], ["Inception score of all", "9.510"],
+        ["test", "10,000", "10,000", f"{10_000:064x}"[:16]], ["Inception score of all", "9.51"],
     ):  # fmt: skip
         assert expected in document.rows
     text = "".join(document.text)
