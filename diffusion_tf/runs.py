@@ -10,7 +10,7 @@ import numpy as np
 
 from diffusion_tf.config import Config, get_config
 from diffusion_tf.convert.loading import load_model
-from diffusion_tf.datasets import get_fitted_dataset, get_images
+from diffusion_tf.datasets import get_fitted_dataset, get_images, get_test_split
 from diffusion_tf.datasets.given import fitted
 from diffusion_tf.datasets.own_arrays import checked_images
 from diffusion_tf.datasets.record import DataRecord, load_record
@@ -261,7 +261,8 @@ def train(
         get_strategy(strategy),
         jit_compile=use_xla(jit_compile, config.image_size),
     )
-    loop.train(trainer, data, path)
+    test = get_test_split(config, data_dir) if dataset is None and config.grid_steps else None
+    loop.train(trainer, data, path, test=test)
     return load(path)
 
 

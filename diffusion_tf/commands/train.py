@@ -67,7 +67,7 @@ def main() -> None:
         return
     quiet.import_tensorflow()
     from diffusion_tf.config.sizes import check_training_fits
-    from diffusion_tf.datasets import get_fitted_dataset
+    from diffusion_tf.datasets import get_fitted_dataset, get_test_split
     from diffusion_tf.sampling import pictures, sampler
     from diffusion_tf.training import loop
     from diffusion_tf.training.log import load_losses
@@ -85,7 +85,8 @@ def main() -> None:
         return
     jit_compile = devices.use_xla(JIT_COMPILE.value, config.image_size)
     trainer = loop.Trainer(config, strategy, jit_compile=jit_compile)
-    loop.train(trainer, dataset, workdir)
+    test = get_test_split(config, DATA_DIR.value) if config.grid_steps else None
+    loop.train(trainer, dataset, workdir, test=test)
     if PICTURES.value and devices.is_chief(strategy):
         drawing = sampler.Sampler.of_run(
             config, trainer.ema_model, jit_compile=jit_compile, scaling=dataset.scaling

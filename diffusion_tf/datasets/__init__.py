@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets import small
@@ -21,9 +22,17 @@ from diffusion_tf.utils.json_files import MAX_DIGITS
 from diffusion_tf.utils.numbers import shown
 
 __all__ = [
-    "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
-    "get_dataset", "get_fitted_dataset", "get_images", "splits_of",
-]  # fmt: skip
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "InMemory",
+    "RandomAccess",
+    "get_dataset",
+    "get_fitted_dataset",
+    "get_images",
+    "get_test_split",
+    "splits_of",
+]
 
 
 SPLITS = ("train", "test")
@@ -70,6 +79,24 @@ def get_dataset(config: Config, data_dir: str | None = None, *, split: str = "tr
     dataset = _load(config, data_dir, split)
     _check(config, dataset)
     return dataset.first(config.max_images) if config.max_images and split == "train" else dataset
+
+
+def get_test_split(config: Config, data_dir: str | None = None) -> Dataset | None:
+    """The examples that are kept for testing; None, and a warning, where they cannot be read.
+
+    Args:
+        config, data_dir: see `get_dataset`.
+
+    Returns:
+        None also where the data have no test split.
+    """
+    if "test" not in splits_of(config, data_dir):
+        return None
+    try:
+        return get_dataset(config, data_dir, split="test")
+    except (OSError, ValueError) as error:
+        logging.warning("The test split cannot be read (%s); its loss is not measured.", error)
+        return None
 
 
 def get_fitted_dataset(

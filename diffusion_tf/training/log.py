@@ -14,6 +14,18 @@ from diffusion_tf.training.losses import LossFile, read_losses
 from diffusion_tf.utils import images
 from diffusion_tf.utils.progress import progress_bar
 
+_DESCRIPTIONS = {
+    "train/loss": "Mean of the batch, from the raw weights before the update.",
+    "train/gnorm": "Norm of the gradient before it is clipped.",
+    "train/pnorm": "Root mean square of the raw weights.",
+    "train/lr": "Learning rate of the update.",
+    "speed/steps_per_second": "Of the last call of the devices; the first one compiles.",
+    "speed/images_per_second": "Steps per second times the batch size.",
+    "validation/loss": "Mean loss of the averaged weights on the first examples of the test split,"
+    " without dropout; timesteps and noise are the same at every step.",
+    "samples/ema": "Samples of the averaged weights in at most 250 steps, from the same noise.",
+}
+
 
 class RunLog:
     """Writes curves and grids to TensorBoard and losses to a file, and shows a run's progress.
@@ -43,7 +55,8 @@ class RunLog:
         if self._events:
             with self._events.writing():
                 text = textwrap.indent(config.to_json(), "    ")  # as code, in Markdown
-                tf.summary.text("config", text, step=first_step)
+                what = "The config of the run, as in config.json."
+                tf.summary.text("config", text, step=first_step, description=what)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -83,17 +96,23 @@ class RunLog:
         rate = len(steps) / seconds
         for step in logged:
             for name, values in metrics.items():
-                tf.summary.scalar(f"train/{name}", values[step - steps[0]], step=step)
-        tf.summary.scalar("speed/steps_per_second", rate, step=steps[-1])
-        images = rate * self._config.batch_size
-        tf.summary.scalar("speed/images_per_second", images, step=steps[-1])
+                _scalar(f"train/{name}", values[step - steps[0]], step)
+        _scalar("speed/steps_per_second", rate, steps[-1])
+        _scalar("speed/images_per_second", rate * self._config.batch_size, steps[-1])
+
+    def write_validation(self, step: int, loss: float) -> None:
+        """Logs the loss on the test split."""
+        if self._events:
+            with self._events.writing():
+                _scalar("validation/loss", loss, step)
 
     def write_grid(self, step: int, grid: np.ndarray) -> None:
         """Logs a picture of samples, uint8 [H, W, C]; it and the losses appear in the workdir."""
         if not self._events:
             return
         with self._events.writing():
-            tf.summary.image("samples/ema", grid[None], step=step)
+            name = "samples/ema"
+            tf.summary.image(name, grid[None], step=step, description=_DESCRIPTIONS[name])
         try:
             self._show(grid)
         except OSError as error:  # a picture is not worth a run
@@ -111,6 +130,10 @@ class RunLog:
         """Waits until the losses are on the disk, before a checkpoint follows on them."""
         if self._losses:
             self._losses.sync()
+
+
+def _scalar(name: str, value: float, step: int) -> None:
+    tf.summary.scalar(name, value, step=step, description=_DESCRIPTIONS.get(name))
 
 
 def events_dir(workdir: str) -> str:

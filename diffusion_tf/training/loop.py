@@ -12,23 +12,32 @@ from diffusion_tf.datasets import Dataset
 from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.sampling.pictures import conditions_to_show, grid_drawer
 from diffusion_tf.sampling.point_pictures import points_drawer
+from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_workdir
 from diffusion_tf.training.log import RunLog
 from diffusion_tf.training.trainer import Trainer, root_mean_square
+from diffusion_tf.training.validation import validation_loss
 from diffusion_tf.utils.devices import is_chief, num_workers, tf32
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.interruption import Interrupted, StopSignals
 
+GRID_STEPS = 250  # of the grids, at most: all 1,000 take as long as a fifth of the digits' training
 CALL_SECONDS = 10.0  # after which people want to see progress, and to be able to stop
 
 
-def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
+def train(trainer: Trainer, dataset: Dataset, workdir: str, *, test: Dataset | None = None) -> None:
     """Trains up to `config.steps`, from the newest checkpoint if there is one.
 
     Writes `config.json`, `data.json`, `checkpoints/` and TensorBoard events into the workdir, and
     shows progress on standard error. Of several machines only the chief writes; all of them read
     the checkpoints, so the workdir lies on a file system that they share.
+
+    Args:
+        trainer: what trains.
+        dataset: what is learned.
+        workdir: folder of the run.
+        test: whose loss is measured at each grid; the run is the same without.
 
     Raises:
         ValueError: the workdir holds another run or one on other data, or the batch does not fit
@@ -39,14 +48,16 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str) -> None:
         Interrupted: SIGTERM, Ctrl-C or SIGHUP came; a checkpoint was saved.
     """
     if not is_chief(trainer.strategy):
-        _train(trainer, dataset, workdir, chief=False)
+        _train(trainer, dataset, workdir, None, chief=False)
         return
     with hold_workdir(workdir):
         claim_workdir(workdir, trainer.config, DataRecord.of(dataset))
-        _train(trainer, dataset, workdir, chief=True)
+        _train(trainer, dataset, workdir, test, chief=True)
 
 
-def _train(trainer: Trainer, dataset: Dataset, workdir: str, *, chief: bool) -> None:
+def _train(
+    trainer: Trainer, dataset: Dataset, workdir: str, test: Dataset | None, *, chief: bool
+) -> None:
     config = trainer.config
     checkpoints = Checkpoints(
         workdir,
@@ -64,7 +75,9 @@ def _train(trainer: Trainer, dataset: Dataset, workdir: str, *, chief: bool) -> 
         StopSignals() as signals,
         tf32(config.tf32),
     ):
-        _Loop(trainer, dataset, checkpoints, log, signals, first_step).run()
+        loop = _Loop(trainer, dataset, checkpoints, log, signals, first_step)
+        loop.validate = validation_loss(trainer, test) if test else None
+        loop.run()
 
 
 def _begin(trainer: Trainer, checkpoints: Checkpoints) -> int:
@@ -92,10 +105,11 @@ def _begin(trainer: Trainer, checkpoints: Checkpoints) -> int:
 def _drawer(trainer: Trainer, dataset: Dataset) -> Callable[[], np.ndarray]:
     """Draws a picture of samples, of what the averaged weights are at that moment."""
     config = trainer.config
+    steps = min(trainer.diffusion.num_timesteps, GRID_STEPS)
     sampler = Sampler.of_run(
         config,
         trainer.ema_model,
-        process=trainer.diffusion,
+        process=get_sampling_process(trainer.diffusion, sampling_steps=steps),
         jit_compile=trainer.jit_compile,
         conditions=conditions_to_show(config, dataset),
         scaling=dataset.scaling,
@@ -105,6 +119,8 @@ def _drawer(trainer: Trainer, dataset: Dataset) -> Callable[[], np.ndarray]:
 
 class _Loop:
     """Calls the devices for some steps at a time; between two calls it looks around."""
+
+    validate: Callable[[], float] | None = None
 
     def __init__(
         self,
@@ -139,6 +155,7 @@ class _Loop:
             self._call()
             if self._grid_is_due() and is_chief(self.trainer.strategy):
                 self._log_grid()
+                self._log_validation()
             stop = self.trainer.mean_over_workers(self.signals.received is not None) > 0
             if stop or self._checkpoint_is_due():
                 self._save()
@@ -178,6 +195,11 @@ class _Loop:
             self.log.write_grid(self.step, self.draw_grid())
         except NotFiniteError as error:
             logging.warning("No grid of samples at step %d: %s", self.step, error)
+
+    def _log_validation(self) -> None:
+        """Measures the loss on what is not trained on, where there is any."""
+        if self.validate:
+            self.log.write_validation(self.step, self.validate())
 
     def _grid_is_due(self) -> bool:
         return self.config.grid_steps > 0 and self.step % self.config.grid_steps == 0

@@ -15,7 +15,9 @@ import tensorflow as tf
 from diffusion_tf.utils.numbers import checked_seed
 
 # Streams of one seed, so that no two uses of randomness share numbers.
-StreamName = Literal["data_order", "train", "dropout", "sample", "pictures", "likelihood"]
+StreamName = Literal[
+    "data_order", "train", "dropout", "sample", "pictures", "likelihood", "validation"
+]
 # Of a seed: one number, two, or two for each example.
 _SHAPES: tuple[list, ...] = ([], [2], [None, 2])
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
