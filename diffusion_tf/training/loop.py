@@ -22,7 +22,7 @@ from diffusion_tf.utils.devices import is_chief, num_workers, tf32
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.interruption import Interrupted, StopSignals
 
-GRID_STEPS = 250  # of the grids, at most: all 1,000 take as long as a fifth of the digits' training
+GRID_STEPS = 250  # of a grid, at most: six of 1,000 cost a sixth of the digits' training
 CALL_SECONDS = 10.0  # after which people want to see progress, and to be able to stop
 
 
