@@ -212,7 +212,7 @@ def _rate_distortion(evaluation: Evaluation) -> Markup:
         " x_0 that it predicts is from the truth (section 4.3, figure 5).",
         wide=True,
     )
-    columns: dict[str | None, dict[int, tuple[float, ...]]] = {
+    columns: dict[str | None, dict[int, tuple[float, float]]] = {
         split: dict(zip(c.reverse_steps, zip(c.rate, c.distortion, strict=True), strict=True))
         for split, c in curves.items()
     }
@@ -225,8 +225,7 @@ def _rate_distortion(evaluation: Evaluation) -> Markup:
     for step in _some(next(iter(curves.values())).reverse_steps):
         cells = [f"{step:,}"]
         for values in columns.values():
-            rate, distortion = values.get(step, (None, None))
-            cells += ["", ""] if rate is None else [number(rate), number(distortion)]
+            cells += [number(value) for value in values[step]] if step in values else ["", ""]
         rows.append(row(cells))
     caption = (
         "Rate in bits/dim, distortion as root mean square error on the scale 0..255 (table 4)."
