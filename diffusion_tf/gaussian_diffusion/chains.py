@@ -1,20 +1,20 @@
 """Whole chains of the reverse process: samples, progressive predictions, trajectories, mixtures."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from diffusion_tf.gaussian_diffusion.checks import (
     as_float32,
-    check_option,
     check_range,
     checked_ends,
     checked_shape,
     checked_step,
     checked_times,
     shape_of,
+    weight_of_x1,
 )
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn, StepNoise, noise_source, repeat_noise
 from diffusion_tf.utils.literals import Mix
@@ -22,7 +22,6 @@ from diffusion_tf.utils.numbers import whole
 
 DenoiseFn = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-MIXES: tuple[Mix, ...] = get_args(Mix)
 
 Memory = tuple[tf.Tensor, ...]
 
@@ -392,19 +391,6 @@ class Chains:
         x_t2 = self.q_sample(x2, t_batch, noise=noise2)
         x_t = weight_of_x1(weight, mix) * x_t1 + weight * x_t2  # [L, B, ...]
         return tf.reshape(x_t, [-1, *x1.shape[1:]])
-
-
-def weight_of_x1(weight: tf.Tensor, mix: Mix) -> tf.Tensor:
-    """What goes with the weight of x2; ValueError where variance cannot stay (checked eagerly)."""
-    check_option("mix", mix, MIXES)
-    if mix == "linear":
-        return 1.0 - weight
-    if hasattr(weight, "numpy") and not (abs(weight.numpy()) <= 1.0).all():
-        raise ValueError(
-            f"lam is {weight.numpy().ravel()}; with mix 'constant_variance' every weight must lie"
-            " in -1..1."
-        )
-    return tf.sqrt(1.0 - weight**2)
 
 
 def swap_first_two_axes(x: tf.Tensor) -> tf.Tensor:

@@ -1,14 +1,16 @@
 """What the process accepts: one sentence for each mistake that a caller can make."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import tensorflow as tf
 
+from diffusion_tf.utils.literals import Mix
 from diffusion_tf.utils.numbers import INT32_MAX, is_whole, outside, whole
 from diffusion_tf.utils.random_numbers import unseeded_normal
 
+MIXES: tuple[Mix, ...] = get_args(Mix)
 PIXEL = 20.0  # more than noise of variance 1 ever reaches; images that have it are pixels
 
 
@@ -120,6 +122,19 @@ def network_output(denoise_fn: Any, x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     if not callable(denoise_fn):
         raise ValueError(f"denoise_fn is {denoise_fn!r}; it must be a function of x and t.")
     return as_float32(denoise_fn(x, t), "what denoise_fn returned")
+
+
+def weight_of_x1(weight: tf.Tensor, mix: Mix) -> tf.Tensor:
+    """What goes with the weight of x2; ValueError where variance cannot stay (checked eagerly)."""
+    check_option("mix", mix, MIXES)
+    if mix == "linear":
+        return 1.0 - weight
+    if hasattr(weight, "numpy") and not (abs(weight.numpy()) <= 1.0).all():
+        raise ValueError(
+            f"lam is {weight.numpy().ravel()}; with mix 'constant_variance' every weight must lie"
+            " in -1..1."
+        )
+    return tf.sqrt(1.0 - weight**2)
 
 
 def checked_step(t: int | tf.Tensor, name: str, num_timesteps: int) -> int | tf.Tensor:
