@@ -57,23 +57,36 @@ def _adam(
     TensorFlow does; `adam_epsilon_inside` adds it under the root. `adam_largest` is Reddi et al.
     2018, `adam_decay` Loshchilov & Hutter 2019.
     """
-    m, v, largest = np.zeros((3, len(weights)))
-    for t, gradient in enumerate(gradients.astype(np.float64), start=1):
-        gradient = gradient + choices.adam_penalty * weights
-        m = m + (1 - choices.adam_beta_1) * (gradient - m)
-        v = v + (1 - choices.adam_beta_2) * (gradient**2 - v)
-        largest = np.maximum(largest, v)
-        first, second = _bias_corrections(t, choices)
-        square = largest if choices.adam_largest else v
-        epsilon = choices.adam_epsilon
-        if choices.adam_epsilon_inside:
+    adam = Adam(len(weights), choices)
+    for gradient in gradients.astype(np.float64):
+        weights = adam.step(weights, gradient, lr)
+        yield weights
+
+
+class Adam:
+    """Adam written out, with what implementations do differently; see `_adam`."""
+
+    def __init__(self, number: int, choices: Choices):
+        self._choices, self._t = choices, 0
+        self._m, self._v, self._largest = np.zeros((3, number))
+
+    def step(self, weights: np.ndarray, gradient: np.ndarray, lr: float) -> np.ndarray:
+        """The weights [n] after one step more."""
+        its, self._t = self._choices, self._t + 1
+        gradient = gradient + its.adam_penalty * weights
+        self._m = self._m + (1 - its.adam_beta_1) * (gradient - self._m)
+        self._v = self._v + (1 - its.adam_beta_2) * (gradient**2 - self._v)
+        self._largest = np.maximum(self._largest, self._v)
+        first, second = _bias_corrections(self._t, its)
+        square = self._largest if its.adam_largest else self._v
+        epsilon = its.adam_epsilon
+        if its.adam_epsilon_inside:
             root = (square + epsilon * second**2) ** 0.5
         else:
-            root = square**0.5 + epsilon * (second if choices.adam_epsilon_corrected else 1)
-        rate = choices.adam_lr * lr
-        weights = weights * (1 - (rate if choices.adam_decay_by_lr else 1) * choices.adam_decay)
-        weights = weights - rate * second / first * m / root
-        yield weights
+            root = square**0.5 + epsilon * (second if its.adam_epsilon_corrected else 1)
+        rate = its.adam_lr * lr
+        weights = weights * (1 - (rate if its.adam_decay_by_lr else 1) * its.adam_decay)
+        return weights - rate * second / first * self._m / root
 
 
 def _bias_corrections(t: int, choices: Choices) -> tuple[float, float]:

@@ -22,12 +22,12 @@ def bound_of(
         x_start: [B, ...], 8-bit pixels in [-1, 1].
         t: [B].
         true_mean, true_log_variance: of the posterior, [B, ...] and [B].
-        mean, log_variance: of p, [B, ...] and [B].
+        mean, log_variance: of p, [B, ...], and [B] or [B, ...].
     """
     true_mean, mean = np.asarray(true_mean, np.float64), np.asarray(mean, np.float64)
     x_start = np.asarray(x_start, np.float64)
     true_log_variance, log_variance = (
-        np.asarray(v, np.float64).reshape(-1, *[1] * (mean.ndim - 1))
+        np.asarray(v, np.float64) if np.ndim(v) == mean.ndim else _images(v, mean.ndim)
         for v in (true_log_variance, log_variance)
     )
     ratio = true_log_variance - log_variance
@@ -36,3 +36,8 @@ def bound_of(
     nll = -log_probability(x_start, mean, log_variance, ORIGINAL)
     terms = np.where(np.reshape(t, [-1, *[1] * (mean.ndim - 1)]) == 0, nll, kl)
     return terms.reshape(len(terms), -1).mean(axis=1) / np.log(2.0)
+
+
+def _images(numbers: np.ndarray, rank: int) -> np.ndarray:
+    """Numbers [B] as float64 [B, 1, ...]."""
+    return np.asarray(numbers, np.float64).reshape(-1, *[1] * (rank - 1))

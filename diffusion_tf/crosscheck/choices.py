@@ -70,6 +70,12 @@ class Choices:
     input_scale: tuple[float, float] = (1.0, 0.0)
     output: Literal["as it is", "tanh", "clipped", "x - output", "x + output"] = "as it is"
 
+    # Dropout
+    dropout_rate: float | None = None
+    dropout_at: str = "before conv2"
+    dropout_channels: bool = False
+    dropout_scaled: bool = True
+
     # Schedule and coefficients; `Formula` of the name that they have in GaussianDiffusion
     beta_schedule: BetaSchedule | None = None
     rescale_betas: bool = False
@@ -99,6 +105,11 @@ class Choices:
     reverse_shift: int = 0
     variance_shift: int = 0
     model_var_type: ModelVarType | None = None
+    learned_half: Literal["second", "first"] = "second"
+    learned_share: str = "(v + 1) / 2"
+    learned_scale: Literal["logarithms", "variances"] = "logarithms"
+    learned_low: Literal["clipped", "log(1e-20) first"] = "clipped"
+    learned_high: Literal["beta", "fixedlarge"] = "beta"
     log_variance: str = "log variance"
     posterior_log: str = "log variance"
     pred_xstart: np.ndarray | None = None
@@ -111,10 +122,30 @@ class Choices:
     ddim_eps: Literal["of the clipped x_0", "as predicted"] = "of the clipped x_0"
     ddim_previous: Literal["t - 1", "t - 2", "t + 1", "t", "as at the first"] = "t - 1"
     ddim_direction: Literal["root", "no root", "1 - root"] = "root"
+    ddim_sigma: str = "posterior"
+    ddim_sigma_stays: bool = False
+    ddim_stride: Literal["timesteps", "T // S"] = "timesteps"
+    spacing: str | None = None
+    spacing_offset: int = 0
+    spacing_rounds: bool = True
+    respaced_betas: Literal["of abar", "as they are"] = "of abar"
+    respaced_t: Literal["timesteps", "t", "t T / S"] = "timesteps"
+    respaced_mean: Literal["of training", "of the longer step"] = "of training"
+    respaced_variance: Literal["of training", "of the longer step"] = "of training"
+    chain_start: Literal["noise", "zeros", "clipped", "halved"] = "noise"
+    chain_skips_first: int = 0
+    chain_skips_last: int = 0
+    chain_rises: bool = False
+    chain_one_noise: bool = False
+    chain_noise_of_t: bool = False
+    chain_end: Literal["as it is", "clipped", "[0, 1]"] = "as it is"
+    guidance: str = "scale"
     target: str | None = None
     distance: Literal["mse", "l1", "huber", "rmse", "half", "charbonnier"] | None = None
     reduction: Literal["mean", "sum", "sum of squares over channels", "batch"] = "mean"
     loss_weight: str = "1"
+    hybrid_weight: Literal["T / 1000", "T", "1 / 1000", "1", "0"] = "T / 1000"
+    hybrid_stops: bool = True
     bound_unit: Literal["bits", "nats"] = "bits"
     bound_reduction: Literal["mean", "sum"] = "mean"
     bound_clip: bool | None = None
@@ -147,6 +178,9 @@ class Choices:
     ema_decay: float | None = None
     pixels_in: str = "x / 127.5 - 1"
     pixels_out: str = "rounded"
+    train_flips: bool = False
+    train_sums: bool = False
+    train_accumulates: bool = False
 
 
 ORIGINAL = Choices()

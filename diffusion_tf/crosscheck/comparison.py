@@ -19,7 +19,8 @@ from diffusion_tf.crosscheck.finding import Finding
 from diffusion_tf.crosscheck.looks import describe
 from diffusion_tf.crosscheck.network_search import NetworkSearch
 from diffusion_tf.crosscheck.reasons import IN_GROUP, Reason
-from diffusion_tf.crosscheck.recipe import with_theirs
+from diffusion_tf.crosscheck.recipe_process import with_theirs
+from diffusion_tf.crosscheck.recipe_respaced import OF_ABAR
 from diffusion_tf.crosscheck.reference import FIRST_STEP, Reference
 from diffusion_tf.crosscheck.search import put, smallest
 from diffusion_tf.crosscheck.stage_table import (
@@ -151,7 +152,8 @@ class Comparer:
         A bound that `sums` up so many numbers has their rounding.
         """
         ours, theirs = expected[stage], found.get(stage)
-        group = "bpd" if group == "loss" and self._ours.loss_is_bound else group
+        of_bound = group in ("loss", "respaced loss") and self._ours.loss_is_bound
+        group = "bpd" if of_bound else group
         its = stage_of(stage, group)
         tolerance, note = self._coarse.get(stage, (its.tolerance, ""))
         tolerance = max(tolerance, at_least)
@@ -204,6 +206,8 @@ class Comparer:
         if not isinstance(theirs, np.ndarray) or not np.isfinite(theirs).all():
             return choices, False
         if stage in COEFFICIENT_FIELDS:
+            if stage not in ("betas", *OF_ABAR):  # what it would be for longer steps is not known
+                self._unknown.add("coefficients")
             return with_theirs(choices, stage, theirs), True
         if stage == "p_mean_variance: pred_xstart":
             self._unknown.add("reverse process")
@@ -258,7 +262,9 @@ class Comparer:
 
     def _candidates(self, group: str) -> tuple[Reason, ...]:
         """What is tried in a group."""
-        reasons = IN_GROUP["bpd" if group == "loss" and self._ours.loss_is_bound else group]
+        if group in ("loss", "respaced loss") and self._ours.loss_is_bound:
+            group = "hybrid" if self._ours.config.loss_type == "hybrid" else "bpd"
+        reasons = IN_GROUP[group]
         hidden = {r.name for r in reasons if r.beside and r.beside not in self._seen}
         if group != "schedule" and "betas" in self._seen:
             hidden |= {reason.name for reason in reasons if reason.stage == "betas"}
@@ -296,7 +302,7 @@ class Comparer:
     def _is_guessed(self, group: str) -> bool:
         """Whether a group starts from what a good network says of the inputs."""
         bound = group == "loss" and self._ours.loss_is_bound
-        return group in ("reverse process", "ddim", "bpd") or bound
+        return group in ("reverse process", "ddim", "respacing", "respaced loss", "bpd") or bound
 
     def _is_unsuited(self, group: str, choices: Choices) -> bool:
         """Whether the inputs, which suit the config's schedule, need not suit that of the choices.

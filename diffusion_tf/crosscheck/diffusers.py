@@ -12,6 +12,7 @@ from diffusion_tf.convert.diffusers_pipeline import scheduler_config
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.networks import load_ours, submodules
 from diffusion_tf.crosscheck.optional import needs, split_options
+from diffusion_tf.crosscheck.spacings import SPACINGS
 from diffusion_tf.crosscheck.torch_side import moments
 from diffusion_tf.models.unet import UNet
 
@@ -28,7 +29,11 @@ _COARSE = dict.fromkeys(
         "p_mean_variance: pred_xstart", "p_mean_variance: mean", "p_mean_variance: log variance",
     ),
     (1e-4, _ROUNDED),
-) | {"last ten steps of sampling": (1e-3, _ROUNDED)}  # fmt: skip
+) | dict.fromkeys(
+    ("last ten steps of sampling", "a step of DDIM", "a step of DDIM with noise",
+     *(f"DDIM in fewer steps, {spacing}" for spacing in SPACINGS)),
+    (1e-3, _ROUNDED),
+)  # fmt: skip
 
 
 def make_counterpart(
@@ -45,7 +50,9 @@ def make_counterpart(
         unet: ours.
         directory: in diffusers' format; the network and, if it has one, the scheduler are then
             what diffusers itself reads there.
-        options: arguments of UNet2DModel and DDPMScheduler that replace those that make them ours.
+        options: arguments of UNet2DModel, DDPMScheduler and DDIMScheduler.step that replace those
+            that make them ours; `timestep_spacing`, `leading` if not given, is that of DDIM in
+            fewer steps.
 
     Raises:
         ValueError: diffusers or torch is missing, an argument that neither has, or what diffusers
@@ -53,8 +60,11 @@ def make_counterpart(
     """
     needs("torch", "torch diffusers safetensors")
     diffusers = needs("diffusers", "diffusers")
-    network_options, scheduler_options = split_options(
-        options or {}, diffusers.UNet2DModel.__init__, diffusers.DDPMScheduler.__init__
+    network_options, scheduler_options, step_options = split_options(
+        options or {},
+        diffusers.UNet2DModel.__init__,
+        diffusers.DDPMScheduler.__init__,
+        diffusers.DDIMScheduler.step,
     )
     if directory:
         network = _from_directory(diffusers, directory, network_options)
@@ -69,11 +79,12 @@ def make_counterpart(
         arguments = {**_arguments(scheduler_config(config)), **scheduler_options}
         scheduler = diffusers.DDPMScheduler(**arguments)
     return Counterpart(
-        name=f"diffusers {diffusers.__version__}: UNet2DModel and DDPMScheduler",
+        name=f"diffusers {diffusers.__version__}: UNet2DModel, DDPMScheduler and DDIMScheduler",
         network=network.eval(),
-        process=SchedulerProcess(scheduler),
+        process=SchedulersProcess(scheduler, _ddim(diffusers, scheduler, options), step_options),
         names=NAMES,
         submodules=submodules(unet, "diffusers"),
+        drops=directory is None,  # the folder of a sampler may say nothing of dropout
     )
 
 
@@ -90,6 +101,12 @@ def _scheduler_folder(directory: str | None) -> Path | None:
         if (folder / "scheduler_config.json").is_file():
             return folder
     return None
+
+
+def _ddim(diffusers: Any, scheduler: Any, options: Mapping[str, Any] | None) -> Any:
+    """The DDIMScheduler of a configuration, with the spacing that is its own default."""
+    spacing = (options or {}).get("timestep_spacing", "leading")
+    return diffusers.DDIMScheduler.from_config(scheduler.config, timestep_spacing=spacing)
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,3 +166,52 @@ class SchedulerProcess:
     def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x_{t-1}, for one t."""
         return self._scheduler.step(model(x, t), int(t[0]), x).prev_sample
+
+
+class SchedulersProcess(SchedulerProcess):
+    """A DDPMScheduler and a DDIMScheduler as a `Process`."""
+
+    def __init__(self, scheduler: DDPMScheduler, ddim: Any, step_options: Mapping[str, Any]):
+        super().__init__(scheduler)
+        self._ddim = ddim
+        self._step_options = {"use_clipped_model_output": True, **step_options}
+
+    def ddim_sample(
+        self, model: Model, x: torch.Tensor, t: torch.Tensor, eta: float = 0.0
+    ) -> torch.Tensor:
+        """x_{t-1}, example by example."""
+        import torch
+
+        noise, output = torch.randn_like(x), model(x, t)
+        self._ddim.set_timesteps(len(self.betas))  # the step before t is t - 1
+        samples = [
+            self._ddim_step(output[i : i + 1], int(t[i]), x[i : i + 1], eta, noise[i : i + 1])
+            for i in range(len(x))
+        ]
+        return torch.cat(samples)
+
+    def _ddim_step(
+        self, output: torch.Tensor, t: int, x: torch.Tensor, eta: float, noise: torch.Tensor
+    ) -> torch.Tensor:
+        given = {"eta": eta, "variance_noise": noise, **self._step_options}
+        return self._ddim.step(output, t, x, **given).prev_sample
+
+    def timesteps(self, spacing: str, number: int) -> list[int] | None:
+        """Those of its own spacing; None of another one."""
+        if spacing != self._ddim.config.timestep_spacing:
+            return None
+        self._ddim.set_timesteps(number)
+        return sorted(int(t) for t in self._ddim.timesteps)
+
+    def ddim_chain(
+        self, model: Model, x: torch.Tensor, spacing: str, number: int
+    ) -> torch.Tensor | None:
+        """x_0 by DDIM in its own spacing; None in another one."""
+        import torch
+
+        if self.timesteps(spacing, number) is None:
+            return None
+        for t in self._ddim.timesteps:
+            output = model(x, torch.full((len(x),), int(t)))
+            x = self._ddim_step(output, int(t), x, 0.0, torch.zeros_like(x))
+        return x

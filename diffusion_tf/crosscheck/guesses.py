@@ -4,6 +4,7 @@ import numpy as np
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.process import reciprocal
+from diffusion_tf.utils.literals import LEARNED
 
 # Where the x_0 that follows from x_t magnifies its rounding more than this, float32 leaves nothing
 # of x_0 next to the tolerance; there x_0 is put so far out that it is clipped everywhere.
@@ -50,14 +51,31 @@ def good_outputs(
         random: for the errors.
 
     Returns:
-        outputs [B, ...], and how far they are off on average, [B]; both float64.
+        outputs [B, ...], with twice the channels where the variance is learned, and how far they
+        are off on average, [B]; both float64.
     """
     errors = np.stack(
         [_error(diffusion, x, step, random) for x, step in zip(x_start, t, strict=True)]
     )
     outputs = _output(diffusion, x_start + errors, x_t, t)
     off = np.abs(outputs - _output(diffusion, x_start.astype(np.float64), x_t, t))
+    if diffusion.model_var_type in LEARNED:
+        outputs = np.concatenate([outputs, _of_variance(diffusion, x_t, t, random)], axis=-1)
     return outputs, off.reshape(len(t), -1).mean(axis=1)
+
+
+def _of_variance(
+    diffusion: GaussianDiffusion, x_t: np.ndarray, t: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """The second half of the output: between the bounds and a little beyond."""
+    place = random.uniform(-1.2, 1.2, x_t.shape)
+    if diffusion.model_var_type == "learned_range":
+        return place
+    low, high = (
+        bound[t].reshape(-1, *[1] * (x_t.ndim - 1))
+        for bound in (diffusion.posterior_log_variance_clipped, np.log(diffusion.betas))
+    )
+    return low + (place + 1) / 2 * (high - low)
 
 
 def _error(

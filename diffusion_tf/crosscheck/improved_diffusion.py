@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.checkouts import check_checkout, importable
-from diffusion_tf.crosscheck.counterpart import Counterpart
+from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.optional import needs, split_options, translate
-from diffusion_tf.crosscheck.recipe import betas_of
+from diffusion_tf.crosscheck.recipe_process import betas_of
+
+if TYPE_CHECKING:
+    import torch
 
 ITS = "improved_diffusion"
 REPOSITORY = "github.com/openai/improved-diffusion"
 MEANS = {"eps": "EPSILON", "xstart": "START_X", "xprev": "PREVIOUS_X"}
-VARIANCES = {"fixedlarge": "FIXED_LARGE", "fixedsmall": "FIXED_SMALL"}
-LOSSES = {"mse": "MSE", "kl": "KL", "rescaled_kl": "RESCALED_KL"}
+VARIANCES = {
+    "fixedlarge": "FIXED_LARGE", "fixedsmall": "FIXED_SMALL", "learned": "LEARNED",
+    "learned_range": "LEARNED_RANGE",
+}  # fmt: skip
+LOSSES = {"mse": "MSE", "kl": "KL", "rescaled_kl": "RESCALED_KL", "hybrid": "RESCALED_MSE"}
 
 
 def make_counterpart(
@@ -42,6 +48,7 @@ def make_counterpart(
         folder = check_checkout(checkout, REPOSITORY, f"{ITS}/gaussian_diffusion.py")
     with importable(folder, ITS) if checkout else contextlib.nullcontext():
         its = needs(f"{ITS}.gaussian_diffusion", f"git+https://{REPOSITORY}; or name --checkout")
+        respace = needs(f"{ITS}.respace", f"git+https://{REPOSITORY}; or name --checkout")
     arguments = {
         "betas": _betas(config, its),
         "model_mean_type": its.ModelMeanType[_of(config, "model_mean_type", MEANS)],
@@ -51,8 +58,45 @@ def make_counterpart(
     (options,) = split_options(options or {}, its.GaussianDiffusion.__init__)
     return Counterpart(
         name=f"{REPOSITORY}: GaussianDiffusion",
-        process=its.GaussianDiffusion(**arguments | options),
+        process=PackageProcess(its, respace, arguments | options),
     )
+
+
+class PackageProcess:
+    """Its GaussianDiffusion, and its SpacedDiffusion for fewer steps, as a `Process`."""
+
+    def __init__(self, its: Any, respace: Any, arguments: Mapping[str, Any]):
+        self._diffusion = its.GaussianDiffusion(**arguments)
+        self._respace, self._arguments = respace, arguments
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._diffusion, name)
+
+    def p_sample_loop(self, model: Model, shape: tuple[int, ...]) -> torch.Tensor:
+        """x_0."""
+        return self._diffusion.p_sample_loop(model, shape, device="cpu")
+
+    def timesteps(self, spacing: str, number: int) -> list[int] | None:
+        """Its ddimN is `leading`, its N `linspace`; `trailing` it does not have."""
+        names: dict[str, Any] = {"leading": f"ddim{number}", "linspace": [number]}
+        if spacing not in names:
+            return None
+        T = self._diffusion.num_timesteps
+        return sorted(self._respace.space_timesteps(T, names[spacing]))
+
+    def respaced(self, timesteps: Sequence[int]) -> Any:
+        """The process on some timesteps."""
+        return self._respace.SpacedDiffusion(use_timesteps=timesteps, **self._arguments)
+
+    def ddim_chain(
+        self, model: Model, x: torch.Tensor, spacing: str, number: int
+    ) -> torch.Tensor | None:
+        """x_0 by DDIM."""
+        timesteps = self.timesteps(spacing, number)
+        if timesteps is None:
+            return None
+        spaced = self.respaced(timesteps)
+        return spaced.ddim_sample_loop(model, tuple(x.shape), noise=x, device="cpu")
 
 
 def _of(config: Config, option: str, names: Mapping[str, str]) -> str:

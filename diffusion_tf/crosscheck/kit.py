@@ -21,11 +21,17 @@ from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.stage_table import Value, read_arrays
 from diffusion_tf.crosscheck.stages import GROUPS, Stage, stage_of
+from diffusion_tf.crosscheck.training_loop import START
 from diffusion_tf.crosscheck.training_stages import TrainingInputs
+from diffusion_tf.gaussian_diffusion.process import SEE_THE_VARIANCE
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
 
-STAND_IN = "0.8 x + 0.3 sin(3 x + 0.01 t), elementwise, in place of the network"
+STAND_IN = (
+    "0.8 x + 0.3 sin(3 x + 0.01 t), elementwise, in place of the network; where the variance is"
+    " learned, beside it sin(2 x + 0.02 t) for learned_range, 0.5 sin(2 x + 0.02 t) - 4 for learned"
+)
+VERSION = 2
 # What a program reads, by name.
 INPUTS = {
     "x_start": "images, 8-bit pixels in [-1, 1]",
@@ -36,12 +42,19 @@ INPUTS = {
     "x_first": "where the last ten steps of sampling start from",
     "steps": "their timesteps",
     "step_noise": "their noise, one for each step",
+    "chain_first": "where the whole chain starts from; what a sampler would draw first",
+    "chain_noise": "the noise of its steps, one for each step; none where there are many",
+    "conditional": "what a network says with a condition, for guidance",
+    "unconditional": "what it says without",
     "weights": "weights that Adam moves",
     "gradients": "their gradients in three steps",
     "training/steps": "steps whose learning rate is asked for, counted from 0",
     "training/gradients": "two gradients, one by one, each in three equal parts of three weights",
     "training/weights": "weights before training and after each step, for their average",
     "training/numbers": "numbers that become pixels",
+    "training/pixels": "batches of ten training steps, 0..255",
+    "training/t": "their timesteps",
+    "training/noise": "their noise",
 }
 
 
@@ -87,7 +100,7 @@ def export(config: Config, kit: str, unet: UNet | None = None) -> Path:
 
 
 def _nchw(name: str, array: np.ndarray) -> np.ndarray:
-    if name == "step_noise":
+    if name in ("step_noise", "chain_noise", "training/pixels", "training/noise"):
         return np.moveaxis(array, -1, 2)
     return np.moveaxis(array, -1, 1) if array.ndim == 4 else array
 
@@ -114,17 +127,23 @@ def _write_expected(folder: Path, config: Config, ours: Reference) -> None:
         for name, value in values.items():
             of_bound = group == "loss" and ours.loss_is_bound
             stage = stage_of(name, "bpd" if of_bound else group, rests_on=_before(name, values))
+            if config.learns_variance and name in (
+                "p_mean_variance: log variance",
+                "respaced log variance",
+            ):
+                stage = dataclasses.replace(stage, shape=stage.shape.replace("[B]", "[B, H, W, C]"))
             stages.append(_entry(stage, value))
             for key, array in _flat(name, value).items():
                 expected[key] = np.asarray(array, np.float32)
     np.savez(folder / "expected.npz", **expected)  # type: ignore[arg-type]
     description = {
-        "version": 1,
+        "version": VERSION,
         "layout": "NHWC; inputs_nchw.npz and answers with an array layout = 'NCHW' are NCHW",
         "network in sampling and loss": STAND_IN,
         "inputs": INPUTS,
         "settings": {"learning rate": config.lr, "warmup": config.warmup,
-                     "grad_clip": config.grad_clip, "ema_decay": config.ema_decay},
+                     "grad_clip": config.grad_clip, "ema_decay": config.ema_decay,
+                     "weights before ten training steps": START.tolist()},
         "config": json.loads(config.to_json()),
         "stages": stages,
     }  # fmt: skip
@@ -213,6 +232,11 @@ def compare_answers(kit: str, answers: str) -> tuple[Counterpart, Comparison]:
     if not Path(answers).is_file():
         raise FileNotFoundError(f"There is no file {answers}; --answers names what was computed.")
     description = json.loads((folder / "stages.json").read_text())
+    if description["version"] != VERSION:
+        raise ValueError(
+            f"{folder} is a kit of version {description['version']}, and {VERSION} is read here;"
+            " write it anew with --export."
+        )
     config = Config.from_dict(description["config"])
     found = read_arrays(Path(answers))
     known = {stage["name"] for stage in description["stages"]}
@@ -238,6 +262,8 @@ def _inputs_of(folder: Path, config: Config) -> Inputs:
     return Inputs(
         **fields,
         lr=config.lr,
-        loss_is_bound=config.loss_type in ("kl", "rescaled_kl"),
+        loss_is_bound=config.loss_type in SEE_THE_VARIANCE,
         training=TrainingInputs(**training),
+        num_timesteps=config.num_diffusion_timesteps,
+        model_var_type=config.model_var_type,
     )

@@ -34,6 +34,7 @@ class Adapter(Training, Protocol):
     network: torch.nn.Module  # called as network(x [B, C, S, S], t int64 [B])
     process: Process
     submodules: Mapping[str, str]  # see `Counterpart`
+    drops: bool  # dropout of its first block, one of the submodules, is compared
     keep_weights: bool  # the network has been trained: --weights names the same weights for ours
 
     def load_weights(self, unet: UNet) -> None:
@@ -48,8 +49,10 @@ class Arrays(Adapter, Protocol):
 
     `network(x, t)` is any function; it may have methods `stages(x, t)`, a mapping of our names of
     stages to their values, and `gradient(x, t, target)` of the mean square error by x. The process
-    is that of `Process`, with `noise` as one more argument of `p_sample`; it may be the adapter
-    itself. `adam(lr)` returns a function `(weights, gradient) -> weights`, called step by step.
+    is that of `Process`, with `noise` as one more argument of `p_sample`, of `p_sample_loop` and,
+    with eta, of `ddim_sample`; it may be the adapter itself. `loss_gradient(output, x_start, t,
+    noise)` gives the gradient of the summed losses by the network's output. `adam(lr)` returns a
+    function `(weights, gradient) -> weights`, called step by step.
     """
 
     layout: Layout  # of images, in and out
@@ -87,6 +90,7 @@ def make_counterpart(
         network=network,
         process=process,
         optimizer=getattr(thing, "optimizer", None),
+        drops=getattr(thing, "drops", False),
         training=thing if any(hasattr(thing, part) for part in (*_TRAINING, "adam")) else None,
     )
     if hasattr(thing, "layout"):

@@ -117,6 +117,11 @@ def submodules(unet: UNet, naming: str) -> dict[str, str]:
     return paths
 
 
+def attending_levels(unet: UNet) -> list[int]:
+    """Numbers of the resolutions that have attention, the largest being 0."""
+    return [i for i, down in enumerate(unet.down) if hasattr(down, "attn_0")]
+
+
 def attn_resolutions(unet: UNet, height: int) -> tuple[int, ...]:
     """Heights, in pixels, of the resolutions that have attention."""
-    return tuple(height >> i for i, down in enumerate(unet.down) if hasattr(down, "attn_0"))
+    return tuple(height >> i for i in attending_levels(unet))

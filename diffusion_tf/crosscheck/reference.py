@@ -18,18 +18,27 @@ from diffusion_tf.crosscheck.choices import (
     Choices,
     are_original,
 )
-from diffusion_tf.crosscheck.inputs import BATCH_SIZE, Inputs, wave
+from diffusion_tf.crosscheck.dropout import of_network
+from diffusion_tf.crosscheck.inputs import BATCH_SIZE, Inputs
 from diffusion_tf.crosscheck.recipe import Recipe
+from diffusion_tf.crosscheck.reference_sampling import (
+    SAMPLING,
+    Process,
+    gradient_by_output,
+    guess_of,
+    moments_of,
+    step,
+    wave_of,
+)
 from diffusion_tf.crosscheck.stage_table import Value
-from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
+from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP, of_examples
+from diffusion_tf.crosscheck.training_loop import trained
 from diffusion_tf.crosscheck.varied_network import Walk
-from diffusion_tf.gaussian_diffusion import GaussianDiffusion
-from diffusion_tf.gaussian_diffusion.fewer_steps import DDIM
+from diffusion_tf.crosscheck.waves import Network
 from diffusion_tf.gaussian_diffusion.process import get_diffusion
 from diffusion_tf.models.unet import UNet
 
 FIRST_STEP = "first of the last ten steps"  # no stage of its own; it sorts out what cannot be
-Process = GaussianDiffusion | Recipe
 
 
 class Reference:
@@ -75,7 +84,11 @@ class Reference:
 
     def values(self, group: str, choices: Choices = ORIGINAL) -> dict[str, Value]:
         """The stages of one of `stages.GROUPS`, in order."""
-        values = GROUPS[group](self, self._process_of(choices), choices)
+        process = self._process_of(choices)
+        if group in SAMPLING:
+            values = SAMPLING[group](self.inputs, self.config, process, choices)
+        else:
+            values = GROUPS[group](self, process, choices)
         return {
             stage: value if isinstance(value, dict) else np.asarray(value)
             for stage, value in values.items()
@@ -137,7 +150,7 @@ class Reference:
             tape.watch(x)
             walk = Walk(unet, self.config.num_diffusion_timesteps, choices)
             output = walk.stages(x, tf.constant(self.inputs.t))["output"]
-            loss = tf.reduce_mean(tf.square(output - self.inputs.noise))
+            loss = tf.reduce_mean(tf.square(output - self.inputs.target))
         by_weights, by_x = tape.gradient(
             loss,
             ({path: v.value for path, v in variables_of(unet).items()}, x),
@@ -149,6 +162,12 @@ class Reference:
             values["gradient of the loss by weights"] = self._names.state_dict(gradients)
         return values
 
+    def _dropout(self, _: Process, choices: Choices) -> dict[str, Value]:
+        unet, i = self._unet_of(choices), self.inputs
+        if unet is None:
+            return {}
+        return of_network(unet, i.num_timesteps, i.x_t, i.t, choices)
+
     def _forward(self, diffusion: Process, _: Choices) -> dict[str, Value]:
         i = self.inputs
         posterior: Any = diffusion.q_posterior_mean_variance(i.x_start, i.x_t, i.t)
@@ -156,31 +175,19 @@ class Reference:
         return {
             "q_sample": diffusion.q_sample(i.x_start, i.t, noise=i.noise),
             "posterior mean": mean,
-            "posterior log variance": np.ravel(log_variance),
+            "posterior log variance": of_examples(np.asarray(log_variance)),
         }
 
     def _reverse(self, diffusion: Process, _: Choices) -> dict[str, Value]:
-        p = diffusion.p_mean_variance(self._guess, x=self.inputs.x_t, t=self.inputs.t)
-        return {
-            "p_mean_variance: pred_xstart": p.pred_xstart,
-            "p_mean_variance: mean": p.mean,
-            "p_mean_variance: log variance": p.log_variance[:, 0, 0, 0],
-        }
+        p = diffusion.p_mean_variance(guess_of(self.inputs), x=self.inputs.x_t, t=self.inputs.t)
+        moments = moments_of(p, self.config)
+        return {f"p_mean_variance: {name}": value for name, value in moments.items()}
 
     def _sampling(self, diffusion: Process, _: Choices) -> dict[str, Value]:
         x = self.inputs.x_first
         for i in range(len(self.inputs.steps)):
             x = self._step(diffusion, x, i)
         return {LAST_STEP: x}
-
-    def _ddim(self, diffusion: Process, _: Choices) -> dict[str, Value]:
-        i = self.inputs
-        if isinstance(diffusion, Recipe):
-            return {"a step of DDIM": diffusion.ddim_sample(self._guess, x=i.x_t, t=i.t)}
-        ddim = DDIM(diffusion, diffusion.num_timesteps)
-        x, t = tf.constant(i.x_t), tf.constant(i.t)
-        sample: Any = ddim.p_sample(self._guess, x=x, t=t)
-        return {"a step of DDIM": sample}
 
     def first_step(self, choices: Choices) -> np.ndarray:
         """What the first step of the sampling gives."""
@@ -189,12 +196,7 @@ class Reference:
     def _step(self, diffusion: Process, x: np.ndarray, i: int) -> np.ndarray:
         """The i-th of the steps of sampling."""
         t, noise = np.full(BATCH_SIZE, self.inputs.steps[i]), self.inputs.step_noise[i]
-        if isinstance(diffusion, Recipe):
-            return diffusion.p_sample(numpy_wave, x=x, t=t, noise=noise)
-        sample: Any = diffusion.p_sample(
-            tf_wave, x=x, t=tf.constant(t), noise_fn=lambda shape, dtype: tf.constant(noise)
-        )
-        return sample.numpy()
+        return step(diffusion, self.config, x, t, noise)
 
     def rounded(self, group: str, choices: Choices) -> dict[str, Value]:
         """The stages of a group without network, rounded differently.
@@ -205,7 +207,9 @@ class Reference:
         up = np.float32(1 + np.finfo(np.float32).eps)
         off = dataclasses.replace(i, x_t=i.x_t * up, noise=i.noise * up)
         other = Reference(self.config, off)
-        if group in ("reverse process", "ddim"):
+        if group in ("reverse process", "ddim", "respacing", "respaced loss"):
+            return other.values(group, choices)
+        if group == "loss" and self.config.loss_type != "kl":
             return other.values(group, choices)
         stage, clip = ("bpd term", True) if group == "bpd" else ("loss", False)
         return {stage: other._bound(choices, clip)}
@@ -213,20 +217,40 @@ class Reference:
     def _bound(self, choices: Choices, clip: bool) -> np.ndarray:
         i, diffusion = self.inputs, self._process_of(choices)
         true_mean, _, true_log_variance = diffusion.q_posterior_mean_variance(i.x_start, i.x_t, i.t)
-        p = diffusion.p_mean_variance(self._guess, x=i.x_t, t=i.t, clip_denoised=clip)
-        return bound_of(
-            i.x_start, i.t, true_mean, true_log_variance, p.mean, p.log_variance[:, 0, 0, 0]
-        )
+        p = diffusion.p_mean_variance(guess_of(self.inputs), x=i.x_t, t=i.t, clip_denoised=clip)
+        moments = (true_mean, np.asarray(true_log_variance), p.mean, np.asarray(p.log_variance))
+        return bound_of(i.x_start, i.t, *moments)
 
     def _loss(self, diffusion: Process, _: Choices) -> dict[str, Value]:
         i = self.inputs
-        model = numpy_wave if isinstance(diffusion, Recipe) else tf_wave
-        model = self._guess if i.loss_is_bound else model
-        return {"loss": diffusion.p_losses(model, i.x_start, i.t, i.noise)}
+        return {"loss": diffusion.p_losses(self._loss_model(diffusion), i.x_start, i.t, i.noise)}
+
+    def _loss_model(self, diffusion: Process) -> Network:
+        return (
+            guess_of(self.inputs) if self.inputs.loss_is_bound else wave_of(diffusion, self.config)
+        )
+
+    def _loss_gradient(self, _: Process, choices: Choices) -> dict[str, Value]:
+        """By what the network says; not where the loss itself is another one.
+
+        Of a bound, the examples at t > 0: float32 leaves too few digits of the decoder's share far
+        from the pixel, by which its gradient is divided.
+        """
+        but_for = tuple(field for field in PROCESS_FIELDS if field != "hybrid_stops")
+        if not are_original(choices, but_for):
+            return {}
+        i, model = self.inputs, self._loss_model(self._original)
+        output = tf.constant(model(tf.constant(i.x_t), tf.constant(i.t)))
+        arguments = (i.x_start, i.t, i.noise)
+        gradient = gradient_by_output(self._original, output, *arguments, choices.hybrid_stops)
+        later = gradient[1:] if i.loss_is_bound else gradient
+        return {"gradient of the loss by the output": later}
 
     def _bpd(self, diffusion: Process, _: Choices) -> dict[str, Any]:
         i = self.inputs
-        terms = diffusion._vb_terms_bpd(self._guess, i.x_start, i.x_t, i.t, clip_denoised=True)
+        terms = diffusion._vb_terms_bpd(
+            guess_of(self.inputs), i.x_start, i.x_t, i.t, clip_denoised=True
+        )
         return {"bpd term": terms}
 
     def _optimizer(self, _: Process, choices: Choices) -> dict[str, Value]:
@@ -242,28 +266,20 @@ class Reference:
         return {"clipped gradients": training.clipped(self.config, self.inputs.training, choices)}
 
     def _average(self, _: Process, choices: Choices) -> dict[str, Value]:
-        averages = training.averages(self.config, self.inputs.training, choices)
-        return {"average of the weights": averages}
+        averages = training.averages(self.config, self.inputs.training.weights, choices)
+        return {"average of the weights": averages.ravel()}
+
+    def _training(self, diffusion: Process, choices: Choices) -> dict[str, Value]:
+        if self.inputs.loss_is_bound:  # of which float32 tells nothing for this network
+            return {}
+        recipe = diffusion if isinstance(diffusion, Recipe) else Recipe(self.config)
+        return trained(self.config, self.inputs.training, recipe, choices)
 
     def _data(self, _: Process, choices: Choices) -> dict[str, Value]:
         return {
             "pixels into numbers": training.numbers_of_pixels(choices),
             "numbers into pixels": training.pixels_of_numbers(self.inputs.training, choices),
         }
-
-    def _guess(self, x: Any, t: Any) -> Any:
-        guess = self.inputs.guess(np.asarray(x), np.asarray(t))
-        return tf.constant(guess) if tf.is_tensor(x) else guess
-
-
-def tf_wave(x: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-    """`wave` in TensorFlow, as a network: x [B, S, S, C], t [B]."""
-    return wave(x, tf.reshape(tf.cast(t, tf.float32), [-1, 1, 1, 1]), tf.sin)
-
-
-def numpy_wave(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """`wave` in NumPy, in float32."""
-    return wave(x, np.reshape(t, [-1, 1, 1, 1]).astype(np.float32), np.sin).astype(np.float32)
 
 
 # In the order of the table.
@@ -273,15 +289,17 @@ GROUPS = {
     "coefficients": Reference._coefficients,
     "network": Reference._network,
     "gradient": Reference._gradient,
+    "dropout": Reference._dropout,
     "forward process": Reference._forward,
     "reverse process": Reference._reverse,
     "sampling": Reference._sampling,
-    "ddim": Reference._ddim,
     "loss": Reference._loss,
+    "loss gradient": Reference._loss_gradient,
     "bpd": Reference._bpd,
     "optimizer": Reference._optimizer,
     "learning rate": Reference._learning_rate,
     "clipping": Reference._clipping,
     "average": Reference._average,
     "data": Reference._data,
+    "training": Reference._training,
 }

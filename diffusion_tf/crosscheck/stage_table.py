@@ -31,6 +31,7 @@ AGREES, DIFFERS, NOT_COMPARED = "agrees", "DIFFERS", "not compared"
 CLIPPED = math.log(1e-20)
 LOG_VARIANCES = (
     "posterior_log_variance_clipped", "posterior log variance", "p_mean_variance: log variance",
+    "respaced log variance",
 )  # fmt: skip
 _NO_VARIANCE = "t >= 1; at 0 it has no variance"
 
@@ -98,7 +99,7 @@ class Judge:
     ) -> Row:
         """As `compare`, but for a first variance that counts as none."""
         if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray) and theirs.ndim:
-            if stage in LOG_VARIANCES:
+            if stage in LOG_VARIANCES and theirs.ndim == 1:
                 self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
             if self._clips and stage in (*LOG_VARIANCES, "bpd term"):
                 ours, theirs = ours[1:], theirs[1:]
@@ -132,6 +133,8 @@ def differences(stage: str, ours: Value, theirs: Value, floor: float = 0.0) -> t
                 f" {list(expected.shape)}."
             )
         difference, size = np.abs(found - expected), np.abs(expected)
+        difference[np.isnan(expected) & np.isnan(found)] = 0.0  # what both have lost
+        size = np.nan_to_num(size)
         if len(our_arrays) > 1:
             scale = max(size.max(), of_largest)
         else:

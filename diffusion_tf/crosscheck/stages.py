@@ -1,11 +1,19 @@
 """The stages of a comparison as data: what each is, its tolerance, what it rests on."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from diffusion_tf.crosscheck.stage_table import LOG_VARIANCES
 from diffusion_tf.crosscheck.varied_network import kind_of
 
-_HO = "Ho et al. 2020"
+_HO, _ND = "Ho et al. 2020", "Nichol & Dhariwal 2021"
+_SPACINGS = {
+    "leading": "from 0 on by T / S",
+    "trailing": "down from T - 1 by T / S",
+    "linspace": "evenly from 0 to T - 1",
+}
 
 
 @dataclass(frozen=True)
@@ -52,20 +60,35 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "coefficients": ("schedule",),
     "network": ("weights",),
     "gradient": ("weights", "network"),
+    "dropout": ("weights", "network"),
     "forward process": ("schedule",),
     "reverse process": ("schedule",),
     "sampling": ("schedule", "reverse process"),
+    "chain": ("schedule", "reverse process", "sampling"),
     "ddim": ("schedule", "reverse process"),
+    "fewer steps": ("schedule", "reverse process", "ddim"),
+    "respacing": ("schedule", "coefficients", "reverse process"),
+    "guidance": (),
     "loss": ("schedule",),
+    "respaced loss": ("schedule", "forward process", "respacing", "loss"),
+    "loss gradient": ("schedule", "loss"),
     "bpd": ("schedule", "reverse process"),
     "optimizer": (),
     "learning rate": (),
     "clipping": (),
     "average": (),
     "data": (),
-}
+    "training": (
+        "schedule", "forward process", "loss", "optimizer", "learning rate", "clipping", "average",
+        "data",
+    ),
+}  # fmt: skip
 # What few offer; the table does not list it where it is missing.
-OPTIONAL = ("weights", "ddim", "learning rate", "clipping", "average", "data")
+OPTIONAL = (
+    "weights", "dropout", "chain", "ddim", "fewer steps", "respacing", "guidance", "respaced loss",
+    "loss gradient",
+    "learning rate", "clipping", "average", "data", "training",
+)  # fmt: skip
 # Largest relative difference, and what it comes from: rounding in float32, with room for other
 # processors. Beside diffusers the paper's CIFAR-10 network is 9e-6 off, its gradient 2.5e-5.
 TOLERANCES: dict[str, tuple[float, str]] = {
@@ -74,17 +97,25 @@ TOLERANCES: dict[str, tuple[float, str]] = {
     "coefficients": (1e-6, "rounding of float32"),
     "network": (2e-5, "rounding of float32 through the layers; 9e-6 beside diffusers"),
     "gradient": (1e-4, "rounding of float32 there and back; 2.5e-5 beside diffusers"),
+    "dropout": (0.1, "64 masks of each side's own"),
     "forward process": (1e-5, "rounding of float32"),
     "reverse process": (1e-5, "rounding of float32"),
     "sampling": (1e-4, "rounding of float32 over ten steps; 4e-5 beside diffusers"),
+    "chain": (1e-4, "rounding of float32 over all steps"),
     "ddim": (1e-5, "rounding of float32"),
+    "fewer steps": (1e-3, "rounding of an x_t that x_0 is hardly seen in, over ten long steps"),
+    "respacing": (1e-5, "rounding of float32"),
+    "guidance": (1e-6, "rounding of float32"),
     "loss": (1e-5, "rounding of float32"),
+    "respaced loss": (1e-5, "rounding of float32"),
+    "loss gradient": (1e-4, "rounding of float32, there and back"),
     "bpd": (1e-4, "what is left of 1 - 1 in a small KL"),
     "optimizer": (1e-4, "powers of beta in float32, as TensorFlow 1 has them"),
     "learning rate": (1e-6, "rounding of float32"),
     "clipping": (1e-6, "rounding of float32"),
     "average": (1e-6, "rounding of float32"),
     "data": (1e-6, "rounding of float32"),
+    "training": (1e-4, "rounding of float32 in the gradients of ten steps"),
 }
 _ANGLES = (1e-4, "angles up to T, which float32 holds to T / 10^7")
 # A logarithm's difference is the relative one of the variance, also where it is next to 0. A small
@@ -124,6 +155,11 @@ _TABLE: dict[str, tuple[str, str, str, str, str, tuple[str, ...]]] = {
              "factor", ("betas", "alphas_cumprod", "alphas_cumprod_prev")),
         )
     },
+    "dropout": (
+        "dropout", "of the first block's output over 64 masks: the share that is left on average,"
+        " the variance relative to the output's, 1 + the correlation of pixels side by side, the"
+        " kurtosis, how far the mean is off over what 64 masks explain", f"{_HO}, appendix B;"
+        " Srivastava et al. 2014", "[5]", "none", ()),
     "q_sample": ("forward process", "x_t of x_start, t and noise", f"{_HO}, eq. 4", _IMAGES,
                  "pixels in [-1, 1]", ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod")),
     "posterior mean": ("forward process", "mean of q(x_{t-1} | x_t, x_0) of x_start, x_t and t",
@@ -147,6 +183,46 @@ _TABLE: dict[str, tuple[str, str, str, str, str, tuple[str, ...]]] = {
     "a step of DDIM": ("ddim", "x_{t-1} from x_t, t and the network's outputs, with eta = 0",
                        "Song, Meng & Ermon 2021, eq. 12", _IMAGES, "pixels in [-1, 1]",
                        (f"{_P}pred_xstart",)),
+    "a step of DDIM with noise": (
+        "ddim", "the same with eta = 0.5", "Song, Meng & Ermon 2021, eq. 12 and 16", _IMAGES,
+        "pixels in [-1, 1]", ("a step of DDIM",)),
+    "the whole chain": (
+        "chain", "x_0 from x_T by all steps of algorithm 2, where they are few",
+        f"{_HO}, algorithm 2", _IMAGES, "pixels in [-1, 1]", (LAST_STEP,)),
+    **{
+        f"timesteps, {spacing}": (
+            "fewer steps", f"timesteps of up to ten steps, {how}, rising", "Lin et al. 2023,"
+            " table 2", "[S]", "steps of training, from 0", ())
+        for spacing, how in _SPACINGS.items()
+    },
+    **{
+        f"DDIM in fewer steps, {spacing}": (
+            "fewer steps", f"x_0 from noise by DDIM on timesteps {how}", "Song, Meng & Ermon"
+            " 2021, eq. 12", _IMAGES, "pixels in [-1, 1]",
+            (f"timesteps, {spacing}", "a step of DDIM"))
+        for spacing, how in _SPACINGS.items()
+    },
+    "respaced betas": (
+        "respacing", "of a process on some of the timesteps: those of `leading` and t", f"{_ND}"
+        ", section 4", "[S]", "variance", ("alphas_cumprod",)),
+    "respaced pred_xstart": (
+        "respacing", "x_0 there, from x_t", f"{_ND}, section 4", _IMAGES, "pixels in [-1, 1]",
+        (f"{_P}pred_xstart", "respaced betas")),
+    "respaced mean": (
+        "respacing", "mean of p there", f"{_ND}, section 4", _IMAGES, "pixels in [-1, 1]",
+        ("respaced pred_xstart",)),
+    "respaced log variance": (
+        "respacing", "log-variance of p there", f"{_ND}, section 4", _BATCH,
+        "log of a variance", ("respaced betas",)),
+    "respaced loss": (
+        "respaced loss", "the training loss there, of what a good network says", f"{_HO}, eq. 14",
+        _BATCH, "squared noise; bits/dim for the bound", ("respaced betas", "loss")),
+    "guided output": (
+        "guidance", "eps_u + 3 (eps_c - eps_u) of `conditional` and `unconditional`; a learned"
+        " variance is that of the former", "Ho & Salimans 2022, eq. 6", _IMAGES, "none", ()),
+    "gradient of the loss by the output": (
+        "loss gradient", "of the losses' sum, by what the network says; of a bound, at t > 0",
+        f"{_HO}, eq. 14", _IMAGES, "none", ("loss",)),
     "loss": ("loss", "the training loss of each example", f"{_HO}, eq. 14", _BATCH,
              "squared noise; bits/dim for the bound", ("q_sample",)),
     "bpd term": ("bpd", "the term of the variational bound at t", f"{_HO}, eq. 8 and 13", _BATCH,
@@ -162,6 +238,14 @@ _TABLE: dict[str, tuple[str, str, str, str, str, tuple[str, ...]]] = {
                                "[steps x weights]", "weights", ()),
     "pixels into numbers": ("data", "of the pixels 0..255", f"{_HO}, section 3.3", "[256]",
                             "numbers in [-1, 1]", ()),
+    "ten training steps": (
+        "training", "how far the weights of w_0 x + w_1 sin(3 x + 0.01 t) + w_2 have moved after"
+        " each step, from pixels to Adam, without flips", f"{_HO}, algorithm 1 and appendix B",
+        "[10, 3]", "weights", ("loss", "three steps of Adam", "learning rate",
+                               "clipped gradients", "pixels into numbers")),
+    "the average over ten training steps": (
+        "training", "how far their average has", f"{_HO}, appendix B", "[10, 3]", "weights",
+        ("ten training steps", "average of the weights")),
     "numbers into pixels": ("data", "of numbers in [-1, 1] and a little beyond",
                             f"{_HO}, section 3.3", "[numbers]", "pixels 0..255", ()),
 }  # fmt: skip
@@ -190,6 +274,12 @@ def stage_of(name: str, group: str, *, rests_on: tuple[str, ...] = ()) -> Stage:
     """
     tolerance, why = TOLERANCES[group]
     floor = BOUND_FLOOR if group == "bpd" else float(name in LOG_VARIANCES or group == "data")
+    if name == "dropout":
+        floor = 1e-3
+    if name.startswith("timesteps"):
+        tolerance, why = 1e-6, "whole numbers"
+    if name == "respaced loss":  # of a good network, also where the loss is no bound
+        floor = 1e-2
     if name in _TABLE:
         _, what, equation, shape, units, its = _TABLE[name]
         return Stage(name, group, what, equation, shape, units, tolerance, why, its, floor)
@@ -202,6 +292,14 @@ def stage_of(name: str, group: str, *, rests_on: tuple[str, ...] = ()) -> Stage:
     what = "of the mean square error between the network's output and the noise"
     return Stage(name, group, what if group == "gradient" else name, f"{_HO}, eq. 14",
                  "as the weights", "none", tolerance, why, ("output",))  # fmt: skip
+
+
+def of_examples(log_variance: Any) -> Any:
+    """[B, 1, ...] or [B, ...] to [B]: a fixed variance is the same for all pixels."""
+    if log_variance is None:
+        return None
+    array = log_variance if hasattr(log_variance, "reshape") else np.asarray(log_variance)
+    return array.reshape(len(array), -1)[:, 0]
 
 
 def resting_on(name: str, among: list[str]) -> list[str]:

@@ -13,13 +13,15 @@ import numpy as np
 
 from diffusion_tf.crosscheck.bound import bound_of
 from diffusion_tf.crosscheck.counterpart import Counterpart
-from diffusion_tf.crosscheck.inputs import Inputs, wave
+from diffusion_tf.crosscheck.dropout import BLOCK, EXAMPLE, REPEATS, statistics
+from diffusion_tf.crosscheck.inputs import Inputs
 from diffusion_tf.crosscheck.optional import guarded
-from diffusion_tf.crosscheck.reference import FIRST_STEP
+from diffusion_tf.crosscheck.process_side import ProcessSide
 from diffusion_tf.crosscheck.stage_table import Value
-from diffusion_tf.crosscheck.stages import COEFFICIENTS, LAST_STEP
+from diffusion_tf.crosscheck.training_loop import START
 from diffusion_tf.crosscheck.training_side import GROUPS as TRAINING_GROUPS
 from diffusion_tf.crosscheck.training_side import TrainingSide
+from diffusion_tf.crosscheck.waves import waves
 
 if TYPE_CHECKING:
     import torch
@@ -49,20 +51,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def draw_step_noise(t: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The first noise [B, S, S, C] that torch draws under the seed of a timestep."""
+def draw_step_noise(t: int, shape: tuple[int, ...], number: int | None = None) -> np.ndarray:
+    """The first noise [B, S, S, C] that torch draws under the seed of a timestep.
+
+    With a number, so many, one after the other: [number, B, S, S, C].
+    """
     import torch
 
     batch, height, width, channels = shape
     with seeded(t):
-        return to_numpy(torch.randn(batch, channels, height, width))
-
-
-def torch_wave(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """`wave` in PyTorch, as a network: x [B, C, S, S], t [B]."""
-    import torch
-
-    return wave(x, t.float().reshape(-1, 1, 1, 1), torch.sin)
+        drawn = [to_numpy(torch.randn(batch, channels, height, width)) for _ in range(number or 1)]
+    return drawn[0] if number is None else np.stack(drawn)
 
 
 def moments(
@@ -95,20 +94,30 @@ def moments(
     return torch.cat(means), torch.stack(log_variances).reshape(-1, *[1] * (x.ndim - 1))
 
 
-class TorchSide:
+def three_weights() -> torch.nn.Module:
+    """The network of ten training steps; see `counterpart.Training`."""
+    import torch
+
+    class ThreeWeights(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            a, b, c = (torch.nn.Parameter(torch.tensor(number)) for number in START)
+            self.a, self.b, self.c = a, b, c
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            wave = torch.sin(3.0 * x + 0.01 * t.reshape(-1, 1, 1, 1))
+            return self.a * x + self.b * wave + self.c
+
+    return ThreeWeights()
+
+
+class TorchSide(ProcessSide):
     """Computes the stages that the other implementation has, group by group."""
 
     def __init__(self, counterpart: Counterpart, inputs: Inputs):
-        self._its = counterpart
-        self._lr = inputs.lr
-        self._process = counterpart.process
-        self._inputs = inputs
         its = (counterpart.training, inputs.training, counterpart.name)
-        self._training = TrainingSide(*its, to_torch, to_numpy)
-        names = ("x_start", "noise", "t", "x_t", "x_first")
-        self._x_start, self._noise, self._t, self._x_t, self._x_first = (
-            to_torch(getattr(inputs, name)) for name in names
-        )
+        training = TrainingSide(*its, to_torch, to_numpy, three_weights)
+        super().__init__(counterpart, inputs, to_torch, to_numpy, training)
 
     def values(self, group: str) -> dict[str, Value]:
         """The stages of one of `stages.GROUPS`, without those that it does not have."""
@@ -120,33 +129,47 @@ class TorchSide:
             if value is not None
         }
 
-    def _call(self, method: str, key: str | None, *args: Any, **kwargs: Any) -> Any:
-        """What a method of the process returns (under a key, if it is a mapping); None without."""
+    def _run(self, call: Callable[[], Any]) -> Any:
         import torch
 
-        if not hasattr(self._process, method):
+        with torch.no_grad():
+            return call()
+
+    def _wave(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        t = t.float().reshape(-1, 1, 1, 1)
+        kind = self._inputs.model_var_type
+        return waves(x, t, torch.sin, lambda parts: torch.cat(parts, dim=1), kind)
+
+    def _drawing(self, seed: int, noise: np.ndarray, call: Callable[..., Any]) -> Any:
+        with seeded(seed):
+            return call()
+
+    def _size(self, x: torch.Tensor) -> tuple[int, ...]:
+        return tuple(x.shape)
+
+    def _gradient_by_output(self, output: torch.Tensor, process: Any) -> torch.Tensor | None:
+        import torch
+
+        if not hasattr(process, "training_losses"):
             return None
+        leaf = output.detach().clone().requires_grad_(True)
 
         def call() -> Any:
-            with torch.no_grad():
-                result = getattr(self._process, method)(*args, **kwargs)
-            return result[key] if isinstance(result, Mapping) and key else result
+            arguments = (lambda *_, **__: 1 * leaf, self._x_start, self._t)
+            loss = process.training_losses(*arguments, noise=self._noise)
+            loss = loss["loss"] if isinstance(loss, Mapping) else loss
+            if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+                return None
+            return torch.autograd.grad(loss.sum(), leaf)[0]
 
-        return guarded(f"{method} of {self._its.name} failed", call)
+        return guarded(f"The gradient of training_losses of {self._its.name} failed", call)
 
     def _weights(self) -> dict[str, Any]:
         if not self._its.keeps_weights or self._its.names is None:
             return {}
         return {"weights": {k: v.numpy() for k, v in self._own_network.state_dict().items()}}
-
-    def _schedule(self) -> dict[str, Any]:
-        return {"betas": getattr(self._process, "betas", None)}
-
-    def _coefficients(self) -> dict[str, Any]:
-        return {name: getattr(self._process, name, None) for name in COEFFICIENTS}
-
-    def _guess(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return to_torch(self._inputs.guess(to_numpy(x), t.numpy()))
 
     @property
     def _own_network(self) -> torch.nn.Module:
@@ -158,11 +181,12 @@ class TorchSide:
         its = self._its
         output = guarded(f"The network of {its.name} failed", lambda: self._own_network(x, t))
         output = getattr(output, "sample", output)  # diffusers wraps it
-        if getattr(output, "shape", None) != x.shape:
+        expected = to_torch(self._inputs.outputs).shape
+        if getattr(output, "shape", None) != expected:
             shape = list(getattr(output, "shape", [])) or type(output).__name__
             raise ValueError(
                 f"{its.name} returned {shape} for x of shape {list(x.shape)}; a network must"
-                " return a tensor shaped like x."
+                f" return a tensor {self._like_x}."
             )
         return output
 
@@ -201,7 +225,7 @@ class TorchSide:
             return {}
         x = self._x_t.clone().requires_grad_(True)
         self._its.network.zero_grad()
-        (self._run_network(x, self._t) - self._noise).square().mean().backward()
+        (self._run_network(x, self._t) - to_torch(self._inputs.target)).square().mean().backward()
         values: dict[str, Any] = {"gradient of the loss by x": x.grad}
         if self._its.names is not None:
             values["gradient of the loss by weights"] = {
@@ -211,54 +235,37 @@ class TorchSide:
             }
         return values
 
-    def _forward(self) -> dict[str, Any]:
-        posterior = self._call("q_posterior_mean_variance", None, self._x_start, self._x_t, self._t)
-        mean, _, log_variance = posterior or (None, None, None)
-        return {
-            "q_sample": self._call("q_sample", None, self._x_start, self._t, self._noise),
-            "posterior mean": mean,
-            "posterior log variance": _of_examples(log_variance),
-        }
+    def _bpd(self) -> dict[str, Any]:
+        terms = super()._bpd()["bpd term"]
+        return {"bpd term": self._bpd_of_its_moments() if terms is None else terms}
 
-    def _reverse(self) -> dict[str, Any]:
-        p = self._call("p_mean_variance", None, self._guess, self._x_t, self._t) or {}
-        if not isinstance(p, Mapping):
-            raise ValueError(
-                f"p_mean_variance of {self._its.name} returned a {type(p).__name__}; it must return"
-                " a mapping with mean, log_variance and pred_xstart."
-            )
-        return {
-            "p_mean_variance: pred_xstart": p.get("pred_xstart"),
-            "p_mean_variance: mean": p.get("mean"),
-            "p_mean_variance: log variance": _of_examples(p.get("log_variance")),
-        }
+    def _dropout(self) -> dict[str, Any]:
+        """Of the first block in training, with masks of its own."""
+        path = self._its.submodules.get(BLOCK)
+        if self._its.network is None or not self._its.drops or path is None:
+            return {}
+        network, one = self._its.network, slice(EXAMPLE, EXAMPLE + 1)
+        outputs = []
+        for repeats in (1, REPEATS):
+            network.train(repeats > 1)
+            x = self._x_t[one].repeat_interleave(repeats, 0)
+            outputs.append(self._of_block(path, x, self._t[one].repeat_interleave(repeats)))
+        network.eval()
+        without, dropped = outputs
+        return {"dropout": statistics(dropped, without)}
 
-    def _sampling(self) -> dict[str, Any]:
+    def _of_block(self, path: str, x: torch.Tensor, t: torch.Tensor) -> np.ndarray:
+        """What comes out of the first block."""
         import torch
 
-        x, after = self._x_first, []
-        for t in self._inputs.steps:
-            with seeded(t):
-                t_batch = torch.full((len(x),), t)
-                x = self._call("p_sample", "sample", torch_wave, x, t_batch)
-            if x is None:
-                return {}
-            after.append(x)
-        return {LAST_STEP: x, FIRST_STEP: after[0]}
-
-    def _ddim(self) -> dict[str, Any]:
-        arguments = (self._guess, self._x_t, self._t)
-        return {"a step of DDIM": self._call("ddim_sample", "sample", *arguments)}
-
-    def _loss(self) -> dict[str, Any]:
-        model = self._guess if self._inputs.loss_is_bound else torch_wave
-        arguments = (model, self._x_start, self._t)
-        return {"loss": self._call("training_losses", "loss", *arguments, noise=self._noise)}
-
-    def _bpd(self) -> dict[str, Any]:
-        arguments = (self._guess, self._x_start, self._x_t, self._t)
-        terms = self._call("_vb_terms_bpd", "output", *arguments)
-        return {"bpd term": self._bpd_of_its_moments() if terms is None else terms}
+        stages: dict[str, Any] = {}
+        hook = self._hook(BLOCK, path, stages)
+        try:
+            with torch.no_grad(), seeded(0):
+                self._own_network(x, t)
+        finally:
+            hook.remove()
+        return to_numpy(stages[BLOCK])
 
     def _optimizer(self) -> dict[str, Any]:
         import torch
@@ -268,7 +275,7 @@ class TorchSide:
         inputs = self._inputs
         # In float64, as float32 has few digits for a small step from a large weight.
         weights = torch.nn.Parameter(torch.tensor(inputs.weights))
-        optimizer = self._its.optimizer([weights], self._lr)
+        optimizer = self._its.optimizer([weights], inputs.lr)
         reached = [inputs.weights]
         for gradient in inputs.gradients.astype(np.float64):
             weights.grad = torch.tensor(gradient)
@@ -292,22 +299,24 @@ class TorchSide:
         return bound_of(self._inputs.x_start, self._inputs.t, *moments_of_both)
 
 
-def _of_examples(log_variance: torch.Tensor | None) -> torch.Tensor | None:
-    """[B, 1, ...] or [B, ...] to [B]: a fixed variance is the same for all pixels."""
-    return None if log_variance is None else log_variance.flatten(1)[:, 0]
-
-
 _GROUPS = {
     "weights": TorchSide._weights,
     "schedule": TorchSide._schedule,
     "coefficients": TorchSide._coefficients,
     "network": TorchSide._network,
     "gradient": TorchSide._gradient,
+    "dropout": TorchSide._dropout,
     "forward process": TorchSide._forward,
     "reverse process": TorchSide._reverse,
     "sampling": TorchSide._sampling,
+    "chain": TorchSide._chain,
     "ddim": TorchSide._ddim,
+    "fewer steps": TorchSide._fewer_steps,
+    "respacing": TorchSide._respacing,
+    "guidance": TorchSide._guidance,
     "loss": TorchSide._loss,
+    "respaced loss": TorchSide._respaced_loss,
+    "loss gradient": TorchSide._loss_gradient,
     "bpd": TorchSide._bpd,
     "optimizer": TorchSide._optimizer,
 }

@@ -12,9 +12,9 @@ from diffusion_tf.convert.ddpm_torch import ATTN, BLOCK, RESAMPLE
 from diffusion_tf.convert.maps import CONV, DENSE, NORM, Layers, NameMap, weights_of
 from diffusion_tf.crosscheck.checkouts import check_checkout, import_file, importable
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
-from diffusion_tf.crosscheck.networks import attn_resolutions, load_state
+from diffusion_tf.crosscheck.networks import attending_levels, load_state
 from diffusion_tf.crosscheck.optional import needs, split_options, translate
-from diffusion_tf.crosscheck.recipe import betas_of
+from diffusion_tf.crosscheck.recipe_process import betas_of
 from diffusion_tf.models.unet import UNet
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def make_counterpart(
         network=network.eval(),
         process=PortProcess(its(**process | process_options)),
         submodules=submodules,
+        drops=True,
     )
 
 
@@ -85,15 +86,14 @@ def _as_package(folder: Any) -> None:
 
 
 def _arguments(config: Config, unet: UNet) -> dict[str, Any]:
-    height = config.image_shape[0]
-    attends = attn_resolutions(unet, height)
+    attending = attending_levels(unet)
     return {
         "in_channels": config.channels,
         "hid_channels": unet.ch,
         "out_channels": unet.out_ch,
         "ch_multipliers": list(unet.ch_mult),
         "num_res_blocks": unet.num_res_blocks,
-        "apply_attn": [height >> i in attends for i in range(len(unet.ch_mult))],
+        "apply_attn": [i in attending for i in range(len(unet.ch_mult))],
         "drop_rate": unet.dropout_rate,
         "resample_with_conv": unet.resamp_with_conv,
     }
@@ -169,6 +169,10 @@ class PortProcess:
     def p_sample(self, model: Model, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """x_{t-1}."""
         return self._diffusion.p_sample_step(model, x, t)
+
+    def p_sample_loop(self, model: Model, shape: tuple[int, ...]) -> torch.Tensor:
+        """x_0, by its own loop."""
+        return self._diffusion.p_sample(model, shape)
 
     def training_losses(
         self, model: Model, x_start: torch.Tensor, t: torch.Tensor, *, noise: torch.Tensor

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.crosscheck.optional import guarded
+from diffusion_tf.crosscheck.training_loop import START
 from diffusion_tf.crosscheck.training_stages import TrainingInputs
 
 
@@ -17,6 +18,7 @@ class TrainingSide:
         inputs: what it gets.
         name: of the implementation, for errors.
         to, back: from an array to what it deals in, and back.
+        network: makes the network that ten training steps are about, see `counterpart.Training`.
     """
 
     def __init__(
@@ -26,12 +28,14 @@ class TrainingSide:
         name: str,
         to: Callable[[np.ndarray], Any],
         back: Callable[[Any], np.ndarray],
+        network: Callable[[], Any],
     ):
         self._training = training
         self._inputs = inputs
         self._name = name
         self._to = to
         self._back = back
+        self._network = network
 
     def values(self, group: str) -> dict[str, Any]:
         """The stages of one of `GROUPS`, without those that it does not have."""
@@ -78,10 +82,28 @@ class TrainingSide:
             values["numbers into pixels"] = self._back(self._call("to_pixels", numbers))
         return values
 
+    def _ten_steps(self) -> dict[str, Any]:
+        if not self._has("ten_training_steps"):
+            return {}
+        i = self._inputs
+        batches = ([self._to(batch) for batch in batches] for batches in (i.pixels, i.t, i.noise))
+        weights, averages = self._call("ten_training_steps", self._network(), *batches)
+        return {
+            "ten training steps": np.array([_numbers(w) for w in weights]) - START,
+            "the average over ten training steps": np.array([_numbers(a) for a in averages])
+            - START,
+        }
+
+
+def _numbers(weights: Any) -> np.ndarray:
+    """Three numbers, of a tensor or of several."""
+    return np.array([float(weight) for weight in weights], np.float64)
+
 
 GROUPS = {
     "learning rate": TrainingSide._learning_rate,
     "clipping": TrainingSide._clipping,
     "average": TrainingSide._average,
     "data": TrainingSide._data,
+    "training": TrainingSide._ten_steps,
 }

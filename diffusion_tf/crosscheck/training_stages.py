@@ -9,6 +9,7 @@ from diffusion_tf.crosscheck.choices import Choices
 
 # Of CIFAR-10, over all channels; what many pipelines standardize with.
 CIFAR_MEAN, CIFAR_DEVIATION = 0.4734, 0.2516
+STEPS, BATCH_SIZE = 10, 4  # of training
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,17 @@ class TrainingInputs:
         gradients: float32 [2, n], one of a small norm and one of a large norm.
         weights: float64 [steps + 1, n], the first before training.
         numbers: float32, in [-1, 1] and a little beyond.
+        pixels, t, noise: of ten training steps: uint8 [10, B, 4, 4, C], int64 [10, B], and float32
+            shaped like the first.
     """
 
     steps: tuple[int, ...]
     gradients: np.ndarray
     weights: np.ndarray
     numbers: np.ndarray
+    pixels: np.ndarray
+    t: np.ndarray
+    noise: np.ndarray
 
 
 def make_training_inputs(config: Config, random: np.random.Generator) -> TrainingInputs:
@@ -37,12 +43,23 @@ def make_training_inputs(config: Config, random: np.random.Generator) -> Trainin
     weights = np.cumsum(random.standard_normal((24, 16)), axis=0)
     pixels = np.arange(-20, 276)[:, None] + np.array([-0.3, 0.1, 0.3])  # never half way
     numbers = (pixels.ravel() / 127.5 - 1).astype(np.float32)
-    return TrainingInputs(tuple(sorted(set(steps))), gradients, weights, numbers)
+    batches = (STEPS, BATCH_SIZE, 4, 4, config.channels)
+    drawn = (
+        random.integers(0, 256, batches).astype(np.uint8),
+        random.integers(0, config.num_diffusion_timesteps, batches[:2]),
+        random.standard_normal(batches, dtype=np.float32),
+    )
+    return TrainingInputs(tuple(sorted(set(steps))), gradients, weights, numbers, *drawn)
 
 
 def learning_rates(config: Config, inputs: TrainingInputs, choices: Choices) -> np.ndarray:
     """Of each of the steps, counted from 0."""
-    step, warmup = np.array(inputs.steps, np.float64), max(config.warmup, 1)
+    return rates_of(config, np.array(inputs.steps, np.float64), choices)
+
+
+def rates_of(config: Config, step: np.ndarray, choices: Choices) -> np.ndarray:
+    """The learning rates of steps, counted from 0."""
+    warmup = max(config.warmup, 1)
     share = np.minimum((step + (choices.warmup == "(step + 1) / warmup")) / warmup, 1.0)
     if choices.warmup == "none" or not config.warmup:
         share = np.ones_like(share)
@@ -52,22 +69,34 @@ def learning_rates(config: Config, inputs: TrainingInputs, choices: Choices) -> 
 
 def clipped(config: Config, inputs: TrainingInputs, choices: Choices) -> np.ndarray:
     """The gradients, each a third of them for one weight, after clipping; [2 x n]."""
+    return clip(config, inputs.gradients.astype(np.float64).reshape(2, 3, -1), choices).ravel()
+
+
+def clip(config: Config, parts: np.ndarray, choices: Choices) -> np.ndarray:
+    """Gradients after clipping, each for itself; [gradients, weights, numbers] in and out."""
     most, how = choices.clipping_to or config.grad_clip, choices.clipping
-    parts = inputs.gradients.astype(np.float64).reshape(2, 3, -1)
     if how == "none":
-        return parts.ravel()
+        return parts
     if how == "value":
-        return np.clip(parts, -most, most).ravel()
+        return np.clip(parts, -most, most)
     axes = (2,) if how == "each" else (1, 2)
     norm = np.sqrt(np.square(parts).sum(axis=axes, keepdims=True))
     scale = most / (norm + (1e-6 if how == "epsilon" else 0.0))
-    return (parts * (scale if how == "always" else np.minimum(scale, 1))).ravel()
+    return parts * (scale if how == "always" else np.minimum(scale, 1))
 
 
-def averages(config: Config, inputs: TrainingInputs, choices: Choices) -> np.ndarray:
-    """Of the weights, after each step; the first step takes them as they are."""
+def averages(config: Config, weights: np.ndarray, choices: Choices) -> np.ndarray:
+    """Of weights, after each step; the first step takes them as they are.
+
+    Args:
+        config, choices: the decay and what is done differently.
+        weights: [steps + 1, n], before training and after each step.
+
+    Returns:
+        [steps, n].
+    """
     decay = choices.ema_decay if choices.ema_decay is not None else config.ema_decay
-    how, weights = choices.ema, inputs.weights
+    how = choices.ema
     average = np.zeros_like(weights[0]) if how in ("from zeros", "corrected") else weights[0]
     after = []
     for step in range(len(weights) - 1):
@@ -79,7 +108,7 @@ def averages(config: Config, inputs: TrainingInputs, choices: Choices) -> np.nda
             average = its * average + (1 - its) * new
         corrected = 1 - decay ** (step + 1) if how == "corrected" else 1
         after.append(average / corrected)
-    return np.array(after).ravel()
+    return np.array(after)
 
 
 def _decay(decay: float, step: int, how: str) -> float:

@@ -10,6 +10,7 @@ from diffusion_tf.models.blocks import AttnBlock, Downsample, ResnetBlock, TimeE
 from diffusion_tf.models.normalization import GroupNormalization
 from diffusion_tf.models.products import Conv2D, Dense
 
+Drop = Callable[[str, tf.Tensor], tf.Tensor]
 ACTIVATIONS: dict[Activation, Callable[[tf.Tensor], tf.Tensor]] = {
     "swish": tf.nn.silu,
     "relu": tf.nn.relu,
@@ -122,9 +123,17 @@ def _normalized(x: tf.Tensor, groups: int, c: Choices) -> tf.Tensor:
 
 
 def resnet_block(
-    layer: ResnetBlock, x: tf.Tensor, temb: tf.Tensor, c: Choices, skip: int = 0
+    layer: ResnetBlock,
+    x: tf.Tensor,
+    temb: tf.Tensor,
+    c: Choices,
+    skip: int = 0,
+    drop: Drop = lambda place, h: h,
 ) -> tf.Tensor:
-    """A residual block; the last `skip` channels of x come from the way down."""
+    """A residual block; the last `skip` channels of x come from the way down.
+
+    `drop` is called with the name of each place where dropout may stand, and what is there.
+    """
     x = _joined(x, skip, c)
     first = ACTIVATIONS[c.first_activation or c.activation]
     second = ACTIVATIONS[c.second_activation or c.activation]
@@ -134,19 +143,20 @@ def resnet_block(
     def normed(its: GroupNormalization, h: tf.Tensor, act: Callable) -> tf.Tensor:
         return norm(its, act(h), c) if c.activation_first else act(norm(its, h, c))
 
-    h = normed(layer.norm1, x, first)
+    h = drop("before conv1", normed(layer.norm1, x, first))
     h = conv(layer.conv1, h, c)
     h = h + offset if c.temb_at in ("before norm2", "twice") else h
     h = h * (1 + offset) if c.temb_at == "as a factor" else h
+    h = drop("before norm2", h)
     if c.temb_at in ("after norm2", "as a factor after norm2"):
         h = norm(layer.norm2, h, c)
         h = second(h + offset if c.temb_at == "after norm2" else h * (1 + offset))
     else:
         h = normed(layer.norm2, h, second)
     h = h + offset if c.temb_at == "before conv2" else h
-    h = conv(layer.conv2, h, c)
+    h = drop("after conv2", conv(layer.conv2, drop("before conv2", h), c))
     h = h + offset if c.temb_at in ("after conv2", "twice") else h
-    return _residual(layer, x, h, first, c)
+    return drop("after the block", _residual(layer, x, h, first, c))
 
 
 def _joined(x: tf.Tensor, skip: int, c: Choices) -> tf.Tensor:

@@ -11,7 +11,7 @@ from diffusion_tf.convert.pytorch_ddpm import ATTN, BLOCK, RESAMPLE
 from diffusion_tf.crosscheck.checkouts import check_checkout, import_file
 from diffusion_tf.crosscheck.counterpart import Counterpart, Model
 from diffusion_tf.crosscheck.denoising_diffusion import function_model
-from diffusion_tf.crosscheck.networks import attn_resolutions, load_state
+from diffusion_tf.crosscheck.networks import attending_levels, load_state
 from diffusion_tf.crosscheck.optional import needs, split_options, translate
 from diffusion_tf.models.unet import UNet
 
@@ -65,6 +65,7 @@ def make_counterpart(
         process=PortProcess(diffusion, config.channels, process | process_options),
         names=names,
         submodules=submodules,
+        drops=True,
     )
 
 
@@ -74,13 +75,11 @@ def _is_table(name: str) -> bool:
 
 
 def _arguments(config: Config, unet: UNet) -> dict[str, Any]:
-    height = config.image_shape[0]
-    attends = attn_resolutions(unet, height)
     return {
         "T": config.num_diffusion_timesteps,
         "ch": unet.ch,
         "ch_mult": list(unet.ch_mult),
-        "attn": [i for i in range(len(unet.ch_mult)) if height >> i in attends],
+        "attn": attending_levels(unet),
         "num_res_blocks": unet.num_res_blocks,
         "dropout": unet.dropout_rate,
     }
@@ -158,6 +157,13 @@ class PortProcess:
         noise = torch.randn_like(x) if int(t[0]) > 0 else 0
         sample = p["mean"] + torch.exp(0.5 * p["log_variance"]) * noise
         return sample if int(t[0]) > 0 else sample.clip(-1, 1)  # after its last step
+
+    def p_sample_loop(self, model: Model, shape: tuple[int, ...]) -> torch.Tensor:
+        """x_0, by its own loop."""
+        import torch
+
+        self._model.function = model
+        return self._sampler(torch.randn(shape))
 
 
 _ATTRIBUTES = {

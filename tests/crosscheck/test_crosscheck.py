@@ -42,14 +42,29 @@ def test_diffusers_agrees():
     _, comparison = crosscheck(CONFIG, against="diffusers")
     assert comparison.agrees, comparison.summary()
     expected = {*COEFFICIENTS} - {"alphas_cumprod"}
-    assert set(stages(comparison, NOT_COMPARED)) == expected | {"loss", "optimizer"}
+    other_spacings = {f"{what}, {spacing}" for spacing in ("trailing", "linspace")
+                      for what in ("timesteps", "DDIM in fewer steps")}  # fmt: skip
+    missing = expected | other_spacings | {"loss", "optimizer"}
+    assert set(stages(comparison, NOT_COMPARED)) == missing
     names = [row.stage for row in comparison.rows]
     assert names[12:16] == ["sinusoids", "temb", "conv_in", "down_0/block_0"]
     end = names.index("output")
-    assert names[end - 1 : end + 4] == [
+    assert names[end - 1 : end + 5] == [
         "up_0/block_1", "output", "gradient of the loss by x", "gradient of the loss by weights",
-        "q_sample",
+        "dropout", "q_sample",
     ]  # fmt: skip
+
+
+WRONG_STEP = "a wrong previous step: T / S below instead of the next of the timesteps, in DDIM"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spacing, reasons", [("trailing", ()), ("linspace", (WRONG_STEP,))])
+def test_ddim_of_diffusers_in_its_other_spacings(spacing, reasons):
+    _, comparison = crosscheck(CONFIG, against="diffusers", options={"timestep_spacing": spacing})
+    found = [(finding.stage, finding.reasons) for finding in comparison.findings]
+    assert found == ([(f"DDIM in fewer steps, {spacing}", reasons)] if reasons else [])
+    assert comparison.agrees == (not reasons)
 
 
 def test_denoising_diffusion_pytorch_agrees():

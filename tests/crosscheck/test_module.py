@@ -117,7 +117,7 @@ def test_a_folder_of_diffusers_is_read_by_both(unet, tmp_path):
     save_pipeline(str(tmp_path / "pipeline"), unet, config)
     result = run("crosscheck", "--against=diffusers", "--weights=pipeline", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "All 30 stages compared agree." in result.stdout
+    assert "All 34 stages compared agree." in result.stdout
     (tmp_path / "pipeline" / "scheduler" / "scheduler_config.json").unlink()
     _, comparison = crosscheck(
         config, against="diffusers", weights=str(tmp_path / "pipeline"),
@@ -135,13 +135,25 @@ def test_the_script_agrees_and_differs(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^betas +\S+e-\d+ +\S+e-\d+ +1.0e-06  agrees$", result.stdout, re.M)
     assert "Not compared, as the other side does not have it: network, gradient" in result.stdout
-    assert result.stdout.endswith("All 21 stages compared agree.\n")
+    assert result.stdout.endswith("All 22 stages compared agree.\n")
     assert "beside denoising_diffusion_pytorch" in result.stderr
     arguments.append('--options={"beta_schedule": "cosine"}')
     result = run("crosscheck", *arguments, cwd=tmp_path)
     assert (result.returncode, "Traceback" in result.stderr) == (1, False)
     assert "The first stage that differs is betas, by" in result.stdout
     assert "betas: the schedule 'cosine'" in result.stdout
+
+
+@pytest.mark.parametrize("flag, file", [("report", "x.html"), ("json", "x.json"),
+                                        ("export", "kit")])  # fmt: skip
+def test_what_is_there_already_stays(flag, file, tmp_path):
+    path = tmp_path / file / "stages.json" if flag == "export" else tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    result = run("crosscheck", "--against=diffusers", f"--{flag}={file}", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"is there already; give another --{flag}, or --overwrite." in result.stderr
+    assert path.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +266,12 @@ def test_a_module_without_the_ending_of_python(tmp_path):
         (
             get_config("cifar10", **SMALL, model_var_type="learned", loss_type="kl"),
             {"against": "diffusers"},
-            "what can be compared has block_size 1 and a fixed variance",
+            "model_var_type is 'learned', which diffusers' DDPMScheduler cannot use",
+        ),
+        (
+            get_config("cifar10", **SMALL, block_size=2),
+            {"against": "diffusers"},
+            "block_size is 2; what can be compared has block_size 1",
         ),
     ],
 )

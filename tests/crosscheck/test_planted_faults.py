@@ -6,13 +6,22 @@ import pytest
 
 from diffusion_tf import get_config
 from helpers.numpy_port import port_with
-from helpers.planted_faults import FAULTS, IN_NETWORK, IN_PROCESS
-from helpers.port_comparison import FIELDS, beside_port, judged
+from helpers.planted_faults import (
+    DROPS,
+    FAULTS,
+    IN_CHAINS,
+    IN_DROPOUT,
+    IN_LEARNED,
+    IN_NETWORK,
+    IN_PROCESS,
+    IN_TRAINING,
+)
+from helpers.port_comparison import FIELDS, LEARNED, LONG, beside_port, judged
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.extras
 
-from helpers.network_port_comparison import beside_network  # noqa: E402
+from helpers.network_port_comparison import DropoutAlone, beside_network  # noqa: E402
 
 
 def counted(faults, compare):
@@ -38,11 +47,13 @@ def check(faults, compare):
 
 
 def test_there_are_enough_of_every_group():
-    assert len(FAULTS) >= 100
+    assert len(FAULTS) >= 130
     assert {fault.group for fault in FAULTS} == {
         "betas", "coefficients", "variances", "forward", "clipping", "prediction", "sampling",
         "ddim", "loss", "bound", "optimizer", "training", "average", "data", "sinusoids", "time",
-        "norms", "activations", "blocks", "attention", "skips", "resampling",
+        "norms", "activations", "blocks", "attention", "skips", "resampling", "fewer steps",
+        "respacing", "guidance", "chain", "training steps", "dropout", "learned variance",
+        "hybrid loss",
     }  # fmt: skip
 
 
@@ -53,8 +64,26 @@ def test_faults_of_the_process_are_caught_and_named():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "faults, fields",
+    [(IN_CHAINS, LONG), (IN_LEARNED, LEARNED), (IN_TRAINING, {})],
+    ids=["chains", "learned", "training"],
+)
+def test_faults_of_chains_learned_variances_and_training_are_caught_and_named(faults, fields):
+    config = get_config("cifar10", **FIELDS, **fields)
+    assert beside_port(config, port_with()).agrees
+    check(faults, lambda change: beside_port(config, port_with(change)))
+
+
+@pytest.mark.slow
 def test_faults_of_the_network_are_caught_and_named():
     check(IN_NETWORK, beside_network)
+
+
+def test_faults_of_dropout_are_caught_and_named():
+    agreeing = beside_network(DROPS, side=DropoutAlone)
+    assert agreeing.agrees, agreeing.summary()
+    check(IN_DROPOUT, lambda change: beside_network(change, side=DropoutAlone))
 
 
 @pytest.mark.slow
@@ -94,3 +123,17 @@ def test_a_port_without_faults_raises_no_alarm(T):
                     )  # fmt: skip
                     comparison = beside_port(config, port_with())
                     assert comparison.agrees, f"{config}\n{comparison.summary()}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("T", [50, 1000, 4000])
+def test_a_learned_variance_without_faults_raises_no_alarm(T):
+    for schedule in ("linear", "cosine"):
+        for mean in ("eps", "xstart", "v"):
+            for loss in ("kl", "hybrid"):
+                config = get_config(
+                    "cifar10", **FIELDS, beta_schedule=schedule, model_mean_type=mean,
+                    loss_type=loss, num_diffusion_timesteps=T, model_var_type="learned_range",
+                )  # fmt: skip
+                comparison = beside_port(config, port_with())
+                assert comparison.agrees, f"{config}\n{comparison.summary()}"

@@ -1,6 +1,7 @@
 """The table of reasons: what is written out is the original, and each row changes what it says."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -15,14 +16,15 @@ from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.reasons import IN_GROUP, REASONS
 from diffusion_tf.crosscheck.reasons.network import IN_NETWORK
 from diffusion_tf.crosscheck.recipe import Recipe
-from diffusion_tf.crosscheck.reference import Reference, numpy_wave, tf_wave
+from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.search import put, smallest
 from diffusion_tf.crosscheck.stages import GROUPS, stage_of
 from diffusion_tf.crosscheck.varied_network import Walk, kind_of
+from diffusion_tf.crosscheck.waves import numpy_wave, tf_wave
 from diffusion_tf.gaussian_diffusion.process import get_diffusion
 from helpers.numpy_port import port_with
 from helpers.planted_faults import IN_PROCESS
-from helpers.port_comparison import FIELDS, beside_port, check_fault
+from helpers.port_comparison import FIELDS, LONG, beside_port, check_fault
 
 
 def config(**fields):
@@ -33,15 +35,19 @@ def _tf_guess(inputs):
     return lambda x, t: tf.constant(inputs.guess(x.numpy(), t.numpy()))
 
 
-@pytest.mark.parametrize("loss_type", ["mse", "l1", "huber", "kl", "rescaled_kl"])
 @pytest.mark.parametrize("mean", ["eps", "xstart", "xprev", "v"])
-@pytest.mark.parametrize("variance", ["fixedlarge", "fixedsmall"])
+@pytest.mark.parametrize(
+    "variance, loss_type",
+    [*itertools.product(["fixedlarge", "fixedsmall"], ["mse", "l1", "huber", "kl", "rescaled_kl"]),
+     *itertools.product(["learned", "learned_range"], ["kl", "hybrid"])],
+)  # fmt: skip
 def test_the_process_written_out_is_the_project_s(mean, variance, loss_type):
     fields = config(model_mean_type=mean, model_var_type=variance, loss_type=loss_type)
     inputs = make_inputs(fields, draw_step_noise)
     ours, written = get_diffusion(fields), Recipe(fields)
-    of_bound = "kl" in loss_type  # of which float32 tells something for good guesses alone
-    models = (_tf_guess(inputs), inputs.guess) if of_bound else (tf_wave, numpy_wave)
+    of_bound = inputs.loss_is_bound  # of which float32 tells something for good guesses alone
+    waves = tf_wave(variance), numpy_wave(variance)
+    models = (_tf_guess(inputs), inputs.guess) if of_bound else waves
     loss, again = (
         process.p_losses(model, inputs.x_start, inputs.t, inputs.noise)
         for process, model in zip((ours, written), models, strict=True)
@@ -49,7 +55,7 @@ def test_the_process_written_out_is_the_project_s(mean, variance, loss_type):
     tolerance = {"rtol": 1e-3, "atol": 1e-2} if of_bound else {"rtol": 1e-5}
     np.testing.assert_allclose(again, loss, **tolerance)
     x, t = inputs.x_t, inputs.t
-    p, q = (d.p_mean_variance(m, x=x, t=t) for d, m in ((ours, tf_wave), (written, numpy_wave)))
+    p, q = (d.p_mean_variance(m, x=x, t=t) for d, m in zip((ours, written), waves, strict=True))
     for name in ("mean", "log_variance", "pred_xstart"):
         np.testing.assert_allclose(getattr(q, name), getattr(p, name), rtol=1e-4, atol=1e-4)
 
@@ -71,23 +77,38 @@ EQUAL = {  # rows that say what a config may have already, or that some network 
     "x_0 not clipped in the bound", "x_0 clipped in the bound of the loss",
     "log(beta_1) for the first of the posterior's log-variances",
     "a loss weighted by the signal-to-noise ratio, at least 1",
+    "the last sample of the chain clipped to [-1, 1]",  # as a clipped x_0 is already
 }  # fmt: skip
 
 
+OTHERS = (  # whose stages the usual config does not have
+    {"num_diffusion_timesteps": 50, "model_var_type": "learned_range", "loss_type": "hybrid"},
+    {"model_var_type": "learned", "loss_type": "kl", "model_mean_type": "xprev"},
+)
+
+
 def test_every_row_of_the_process_changes_the_stage_that_it_names():
-    fields = config()
+    still = [reason for reason in REASONS if reason.name not in EQUAL]
+    for fields in ({}, *OTHERS):
+        still = unchanged(config(**fields), still)
+    in_network = {reason.name for reason in IN_NETWORK}
+    assert [r.name for r in still if r.name not in in_network and r.stage != "weights"] == []
+
+
+def unchanged(fields, reasons):
+    """Those that change nothing in the stage that they name, or whose stage there is not."""
     ours = Reference(fields, make_inputs(fields, draw_step_noise))
     usual = {group: ours.values(group) for group in GROUPS if group not in ("network", "gradient")}
     still = []
     with np.errstate(all="ignore"):
-        for reason in REASONS:
+        for reason in reasons:
             group = next((g for g in usual if reason.stage in usual[g]), None)
-            if group is None or reason.name in EQUAL:
-                continue
-            value = ours.values(group, put(ORIGINAL, [reason]))[reason.stage]
-            if np.array_equal(value, usual[group][reason.stage]):
-                still.append(reason.name)
-    assert still == []
+            expected = usual[group][reason.stage] if group else None
+            if group:
+                value = ours.values(group, put(ORIGINAL, [reason])).get(reason.stage)
+            if group is None or np.array_equal(value, expected):
+                still.append(reason)
+    return still
 
 
 @pytest.mark.slow
@@ -143,10 +164,22 @@ def test_every_stage_says_what_it_is():
     assert "eq. 7" in stage.equation
 
 
-@pytest.mark.parametrize("fault", [IN_PROCESS[i] for i in (2, 16, 28, 40, 48, 53, 62, 66)],
+@pytest.mark.parametrize("fault", [IN_PROCESS[i] for i in (2, 16, 28, 40, 48, 55, 72, 76)],
                          ids=lambda fault: fault.new)  # fmt: skip
 def test_some_faults_of_a_port_are_named(fault):
     check_fault(fault, beside_port(config(), port_with((fault.old, fault.new))))
+
+
+def test_a_last_clamp_shows_where_no_x_0_is_clipped():
+    changes = [
+        ("pred = np.clip(pred, -1, 1) if clip else pred", "pass"),
+        ("(x), t), noise[self.T - 1 - t])\n        return x",
+         "(x), t), noise[self.T - 1 - t])\n        return np.clip(x, -1, 1)"),
+    ]  # fmt: skip
+    comparison = beside_port(config(**LONG), port_with(*changes))
+    assert [finding.reasons for finding in comparison.findings] == [
+        ("nothing clipped",), ("the last sample of the chain clipped to [-1, 1]",),
+    ]  # fmt: skip
 
 
 def test_an_unknown_fault_does_not_hide_the_ones_after_it():

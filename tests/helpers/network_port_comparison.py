@@ -21,8 +21,16 @@ CONFIG = get_config(
 class NetworkAlone(TorchSide):
     """What it has of the network, and nothing of what rests on it."""
 
+    group = "network"
+
     def values(self, group):
-        return super().values(group) if group == "network" else {}
+        return super().values(group) if group == self.group else {}
+
+
+class DropoutAlone(NetworkAlone):
+    """What its masks do."""
+
+    group = "dropout"
 
 
 @functools.cache
@@ -32,7 +40,7 @@ def ours():
     return unet, inputs, Reference(CONFIG, inputs, unet, names=NAMES)
 
 
-def beside_network(*changes):
+def beside_network(*changes, side=NetworkAlone):
     """The comparison with the port's network, with changes planted in its text."""
     text = (Path(__file__).parent / "torch_port.py").read_text()
     for old, new in changes:
@@ -48,6 +56,6 @@ def beside_network(*changes):
     load_ours(network, unet, "pytorch_diffusion", "the port")
     its = Counterpart(
         name="theirs", network=network.eval(), names=NAMES,
-        submodules=submodules(unet, "pytorch_diffusion"),
+        submodules=submodules(unet, "pytorch_diffusion"), drops=True,
     )  # fmt: skip
-    return Comparer(reference, NetworkAlone(its, inputs), its).run()
+    return Comparer(reference, side(its, inputs), its).run()

@@ -29,6 +29,10 @@ def flat_mean(x):
     return x.reshape(len(x), -1).mean(axis=1)
 
 
+def of_examples(numbers):
+    return numbers.astype(np.float32).reshape(-1, 1, 1, 1)
+
+
 def cdf(x):
     return 0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
@@ -45,9 +49,12 @@ def log_probability(x, mean, log_deviation):
 class Port:
     layout = "NHWC"
 
-    def __init__(self, config):
+    def __init__(self, config, timesteps=None, new_betas=None):
         self.config = config
         betas = betas_of(config)
+        if new_betas is not None:
+            betas = new_betas
+        self.spaced = timesteps
         T = len(betas)
         self.betas = betas
         alphas = 1 - betas
@@ -67,7 +74,7 @@ class Port:
         self.posterior_mean_coef2 = (1 - before) * np.sqrt(alphas) / (1 - abar)
         large = np.log(np.append(self.posterior_variance[1], betas[1:]))
         small = self.posterior_log_variance_clipped
-        self.log_variance = {"fixedlarge": large, "fixedsmall": small}[config.model_var_type]
+        self.log_variance = {"fixedlarge": large, "fixedsmall": small}.get(config.model_var_type)
         self.T = T
         self.step = 0
 
@@ -93,13 +100,29 @@ class Port:
             return rest / at(self.posterior_mean_coef1, t)
         return output
 
+    def told(self, t):
+        return t if self.spaced is None else self.spaced[t]
+
+    def halves(self, model, x, t):
+        mean, rest = np.split(model(x, self.told(t)), [x.shape[-1]], axis=-1)
+        return mean, rest
+
+    def variance_of(self, values, t):
+        if self.log_variance is not None:
+            return at(self.log_variance, t)
+        if self.config.model_var_type == "learned":
+            return values
+        upper, lower = at(np.log(self.betas), t), at(self.posterior_log_variance_clipped, t)
+        share = (values + 1) / 2
+        return share * upper + (1 - share) * lower
+
     def p_mean_variance(self, model, x, t, clip=True):
-        output = model(x, t)
+        output, values = self.halves(model, x, t)
         pred = self.predicted(output, x, t)
         pred = np.clip(pred, -1, 1) if clip else pred
         mean = self.q_posterior_mean_variance(pred, x, t)[0]
         mean = output if self.config.model_mean_type == "xprev" else mean
-        log_variance = at(self.log_variance, t)
+        log_variance = self.variance_of(values, t)
         return {"mean": mean, "log_variance": log_variance, "pred_xstart": pred}
 
     def p_sample(self, model, x, t, noise):
@@ -107,17 +130,64 @@ class Port:
         mask = (t > 0).reshape(-1, 1, 1, 1)
         return p["mean"] + mask * np.exp(0.5 * p["log_variance"]) * noise
 
-    def ddim_sample(self, model, x, t):
+    def p_sample_loop(self, model, x, noise):
+        for t in range(self.T - 1, -1, -1):
+            x = self.p_sample(model, x, np.full(len(x), t), noise[self.T - 1 - t])
+        return x
+
+    def ddim_sample(self, model, x, t, eta=0.0, noise=0.0):
+        previous = self.alphas_cumprod_prev
+        return self.ddim_step(model, x, t, previous[t], eta, noise)
+
+    def ddim_step(self, model, x, t, before, eta=0.0, noise=0.0):
         x_0 = self.p_mean_variance(model, x, t)["pred_xstart"]
         eps = x - at(self.sqrt_alphas_cumprod, t) * x_0
         eps = eps / at(self.sqrt_one_minus_alphas_cumprod, t)
-        previous = self.alphas_cumprod_prev
-        return at(np.sqrt(previous), t) * x_0 + at(np.sqrt(1 - previous), t) * eps
+        abar = self.alphas_cumprod[t]
+        sigma = eta * np.sqrt((1 - before) / (1 - abar) * (1 - abar / before))
+        direction = np.sqrt(1 - before - sigma**2)
+        mean = of_examples(np.sqrt(before)) * x_0 + of_examples(direction) * eps
+        return mean + of_examples(sigma) * noise
+
+    def timesteps(self, spacing, number):
+        stride = self.T // number
+        return {
+            "leading": np.arange(0, self.T, stride),
+            "trailing": np.arange(self.T, 0, -stride)[::-1] - 1,
+            "linspace": np.round(np.linspace(0, self.T - 1, number)).astype(int),
+        }[spacing]
+
+    def ddim_chain(self, model, x, spacing, number):
+        timesteps = self.timesteps(spacing, number)
+        for i in range(number - 1, -1, -1):
+            t, prev = timesteps[i], timesteps[i - 1] if i > 0 else -1
+            before = self.alphas_cumprod[prev] if prev >= 0 else 1.0
+            x = self.ddim_step(model, x, np.full(len(x), t), np.full(len(x), before))
+        return x
+
+    def respaced(self, timesteps):
+        if self.config.model_mean_type == "xprev" or self.config.model_var_type == "learned":
+            return None  # the network speaks of the steps of training
+        kept = self.alphas_cumprod[timesteps]
+        return type(self)(self.config, timesteps, 1 - kept / np.append(1.0, kept[:-1]))
+
+    def guided(self, conditional, unconditional, scale):
+        channels = self.config.channels
+        variance = conditional[..., channels:]
+        conditional, unconditional = conditional[..., :channels], unconditional[..., :channels]
+        output = unconditional + scale * (conditional - unconditional)
+        return np.concatenate([output, variance], axis=-1)
 
     def training_losses(self, model, x_start, t, *, noise):
         x_t = self.q_sample(x_start, t, noise)
         if self.config.loss_type == "kl":
             return self.bound(model, x_start, x_t, t, clip=False)
+        if self.config.loss_type == "hybrid":
+            bound = self.bound(model, x_start, x_t, t, clip=False)
+            return self.simple(model, x_start, x_t, t, noise) + self.T / 1000 * bound
+        return self.simple(model, x_start, x_t, t, noise)
+
+    def simple(self, model, x_start, x_t, t, noise):
         target = {
             "eps": lambda: noise,
             "xstart": lambda: x_start,
@@ -127,7 +197,7 @@ class Port:
                 - at(self.sqrt_one_minus_alphas_cumprod, t) * x_start
             ),
         }[self.config.model_mean_type]()
-        error = model(x_t, t) - target
+        error = self.halves(model, x_t, t)[0] - target
         return flat_mean(error**2)
 
     def _vb_terms_bpd(self, model, x_start, x_t, t):
@@ -160,10 +230,25 @@ class Port:
     def to_pixels(self, numbers):
         return np.rint(np.clip((numbers + 1) * 127.5, 0, 255))
 
+    def ten_training_steps(self, weights, pixels, t, noise):
+        all_weights, averages, average = [], [], weights
+        step_of_adam = self.adam(self.config.lr)
+        for step in range(len(t)):
+            x_t = self.q_sample(self.from_pixels(pixels[step]), t[step], noise[step])
+            wave = np.sin(3 * x_t + 0.01 * t[step].reshape(-1, 1, 1, 1))
+            error = weights[0] * x_t + weights[1] * wave + weights[2] - noise[step]
+            gradients = [np.mean(2 * error * part) for part in (x_t, wave, np.ones_like(x_t))]
+            gradients = np.array(self.clip_gradients([np.array(g) for g in gradients]))
+            weights = step_of_adam(weights, gradients, self.learning_rate(step))
+            average = self.update_average(average, weights, step)
+            all_weights.append(weights)
+            averages.append(average)
+        return all_weights, averages
+
     def adam(self, lr):
         state = {"m": 0.0, "v": 0.0, "t": 0}
 
-        def step(weights, gradient):
+        def step(weights, gradient, lr=lr):
             state["t"] += 1
             state["m"] = 0.9 * state["m"] + 0.1 * gradient
             state["v"] = 0.999 * state["v"] + 0.001 * gradient**2

@@ -134,10 +134,43 @@ IN_PROCESS = [
     Fault("ddim", "        previous = self.alphas_cumprod_prev\n",
           "        previous = self.alphas_cumprod\n", "a step of DDIM",
           "abar_t for abar_{t-1} in DDIM, a wrong previous step"),
-    Fault("ddim", "at(np.sqrt(1 - previous), t) * eps", "at(1 - previous, t) * eps",
+    Fault("ddim", "direction = np.sqrt(1 - before - sigma**2)",
+          "direction = 1 - before - sigma**2",
           "a step of DDIM", "1 - abar without its root in DDIM"),
     Fault("ddim", "eps = eps / at(self.sqrt_one_minus_alphas_cumprod, t)", "eps = model(x, t)",
           "a step of DDIM", "the predicted noise in DDIM instead of that of the clipped x_0"),
+    Fault("ddim", "(1 - abar / before))", "(1 - abar / before)) ** 2",
+          "a step of DDIM with noise", "the variance instead of the deviation in DDIM"),
+    Fault("ddim", "sigma = eta * np.sqrt(", "sigma = eta**2 * np.sqrt(",
+          "a step of DDIM with noise", "eta squared in DDIM"),
+    Fault("ddim", "np.sqrt(1 - before - sigma**2)", "np.sqrt(1 - before)",
+          "a step of DDIM with noise", "the noise of eta not taken off the direction in DDIM"),
+    Fault("ddim", "mean + of_examples(sigma) * noise", "mean + 0.5 * of_examples(sigma) * noise",
+          "a step of DDIM with noise", None),
+    Fault("fewer steps", "timesteps[i - 1] if i > 0 else -1", "timesteps[i] - self.T // number",
+          "DDIM in fewer steps, linspace",
+          "a wrong previous step: T / S below instead of the next of the timesteps, in DDIM"),
+    Fault("fewer steps", "np.arange(0, self.T, stride),", "np.arange(0, self.T, stride) + 1,",
+          "timesteps, leading", "leading timesteps one step later"),
+    Fault("fewer steps", "        }[spacing]", "        }[\"leading\"]", "timesteps, trailing",
+          "the spacing 'leading', whatever was asked for"),
+    Fault("fewer steps", "self.alphas_cumprod[prev] if prev >= 0 else 1.0",
+          "self.alphas_cumprod[max(prev, 0)]", "DDIM in fewer steps, leading",
+          "abar of the first step instead of 1 at the end of DDIM"),
+    Fault("respacing", "1 - kept / np.append(1.0, kept[:-1])", "self.betas[timesteps]",
+          "respaced betas", "betas of training for the longer steps"),
+    Fault("respacing", "return t if self.spaced is None else self.spaced[t]", "return t",
+          "respaced pred_xstart",
+          "the network told the number of the step instead of its timestep"),
+    Fault("guidance", "unconditional + scale *", "conditional + scale *", "guided output",
+          "the scale taken for w: (1 + s) eps_c - s eps_u"),
+    Fault("guidance", "scale * (conditional - unconditional)",
+          "(scale - 1) * (conditional - unconditional)", "guided output",
+          "the scale taken for 1 + s: eps_u + (s - 1) (eps_c - eps_u)"),
+    Fault("guidance", "unconditional + scale * (conditional - unconditional)", "conditional",
+          "guided output", "no guidance, the conditional output"),
+    Fault("guidance", "scale * (conditional - unconditional)",
+          "1.1 * scale * (conditional - unconditional)", "guided output", None),
     Fault("loss", "flat_mean(error**2)", "flat_mean(abs(error))", "loss",
           "the absolute error instead of its square"),
     Fault("loss", "flat_mean(error**2)", "(error**2).reshape(len(error), -1).sum(axis=1)", "loss",
@@ -200,10 +233,88 @@ IN_PROCESS = [
           "np.floor(np.clip((numbers + 1) * 127.5, 0, 255))", "numbers into pixels",
           "pixels truncated instead of rounded"),
 ]  # fmt: skip
+_ADAM_STEP = "weights = step_of_adam(weights, gradients, self.learning_rate(step))"
+_AVERAGE = "average = self.update_average(average, weights, step)"
+_GRADIENTS = "gradients = [np.mean(2 * error * part) for part in (x_t, wave, np.ones_like(x_t))]"
+TEN, TEN_AVERAGED = "ten training steps", "the average over ten training steps"
+IN_TRAINING = [
+    Fault("training steps", "self.learning_rate(step))", "self.learning_rate(step + 1))", TEN,
+          "the warmup counting steps from 1"),
+    Fault("training steps", "self.clip_gradients([np.array(g) for g in gradients])", "gradients",
+          TEN, "gradients not clipped"),
+    Fault("training steps", "self.from_pixels(pixels[step])",
+          "self.from_pixels(pixels[step])[:, :, ::-1]", TEN,
+          "the images flipped from left to right"),
+    Fault("training steps", "self.from_pixels(pixels[step])", "pixels[step] / 255", TEN,
+          "pixels scaled to [0, 1] instead of [-1, 1]"),
+    Fault("training steps", "np.mean(2 * error * part)", "4 * np.mean(2 * error * part)", TEN,
+          "the sum over the batch instead of its mean"),
+    Fault("training steps", _GRADIENTS, _GRADIENTS + """
+            gradients = kept = [a + b for a, b in zip(gradients, kept if step else [0, 0, 0])]""",
+          TEN, "gradients added to those of the steps before (not set to 0)"),
+    Fault("training steps", f"{_ADAM_STEP}\n            {_AVERAGE}",
+          f"{_AVERAGE}\n            {_ADAM_STEP}", TEN_AVERAGED,
+          "the average taken before the weights change"),
+    Fault("training steps", _ADAM_STEP, _ADAM_STEP.replace("(step))", "(step)) * 0.999"), TEN,
+          "weights decayed by 0.001 in each step, whatever the learning rate"),
+]  # fmt: skip
+IN_CHAINS = [  # with T = 50
+    Fault("fewer steps", "np.round(np.linspace(0, self.T - 1, number)).astype(int)",
+          "np.linspace(0, self.T - 1, number).astype(int)", "timesteps, linspace",
+          "timesteps rounded down instead of to the nearest"),
+    Fault("chain", "range(self.T - 1, -1, -1)", "range(self.T - 2, -1, -1)", "the whole chain",
+          "a chain that begins one step late, at T - 2, with the noise that is given for each t"),
+    Fault("chain", "noise[self.T - 1 - t])", "noise[0])", "the whole chain",
+          "the same noise in every step of a chain"),
+    Fault("chain", "range(self.T - 1, -1, -1)", "range(self.T - 1, 0, -1)", "the whole chain",
+          "a chain that leaves out its last step, t = 0"),
+    Fault("chain", "(x), t), noise[self.T - 1 - t])\n        return x",
+          "(x), t), noise[self.T - 1 - t])\n        return (x + 1) / 2", "the whole chain",
+          "the last sample of the chain scaled to [0, 1]"),
+    Fault("chain", "    def p_sample_loop(self, model, x, noise):\n",
+          "    def p_sample_loop(self, model, x, noise):\n        x = 0 * x\n", "the whole chain",
+          "a chain that starts from 0 instead of noise"),
+]  # fmt: skip
+IN_LEARNED = [  # with learned_range and the hybrid loss
+    Fault("learned variance", "share = (values + 1) / 2", "share = values", LOG_VARIANCE,
+          "the network's place between the variances counted from 0 to 1"),
+    Fault("learned variance", "upper, lower =", "lower, upper =", LOG_VARIANCE,
+          "the bounds of a learned variance exchanged"),
+    Fault("learned variance", "return share * upper + (1 - share) * lower",
+          "return np.log(share * np.exp(upper) + (1 - share) * np.exp(lower))", LOG_VARIANCE,
+          "variances interpolated instead of their logarithms"),
+    Fault("learned variance", "if self.config.model_var_type == \"learned\"", "if True",
+          LOG_VARIANCE, "the network's place between the variances taken for their logarithm"),
+    Fault("learned variance", "return mean, rest", "return rest, mean", X_0,
+          "the halves of the network's output exchanged"),
+    Fault("hybrid loss", "self.T / 1000 * bound", "bound / 1000", "loss",
+          "the bound weighted by 1 / 1000 instead of T / 1000 in the hybrid loss"),
+    Fault("hybrid loss", "noise) + self.T / 1000 * bound", "noise)", "loss",
+          "no bound in the hybrid loss"),
+    Fault("hybrid loss", "self.T / 1000 * bound", "0.5 * bound", "loss", None),
+]  # fmt: skip
 _H = "h = self.conv1(functional.silu(self.norm1(x)))"
 _TEMB = "h = h + self.temb_proj(functional.silu(temb))[:, :, None, None]"
 _SECOND = "h = self.conv2(functional.silu(self.norm2(h)))"
 _SOFTMAX = "torch.softmax(q @ k.transpose(1, 2) / math.sqrt(ch), dim=-1)"
+_ACTIVE = "functional.silu(self.norm2(h))"
+# In a port that drops as the paper does.
+DROPS = (_SECOND, f"h = self.conv2(functional.dropout({_ACTIVE}, 0.1, self.training))")
+IN_DROPOUT = [
+    Fault("dropout", _SECOND, new, "dropout", reason)
+    for new, reason in [
+        (_SECOND, "no dropout in training"),
+        (DROPS[1].replace("0.1", "0.2"), "dropout of 0.2"),
+        (DROPS[1].replace("dropout", "dropout2d"),
+         "whole channels dropped instead of single numbers"),
+        (f"h = self.conv2({_ACTIVE} * (torch.rand_like(h) >= 0.1 * self.training))",
+         "what is left after dropout not scaled up"),
+        ("h = functional.dropout(h, 0.1, self.training); h = self.conv2(" + _ACTIVE + ")",
+         "dropout before the second normalization instead of before the second convolution"),
+        (f"h = functional.dropout(self.conv2({_ACTIVE}), 0.1, self.training)",
+         "dropout after the second convolution instead of before the second convolution"),
+    ]
+]  # fmt: skip
 IN_NETWORK = [
     Fault("sinusoids", "torch.cat([sin, cos], dim=1)",
           "torch.stack([sin, cos], dim=-1).flatten(1)", "sinusoids",
@@ -282,4 +393,4 @@ IN_NETWORK = [
     Fault("prediction", "hs = [self.conv_in(x)]", "hs = [self.conv_in((x + 1) / 2)]", "conv_in",
           "images in [0, 1] into the network instead of [-1, 1]"),
 ]  # fmt: skip
-FAULTS = [*IN_PROCESS, *IN_NETWORK]
+FAULTS = [*IN_PROCESS, *IN_TRAINING, *IN_CHAINS, *IN_LEARNED, *IN_DROPOUT, *IN_NETWORK]

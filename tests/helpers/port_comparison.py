@@ -8,6 +8,8 @@ from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.stage_table import DIFFERS
 
 FIELDS = {"image_size": 8, "attn_resolutions": (), "warmup": 100, "ema_decay": 0.99}
+LONG = {"num_diffusion_timesteps": 50}  # whose whole chain is compared
+LEARNED = {"model_var_type": "learned_range", "loss_type": "hybrid"}
 
 
 def beside_port(config, port):

@@ -1,16 +1,34 @@
 """The table of what implementations are known to do differently."""
 
 from diffusion_tf.crosscheck.reasons.network import IN_NETWORK, WEIGHTS
-from diffusion_tf.crosscheck.reasons.process import BOUND, DDIM, FORWARD, LOSS, REVERSE, SAMPLING
+from diffusion_tf.crosscheck.reasons.process import BOUND, FORWARD, LOSS, REVERSE
 from diffusion_tf.crosscheck.reasons.reason import Reason
+from diffusion_tf.crosscheck.reasons.sampling import (
+    CHAIN,
+    DDIM,
+    FEWER_STEPS,
+    GUIDANCE,
+    RESPACING,
+    SAMPLING,
+)
 from diffusion_tf.crosscheck.reasons.schedule import COEFFICIENTS, SCHEDULE
-from diffusion_tf.crosscheck.reasons.training import CLIPPING, DATA, EMA, OPTIMIZER, WARMUP
+from diffusion_tf.crosscheck.reasons.training import (
+    CLIPPING,
+    DATA,
+    DROPOUT,
+    EMA,
+    OPTIMIZER,
+    TRAINING,
+    WARMUP,
+)
+from diffusion_tf.crosscheck.reasons.variance import HYBRID, HYBRID_GRADIENT, LEARNED
 
 REASONS: tuple[Reason, ...] = (
-    *WEIGHTS, *SCHEDULE, *COEFFICIENTS, *IN_NETWORK, *FORWARD, *REVERSE, *SAMPLING, *DDIM, *LOSS,
-    *BOUND,
-    *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *DATA,
+    *WEIGHTS, *SCHEDULE, *COEFFICIENTS, *IN_NETWORK, *FORWARD, *REVERSE, *LEARNED, *SAMPLING,
+    *CHAIN, *DDIM, *FEWER_STEPS, *RESPACING, *GUIDANCE, *LOSS, *HYBRID, *HYBRID_GRADIENT, *BOUND,
+    *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *DATA, *TRAINING, *DROPOUT,
 )  # fmt: skip
+_REVERSE = (*REVERSE, *LEARNED, *FORWARD, *COEFFICIENTS, *SCHEDULE)
 # What can show in the stages of a group, nearest first, as the other side may not have the stages
 # where it would show first.
 IN_GROUP: dict[str, tuple[Reason, ...]] = {
@@ -19,15 +37,24 @@ IN_GROUP: dict[str, tuple[Reason, ...]] = {
     "coefficients": (*COEFFICIENTS, *SCHEDULE),
     "network": (*IN_NETWORK, *WEIGHTS),
     "gradient": (),
+    "dropout": DROPOUT,
     "forward process": (*FORWARD, *COEFFICIENTS, *SCHEDULE),
-    "reverse process": (*REVERSE, *FORWARD, *COEFFICIENTS, *SCHEDULE),
-    "sampling": (*SAMPLING, *REVERSE, *FORWARD, *COEFFICIENTS, *SCHEDULE),
-    "ddim": (*DDIM, *REVERSE, *FORWARD, *COEFFICIENTS, *SCHEDULE),
-    "loss": (*LOSS, *FORWARD, *REVERSE, *COEFFICIENTS, *SCHEDULE),
-    "bpd": (*BOUND, *REVERSE, *FORWARD, *COEFFICIENTS, *SCHEDULE),
+    "reverse process": _REVERSE,
+    "sampling": (*SAMPLING, *_REVERSE),
+    "chain": (*CHAIN, *SAMPLING, *REVERSE, *LEARNED),
+    "ddim": (*DDIM, *_REVERSE),
+    "fewer steps": (*FEWER_STEPS, *DDIM, *RESPACING, *REVERSE, *LEARNED),
+    "respacing": (*RESPACING, *_REVERSE),
+    "guidance": GUIDANCE,
+    "loss": (*LOSS, *FORWARD, *REVERSE, *LEARNED, *COEFFICIENTS, *SCHEDULE),
+    "hybrid": (*HYBRID, *LOSS, *BOUND, *_REVERSE),
+    "respaced loss": (*RESPACING, *LOSS, *REVERSE, *LEARNED),
+    "loss gradient": HYBRID_GRADIENT,
+    "bpd": (*BOUND, *_REVERSE),
     "optimizer": OPTIMIZER,
     "learning rate": WARMUP,
     "clipping": CLIPPING,
     "average": EMA,
     "data": DATA,
+    "training": (*TRAINING, *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *DATA, *LOSS),
 }

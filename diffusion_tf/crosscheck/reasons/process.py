@@ -6,7 +6,6 @@ _EQ_4 = "Ho et al. 2020, eq. 4: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps"
 _EQ_7 = "Ho et al. 2020, eq. 7: the mean of q(x_{t-1} | x_t, x_0)"
 _EQ_15 = "Ho et al. 2020, eq. 15: x_0 = (x_t - sqrt(1 - abar_t) eps) / sqrt(abar_t), in [-1, 1]"
 _SIGMA = "Ho et al. 2020, section 3.2: sigma_t^2 = beta_t, or the posterior's variance"
-_ALGORITHM_2 = "Ho et al. 2020, algorithm 2: x_{t-1} = mean + sigma_t z; z = 0 in the last step"
 _EQ_14 = "Ho et al. 2020, eq. 14: the mean of (eps - eps_theta)^2"
 _KL = "Ho et al. 2020, eq. 8: KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))"
 _DECODER = "Ho et al. 2020, eq. 13: the Gaussian's share in a bin of 2/255, tails at 0 and 255"
@@ -104,49 +103,6 @@ REVERSE = (
     Reason("the variance of one step earlier", "p_mean_variance: log variance",
            {"variance_shift": -1}, _SIGMA),
 )  # fmt: skip
-LAST_STEP = "last ten steps of sampling"
-_DEVIATIONS = {
-    "exp(log variance)": "the variance instead of the deviation in front of the noise",
-    "exp(0.25 log variance)": "the root of the deviation in front of the noise",
-    "log variance": "the log-variance in front of the noise",
-    "beta": "beta instead of its root in front of the noise",
-    "one": "noise that is not scaled",
-    "sqrt(1 - abar)": "sqrt(1 - abar) in front of the noise",
-}
-SAMPLING = (
-    Reason("noise in the last step, too", LAST_STEP, {"noise_at_zero": True}, _ALGORITHM_2),
-    Reason("no noise in the last two steps", LAST_STEP, {"noise_from": 2}, _ALGORITHM_2),
-    Reason("no noise at all", LAST_STEP, {"temperature": 0.0}, _ALGORITHM_2),
-    Reason("the noise subtracted in a step", LAST_STEP, {"temperature": -1.0}, _ALGORITHM_2),
-    Reason("a step of DDIM without noise", LAST_STEP, {"step": "ddim", "temperature": 0.0},
-           "Song, Meng & Ermon 2021, eq. 12"),
-    Reason("noise added to x_0 instead of the mean", LAST_STEP, {"step": "x_start"}, _ALGORITHM_2),
-    *(
-        Reason(name, LAST_STEP, {"deviation": how}, _ALGORITHM_2)
-        for how, name in _DEVIATIONS.items()
-    ),
-    Reason("each sample clipped to [-1, 1]", LAST_STEP, {"step_clip": "each"}, _ALGORITHM_2),
-    Reason(
-        "the last sample clipped to [-1, 1]", LAST_STEP, {"step_clip": "last"}, _ALGORITHM_2
-    ),
-)  # fmt: skip
-_DDIM = "Song, Meng & Ermon 2021, eq. 12: sqrt(abar_{t-1}) x_0 + sqrt(1 - abar_{t-1}) eps"
-DDIM = tuple(
-    Reason(name, "a step of DDIM", put, _DDIM)
-    for name, put in {
-        "the predicted noise in DDIM instead of that of the clipped x_0": {
-            "ddim_eps": "as predicted"
-        },
-        "abar_{t-2} for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t - 2"},
-        "abar_{t+1} for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t + 1"},
-        "abar_t for abar_{t-1} in DDIM, a wrong previous step": {"ddim_previous": "t"},
-        "abar of the first step instead of 1 at the end of DDIM": {
-            "ddim_previous": "as at the first"
-        },
-        "1 - abar without its root in DDIM": {"ddim_direction": "no root"},
-        "1 - sqrt(abar) in DDIM": {"ddim_direction": "1 - root"},
-    }.items()
-)
 _TARGETS = {
     "eps": "the noise as the target",
     "-eps": "minus the noise as the target",

@@ -111,6 +111,37 @@ EMA = (
         for decay in (0.9, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999)
     ),
 )  # fmt: skip
+_ALGORITHM_1 = "Ho et al. 2020, algorithm 1: one gradient step on the mean over a batch"
+_DROPOUT = "Ho et al. 2020, appendix B: dropout of 0.1 on CIFAR-10, before the second convolution"
+DROPOUT = (
+    Reason("no dropout in training", "dropout", {"dropout_rate": 0.0}, _DROPOUT),
+    *(
+        Reason(f"dropout of {rate:g}", "dropout", {"dropout_rate": rate}, _DROPOUT, common=True)
+        for rate in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)
+    ),
+    Reason("whole channels dropped instead of single numbers", "dropout",
+           {"dropout_channels": True}, _DROPOUT, common=True),
+    Reason("what is left after dropout not scaled up", "dropout", {"dropout_scaled": False},
+           _DROPOUT, common=True),
+    *(
+        Reason(f"dropout {place} instead of before the second convolution", "dropout",
+               {"dropout_at": at}, _DROPOUT, common=True)
+        for at, place in {
+            "before conv1": "before the first convolution",
+            "before norm2": "before the second normalization",
+            "after conv2": "after the second convolution",
+            "after the block": "of the whole block, its input, too,",
+        }.items()
+    ),
+)  # fmt: skip
+TRAINING = tuple(
+    Reason(name, "ten training steps", put, _ALGORITHM_1)
+    for name, put in {
+        "the images flipped from left to right": {"train_flips": True},
+        "the sum over the batch instead of its mean": {"train_sums": True},
+        "gradients added to those of the steps before (not set to 0)": {"train_accumulates": True},
+    }.items()
+)
 DATA = (
     *(
         Reason(name, "pixels into numbers", {"pixels_in": how}, _PIXELS)
