@@ -68,6 +68,7 @@ KIT = flags.DEFINE_string("kit", None, "folder of the kit that --answers are abo
 ANSWERS = flags.DEFINE_string("answers", None, "file of stages that a program computed of a kit")
 REPORT = flags.DEFINE_string("report", None, "page to write, such as page.html")
 JSON = flags.DEFINE_string("json", None, "file to write the comparison to, as JSON")
+OVERWRITE = command_line.define_shared_flag("overwrite")
 CONFIG = flags.DEFINE_string(
     "config",
     "cifar10",
@@ -85,6 +86,7 @@ def main() -> None:
         raise ValueError(f"--options={OPTIONS.value:.100} is not JSON: {error}.") from None
     if not isinstance(options, dict):
         raise ValueError(f"--options={OPTIONS.value} is not a JSON object of arguments.")
+    check_outputs()
     config = command_line.get_config_from_flags(CONFIG.value)
 
     # Threads of torch that wait by spinning would take the processors from TensorFlow's.
@@ -118,6 +120,15 @@ def main() -> None:
         options=options,
     )
     finish(counterpart.name, comparison)
+
+
+def check_outputs() -> None:
+    """ValueError for a file that is there already, before anything is computed."""
+    kit = Path(EXPORT.value) / "stages.json" if EXPORT.value else None
+    paths = {"report": REPORT.value, "json": JSON.value, "export": kit}
+    for flag, path in paths.items():
+        if path and Path(path).exists() and not OVERWRITE.value:
+            raise ValueError(f"{path} is there already; give another --{flag}, or --overwrite.")
 
 
 def finish(name: str, comparison: "Comparison") -> NoReturn:
