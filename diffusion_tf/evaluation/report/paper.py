@@ -12,7 +12,7 @@ from diffusion_tf.evaluation import reasons
 from diffusion_tf.evaluation.likelihood_metrics import RATE_DISTORTION
 from diffusion_tf.evaluation.metric import SIMPLE, Model, Numbers, in_report_order
 from diffusion_tf.evaluation.sample_metrics import LSUN
-from diffusion_tf.evaluation.schema import Evaluation, Row
+from diffusion_tf.evaluation.schema import Evaluation, Row, plain
 
 __all__ = ["CIFAR10", "RATE_DISTORTION", "compare_numbers", "compare_with_paper", "numbers_of"]
 
@@ -41,13 +41,13 @@ def compare_with_paper(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         A row for each number, its keys: `metric` (fid, is, bpd, rate, distortion, rmse; the
         likelihoods in bits/dim, rmse on the scale 0..255), `split` (train, test, None), `measured`,
         `paper` (None if it has no such number), `source` in the paper ("" if none), `fair`, a
-        `sentence` with all that stands in the way of a comparison, and `real` and `real_images`,
-        see `schema.Row`.
+        `sentence` with all that stands in the way of a comparison; and where they were measured
+        `real` and `real_images`, see `schema.Row`.
 
     Raises:
         ValueError: metrics are not those of an evaluation, or the config in them is not one.
     """
-    return [dataclasses.asdict(row) for row in compare_numbers(Evaluation.from_json(metrics))]
+    return [plain(row) for row in compare_numbers(Evaluation.from_json(metrics))]
 
 
 def compare_numbers(evaluation: Evaluation) -> list[Row]:
