@@ -3,26 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffusion_tf.models.recomputation import plain_gradients
+from diffusion_tf.models.saving import Saved
 from diffusion_tf.utils.keras_backend import keras
 
 _NAMES = ("x", "t", "y")
 _WEIGHTS = "float32"  # dtype in which normalization, optimizer and averages have weights
 
 
-class TakesInputs(keras.Model):
+class TakesInputs(Saved):
     """A network whose `call` takes [x, t], or [x, t, y], and that can be called in other ways, too.
 
     `network([x, t])`, `network(x, t)`, `network(x=x, t=t)` and `network({"x": x, "t": t})` are the
-    same.
+    same. With `training=False` gradients are TensorFlow's own, see `recomputation`.
     """
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """See the class; `training` and other options are those of Keras."""
         named = {name: options.pop(name) for name in _NAMES if name in options}
         places = list(inputs)
-        if not named and (not places or (len(places) == 1 and not _is_dict(places[0]))):
+        if named or (places and (len(places) > 1 or _is_dict(places[0]))):
+            places = [gathered(places, named)]
+        with plain_gradients(options.get("training") is False):
             return super().__call__(*places, **options)
-        return super().__call__(gathered(places, named), **options)
 
 
 def gathered(inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from diffusion_tf.models.products import Conv2D, add_bias
-from diffusion_tf.models.recomputation import recomputed_gradient
+from diffusion_tf.models.recomputation import custom_gradient, recomputed_gradient
 from diffusion_tf.utils.keras_backend import keras, layers
 
 
@@ -105,7 +105,7 @@ def _normalize_then(
     def activate(y: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.nn.silu(y) if swish else y, x.dtype)
 
-    @tf.custom_gradient
+    @custom_gradient
     def normalize_then(
         x: tf.Tensor, offset: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *weights: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:

@@ -1,8 +1,36 @@
 """Gradients that compute a function again, so that what it computed need not be kept for them."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
+
+_PLAIN = contextvars.ContextVar("plain_gradients", default=False)
+
+
+@contextlib.contextmanager
+def plain_gradients(wanted: bool = True) -> Iterator[None]:
+    """Within it gradients are TensorFlow's own: a graph for inference, which can be saved.
+
+    Functions with gradients of Python code cannot be written into a file. Results are the same, and
+    gradients, too, but for rounding; they keep more.
+
+    Args:
+        wanted: False changes nothing.
+    """
+    token = _PLAIN.set(wanted or _PLAIN.get())
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
+    """`tf.custom_gradient`; within `plain_gradients` the function without its gradient."""
+    if not _PLAIN.get():
+        return tf.custom_gradient(function)
+    return lambda *operands: function(*operands)[0]
 
 
 def recomputed_gradient(
@@ -27,7 +55,7 @@ def recomputed_gradient(
 def recomputed(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """A function of tensors of which only these are kept for the gradient."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def with_gradient(*operands: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         return function(*operands), lambda dy: recomputed_gradient(function, operands, dy)
 

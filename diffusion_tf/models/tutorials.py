@@ -13,6 +13,7 @@ import tensorflow as tf
 from diffusion_tf.gaussian_diffusion.checks import check_floating, checked_timesteps
 from diffusion_tf.models.blocks import Shape
 from diffusion_tf.models.conditioning import check_condition
+from diffusion_tf.models.inputs import TakesInputs
 from diffusion_tf.utils.keras_backend import keras, layers
 from diffusion_tf.utils.numbers import whole
 
@@ -119,7 +120,7 @@ def _conv_block(
     return layer
 
 
-class Tutorial(keras.Model):
+class Tutorial(TakesInputs):
     """What the three share: `call([x, t])`, or `call([x, t, y])` with vectors for conditions.
 
     Args:

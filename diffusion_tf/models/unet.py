@@ -236,6 +236,16 @@ class UNet(TakesInputs):
             scope.add(attn, (None, *size, out_ch))
         return out_ch
 
+    def get_build_config(self) -> dict:
+        """What makes the layers again: the shapes, and whether the network takes all sizes."""
+        return {**super().get_build_config(), "all_sizes": self.image_size is None}
+
+    def build_from_config(self, config: dict) -> None:
+        """Creates all layers from what `get_build_config` says."""
+        self.build(config["input_shape"])
+        if config.get("all_sizes"):
+            self.image_size = None
+
     def call(self, inputs: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """See the class."""
         return self.walk(inputs, training=training)
