@@ -71,6 +71,10 @@ setup(
             "mkdocstrings[python]>=0.28",  # the API reference from docstrings
             "ruff",  # breaks the lines of long signatures
         ],
+        "export": [  # ONNX files
+            "tf2onnx>=1.17",  # writes them; the first that goes with today's NumPy and protobuf
+            "onnxruntime",  # tries each before it is in its place
+        ],
         "crosscheck": [  # other implementations, and their files
             "torch",  # reads and writes *.pt, *.ckpt and *.bin
             "diffusers",

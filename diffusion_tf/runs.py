@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.config import Config, get_config
+from diffusion_tf.convert.exporting import export_of, in_float32, put_export, serving_of
 from diffusion_tf.convert.loading import load_model
+from diffusion_tf.convert.serving import Serving
 from diffusion_tf.datasets import get_fitted_dataset, get_images, get_test_split
 from diffusion_tf.datasets.given import fitted
 from diffusion_tf.datasets.own_arrays import checked_images
@@ -184,6 +186,37 @@ class Run:
             step=self.step,
             jit_compile=use_xla("auto", self.config.image_size),
         )
+
+    def export(
+        self,
+        target: str | Path,
+        *,
+        format: str | None = None,
+        overwrite: bool = False,
+        guidance_scale: float = 1.0,
+        **sampling: Any,
+    ) -> None:
+        """Writes the network for other programs, as the command `convert` does.
+
+        Args:
+            target: a file `*.keras` or `*.onnx`, or a folder.
+            format: one of `convert.EXPORTS`; if not given, what the target's ending says.
+            overwrite: replace a target that exists.
+            guidance_scale: of a conditional network, see `guidance.Conditions`.
+            **sampling: `sampler`, `sampling_steps` and `eta`, see `sample`.
+
+        Raises:
+            ValueError, OSError: see `convert.exporting.export`.
+        """
+        target, scaling = os.fspath(target), self.data.scaling if self.data else None
+
+        def prepare() -> Serving:
+            model = in_float32(self.model, self.config) if row.has_process else self.model
+            return serving_of(model, self.config, scaling, guidance_scale, **sampling)
+
+        format, row = export_of(target, format)
+        asked = [self.path, self.step, self.weights, format, sampling, guidance_scale]
+        put_export(self.path, target, format, prepare, asked, overwrite)
 
     def _sampler(self, seed: int, jit_compile: JitCompile, **choices: Any) -> Sampler:
         xla = use_xla(jit_compile, self.config.image_size)

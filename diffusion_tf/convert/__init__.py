@@ -1,17 +1,20 @@
 """Weights in and out: the original's checkpoints, PyTorch's state dicts, diffusers' folders.
 
 `load_unet(path)` is the network in any of them, `convert(source, target, format=...)` takes one
-into another. What needs TensorFlow is imported when first asked for.
+into another, `export(source, target)` writes files for other programs. What needs TensorFlow is
+imported when first asked for.
 """
 
 import importlib
 from typing import Any
 
 _HOME = {
+    "EXPORTS": "exports",
     "FORMATS": "formats",
     "Format": "formats",
     "convert": "converting",
     "detect": "formats",
+    "export": "exporting",
     "load_model": "loading",
     "load_unet": "formats",
 }

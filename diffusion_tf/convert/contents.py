@@ -64,6 +64,11 @@ def no_such_weights(path: str, weights: str) -> ValueError:
     return ValueError(f"{path} holds no {kind} weights; choose --weights={other}.")
 
 
+def own_config_error(path: str) -> ValueError:
+    """The error for a config that nobody needs."""
+    return ValueError(f"{path} has its own config; leave out --config.")
+
+
 def known_config(contents: Contents, base: Config | None = None) -> Config | None:
     """The config of the run that a checkpoint came from, None if it cannot be known.
 
@@ -78,7 +83,7 @@ def known_config(contents: Contents, base: Config | None = None) -> Config | Non
     architecture, config = contents.architecture, contents.config
     if base is not None:
         if config is not None:
-            raise ValueError(f"{contents.path} has its own config; leave out --config.")
+            raise own_config_error(contents.path)
         differing = {k: v for k, v in contents.fields.items() if getattr(base, k) != v}
         if differing:
             listed = "; ".join(f"{k} {v!r}, not {getattr(base, k)!r}" for k, v in differing.items())

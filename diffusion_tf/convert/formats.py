@@ -9,7 +9,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast
 
 from diffusion_tf.utils.regular_files import checked_path
 
@@ -92,6 +92,7 @@ class Format:
     written: str
     holds: Literal["one set", "run", "both sets"]
     files: str | None
+    endings: ClassVar[tuple[str, ...]] = ()  # a file may have any name
 
     @property
     def code(self) -> Code:
@@ -116,7 +117,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "keras": Format(
+    "workdir": Format(
         module="diffusion_tf.convert.workdir",
         what="a workdir of this project",
         written="averaged and raw weights, optimizer, step",
@@ -147,7 +148,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-# Ports of other people, whose checkpoints are read and not written.
+# Read here, and not written from what a checkpoint holds: ports of other people, and an export.
 READ_ONLY: dict[str, Format] = {
     "ddpm_torch": Format(
         module="diffusion_tf.convert.ddpm_torch",
@@ -159,6 +160,13 @@ READ_ONLY: dict[str, Format] = {
     "pytorch_ddpm": Format(
         module="diffusion_tf.convert.pytorch_ddpm",
         what="a checkpoint of w86763777/pytorch-ddpm",
+        written="",
+        holds="one set",
+        files=None,
+    ),
+    "keras_file": Format(
+        module="diffusion_tf.convert.keras_file",
+        what="a .keras file with a network of this project",
         written="",
         holds="one set",
         files=None,

@@ -36,7 +36,12 @@ GOLDEN = Path(golden_arrays.FOLDER) / "ckpt"
 CONFIG = Config(
     image_size=8, channels=3, ch=32, ch_mult=(1,), attn_resolutions=(), steps=8, batch_size=2
 )
-NAMES = {"keras": "run", "tf1": "tf1", "pytorch_diffusion": "port.safetensors", "diffusers": "ddpm"}
+NAMES = {
+    "workdir": "run",
+    "tf1": "tf1",
+    "pytorch_diffusion": "port.safetensors",
+    "diffusers": "ddpm",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +73,12 @@ def test_load_unet_gives_the_originals_output_from_every_format(home, format):
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("source", FORMATS)
 def test_every_format_into_every_format_changes_no_bit(home, golden, tmp_path, source, target):
-    config = None if source in ("keras", "diffusers") else CONFIG
+    config = None if source in ("workdir", "diffusers") else CONFIG
     path = str(tmp_path / NAMES[target])
     convert(str(home / NAMES[source]), path, format=target, config=config, weights="ema")
     found = formats.read(path)
     assert same_bits(found.chosen("ema"), golden.chosen("ema"))
-    if {source, target} <= {"keras", "tf1"}:
+    if {source, target} <= {"workdir", "tf1"}:
         assert same_bits(found.chosen("raw"), golden.chosen("raw"))
         assert (found.step, set(found.slots)) == (5, {"Adam", "Adam_1"})
         assert all(same_bits(found.slots[name], golden.slots[name]) for name in golden.slots)
@@ -118,7 +123,7 @@ def test_training_goes_on_the_same_after_a_journey_to_the_original(tmp_path):
         trainer.train_step(x, t, tf.ones_like(x))
     save_checkpoint(tmp_path / "run", trainer)
     convert(str(tmp_path / "run"), str(tmp_path / "tf1"), format="tf1")
-    convert(str(tmp_path / "tf1"), str(tmp_path / "back"), format="keras", config=CONFIG)
+    convert(str(tmp_path / "tf1"), str(tmp_path / "back"), format="workdir", config=CONFIG)
     back = restored(tmp_path / "back", tmp_path / "next")
     for one in (trainer, back):
         one.train_step(x, t, tf.ones_like(x))
@@ -129,7 +134,7 @@ def test_training_goes_on_the_same_after_a_journey_to_the_original(tmp_path):
 
 
 def test_without_an_optimizers_state_training_begins_with_a_new_one(home, tmp_path):
-    convert(str(home / "ddpm"), str(tmp_path / "run"), format="keras")
+    convert(str(home / "ddpm"), str(tmp_path / "run"), format="workdir")
     found = formats.read(str(tmp_path / "run"))
     assert (found.step, found.slots) == (0, {})
 
@@ -142,7 +147,7 @@ def test_rmsprop_is_carried_over(golden, tmp_path):
     assert {"model/conv_in/W/RMSProp_1", "global_step"} < names
     assert "beta1_power" not in names
     config = dataclasses.replace(CONFIG, optimizer="rmsprop")
-    convert(prefix, str(tmp_path / "run"), format="keras", config=config)
+    convert(prefix, str(tmp_path / "run"), format="workdir", config=config)
     trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=False)
     save_checkpoint(tmp_path / "next", trainer).restore_from(str(tmp_path / "run"))
     paths = [v.path.removeprefix("model/") for v in trainer.model.trainable_variables]
@@ -151,7 +156,7 @@ def test_rmsprop_is_carried_over(golden, tmp_path):
     np.testing.assert_array_equal(mean_square, golden.slots["Adam_1"]["conv_in/kernel"])
     np.testing.assert_array_equal(momentum, golden.slots["Adam"]["conv_in/kernel"])
     with pytest.raises(ValueError, match="state RMSProp, RMSProp_1, and the config's optimizer 'a"):
-        convert(prefix, str(tmp_path / "adam"), format="keras", config=CONFIG)
+        convert(prefix, str(tmp_path / "adam"), format="workdir", config=CONFIG)
     assert not (tmp_path / "adam").exists()
 
 
@@ -272,7 +277,9 @@ def test_tensors_that_share_memory_are_read(tmp_path):
 
 def test_what_is_none_of_the_formats_is_named(tmp_path, home):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(ValueError, match=r"is none of the formats known here: .*\(keras\), a chec"):
+    with pytest.raises(
+        ValueError, match=r"is none of the formats known here: .*\(workdir\), a chec"
+    ):
         load_unet(str(tmp_path))
     with pytest.raises(ValueError, match=r"notes.txt is not a file of tensors alone"):
         load_unet(str(tmp_path / "notes.txt"))
@@ -363,22 +370,24 @@ def test_overwrite_spares_what_is_not_a_checkpoint(home, tmp_path):
     run_folder = tmp_path / "run"
     shutil.copytree(home / "run", run_folder)
     (run_folder / "tensorboard").mkdir()
-    with pytest.raises(ValueError, match="run holds tensorboard, which is not written for keras"):
-        convert(str(GOLDEN), str(run_folder), format="keras", config=CONFIG, overwrite=True)
+    with pytest.raises(ValueError, match="run holds tensorboard, which is not written for workdir"):
+        convert(str(GOLDEN), str(run_folder), format="workdir", config=CONFIG, overwrite=True)
     with pytest.raises(ValueError, match="run exists, and pytorch_diffusion is written into a fil"):
         convert(str(GOLDEN), str(run_folder), format="pytorch_diffusion", overwrite=True)
     (tmp_path / "link").symlink_to(run_folder)
     with pytest.raises(ValueError, match="link is a link; give what it leads to"):
-        convert(str(GOLDEN), str(tmp_path / "link"), format="keras", config=CONFIG, overwrite=True)
+        convert(
+            str(GOLDEN), str(tmp_path / "link"), format="workdir", config=CONFIG, overwrite=True
+        )
     source = shutil.copytree(home / "tf1", tmp_path / "tf1")
     with pytest.raises(ValueError, match="tf1 holds the source"):
         convert(str(source / "model.ckpt-5"), str(source), format="tf1", overwrite=True)
-    assert detect(str(source)) == "tf1" and detect(str(run_folder)) == "keras"
+    assert detect(str(source)) == "tf1" and detect(str(run_folder)) == "workdir"
 
 
 def test_nothing_stays_of_a_conversion_that_fails(home, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="another network"):
-        convert(str(home / "port.safetensors"), str(tmp_path / "run"), format="keras",
+        convert(str(home / "port.safetensors"), str(tmp_path / "run"), format="workdir",
                 config=get_config("digits"))  # fmt: skip
     real = tf1.write
 

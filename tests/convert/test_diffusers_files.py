@@ -211,7 +211,7 @@ def test_a_pipeline_with_ddim_becomes_a_run(tmp_path, networks):
     package = pytest.importorskip("diffusers")
     scheduler = package.DDIMScheduler(num_train_timesteps=50)
     package.DDIMPipeline(unet=networks[0], scheduler=scheduler).save_pretrained(tmp_path / "ddim")
-    convert(str(tmp_path / "ddim"), str(tmp_path / "run"), format="keras")
+    convert(str(tmp_path / "ddim"), str(tmp_path / "run"), format="workdir")
     found = formats.read(str(tmp_path / "run"))
     assert found.config.num_diffusion_timesteps == 50
     assert found.config.beta_schedule == "linear"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from diffusion_tf.config import Config
-from diffusion_tf.convert import FORMATS, Format, convert, detect, formats, load_unet, tf1
+from diffusion_tf.convert import EXPORTS, FORMATS, Format, convert, detect, formats, load_unet, tf1
 from diffusion_tf.convert.contents import same_bits
+from diffusion_tf.convert.target_names import targets
 from helpers import golden_arrays
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def test_a_format_is_added_with_a_module_and_a_row(npz, tmp_path):
     assert detect(target) == npz
     assert same_bits(formats.read(target).chosen("ema"), expected)
     np.testing.assert_array_equal(load_unet(target).conv_in.kernel, expected["conv_in/kernel"])
-    convert(target, str(tmp_path / "run"), format="keras", config=CONFIG)
+    convert(target, str(tmp_path / "run"), format="workdir", config=CONFIG)
     assert same_bits(formats.read(str(tmp_path / "run")).chosen("raw"), expected)
     with pytest.raises(ValueError, match=r"weights.npz exists; choose another --target"):
         convert(str(GOLDEN), target, format=npz)
@@ -82,6 +83,14 @@ def test_a_format_is_added_with_a_module_and_a_row(npz, tmp_path):
         convert(str(GOLDEN), str(tmp_path / "folder"), format=npz, overwrite=True)
     with pytest.raises(ValueError, match=r"none of the formats .*, arrays of NumPy \(npz\)\."):
         detect(str(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_module_has_what_an_export_needs(name):
+    for method in ("write", "difference"):
+        assert list(inspect.signature(getattr(EXPORTS[name].code, method)).parameters) == [
+            "target", "serving"
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -108,12 +117,13 @@ def test_the_documentation_and_the_script_list_the_formats():
     rows = re.findall(
         r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", (ROOT / "docs/converting.md").read_text(), re.M
     )
-    listed = [row for row in rows if row[0] in FORMATS]
-    assert listed == [(name, format.what, format.written) for name, format in FORMATS.items()]
+    listed = [row for row in rows if row[0] in targets()]
+    assert listed == [(name, row.what, row.written) for name, row in targets().items()]
     result = subprocess.run(
         [sys.executable, str(ROOT / "scripts/convert.py"), "--help"], capture_output=True, text=True
     )
-    assert f"--format: <{'|'.join(FORMATS)}>" in result.stdout
+    for name, what, written in listed:
+        assert f"{name}: {what} ({written})" in " ".join(result.stdout.split())
 
 
 def test_a_run_counts_for_one_format_alone(tmp_path):
@@ -121,7 +131,7 @@ def test_a_run_counts_for_one_format_alone(tmp_path):
     (tmp_path / "kwargs.json").write_text("{}")
     assert detect(str(tmp_path)) == "tf1"  # of the original, without a checkpoint yet
     CONFIG.save(tmp_path / "config.json")
-    assert detect(str(tmp_path)) == "keras"
+    assert detect(str(tmp_path)) == "workdir"
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     assert detect(str(tmp_path)) == "diffusers"
     tf1.write(str(tmp_path), tf1.read(str(GOLDEN)))

@@ -88,7 +88,7 @@ def test_the_weights_go_into_every_format(tmp_path, ports, caplog):
     expected, found = (weights_of(load_unet(str(tmp_path / name))) for name in ("a.pt", "b.pt"))
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
-    with pytest.raises(ValueError, match="Unknown format 'ddpm_torch'; choose one of keras, tf1"):
+    with pytest.raises(ValueError, match="Unknown format 'ddpm_torch'; choose one of workdir, tf1"):
         convert(path, str(tmp_path / "c.pt"), format="ddpm_torch")
 
 
@@ -172,7 +172,7 @@ def test_a_checkpoint_of_pytorch_ddpm_is_refused_with_what_would_be_needed(tmp_p
         r" only\), for which no weights can make up; the UNet here would need both as options, and"
         r" until then only that port can sample from it\.$"
     )
-    for read in (load_unet, lambda path: convert(path, str(tmp_path / "a"), format="keras")):
+    for read in (load_unet, lambda path: convert(path, str(tmp_path / "a"), format="workdir")):
         with pytest.raises(ValueError, match=message):
             read(path)
     assert not (tmp_path / "a").exists()

@@ -176,7 +176,7 @@ def test_a_run_with_a_block_size(tmp_path, tiny_networks):
 
 def test_a_run_goes_to_the_original_with_its_kwargs(copy, tiny_networks, tmp_path):
     (copy / "kwargs.json").write_text(CIFAR)
-    convert(str(copy), str(tmp_path / "run"), format="keras")
+    convert(str(copy), str(tmp_path / "run"), format="workdir")
     convert(str(tmp_path / "run"), str(tmp_path / "back"), format="tf1")
     names = {path.name for path in (tmp_path / "back").iterdir()}
     assert names == {"checkpoint", "kwargs.json"} | {p.name for p in GOLDEN.glob("model.ckpt*")}
@@ -202,10 +202,14 @@ def test_averages_that_are_not_there_are_missed(tmp_path):
     load_unet(str(tmp_path), weights="raw")
     with pytest.raises(ValueError, match=r"ckpt-5 holds no averaged weights; choose --weights=raw"):
         load_unet(str(tmp_path))
-    for format, name in (("keras", "run"), ("tf1", "tf1"), ("pytorch_diffusion", "a.safetensors")):
+    for format, name in (
+        ("workdir", "run"),
+        ("tf1", "tf1"),
+        ("pytorch_diffusion", "a.safetensors"),
+    ):
         with pytest.raises(ValueError, match="holds no averaged weights; choose --weights=raw"):
             convert(str(tmp_path), str(tmp_path / name), format=format, config=TINY)
-    convert(str(tmp_path), str(tmp_path / "run"), format="keras", weights="raw", config=TINY)
+    convert(str(tmp_path), str(tmp_path / "run"), format="workdir", weights="raw", config=TINY)
     _, model, _ = load_model(str(tmp_path / "run"))  # the averages are the raw weights now
     np.testing.assert_array_equal(weights_of(model)["conv_in/kernel"], values["model/conv_in/W"])
 

@@ -65,7 +65,7 @@ def test_training_leaves_a_workdir_that_explains_itself(home):
         ("sample", ["--out=o.npz"], lock_beside, "o.npz"),
         ("evaluate", ["--workdir=w", "--out=o"], lock_in, "o"),
         ("interpolate", ["--out=o.png"], lock_beside, "o.png"),
-        ("convert", ["--source=w", "--target=o", "--format=keras"], lock_beside, "o"),
+        ("convert", ["--source=w", "--target=o", "--format=workdir"], lock_beside, "o"),
     ],
 )
 def test_a_second_process_is_refused_before_it_has_imported_tensorflow(

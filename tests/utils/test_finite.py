@@ -125,7 +125,7 @@ def test_folders_of_diffusers_name_the_tensor(tmp_path, contents, kind):
     diffusers_pipeline.save_pipeline(str(tmp_path / "ddpm"), unet, CONFIG)
     file = tmp_path / "ddpm/unet/diffusion_pytorch_model.safetensors"
     write_state(file, read_state_dict(str(file)), kind, name="conv_out.bias")
-    for use in (load_unet, lambda path: convert(path, str(tmp_path / "run"), format="keras")):
+    for use in (load_unet, lambda path: convert(path, str(tmp_path / "run"), format="workdir")):
         with pytest.raises(ValueError, match=r"conv_out.bias in .* holds 1 of 3 values"):
             use(str(tmp_path / "ddpm"))
     assert os.listdir(tmp_path) == ["ddpm"]
@@ -145,7 +145,7 @@ def test_checkpoints_of_the_original_name_the_tensor(tmp_path, part, kind):
     )  # fmt: skip
     message = rf"{name} in .*model.ckpt-5 holds 1 of 32 values that are not finite"
     with pytest.raises(ValueError, match=message):
-        convert(source, str(tmp_path / "run"), format="keras", config=CONFIG)
+        convert(source, str(tmp_path / "run"), format="workdir", config=CONFIG)
     assert not (tmp_path / "run").exists()
     for weights, damaged_part in (("raw", ""), ("ema", "/ExponentialMovingAverage")):
         if part == damaged_part:
