@@ -15,6 +15,7 @@ from diffusion_tf.crosscheck.looks import describe
 from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.reasons import IN_GROUP, REASONS
 from diffusion_tf.crosscheck.reasons.network import IN_NETWORK
+from diffusion_tf.crosscheck.reasons.training import DROPOUT
 from diffusion_tf.crosscheck.recipe import Recipe
 from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.search import put, smallest
@@ -91,8 +92,8 @@ def test_every_row_of_the_process_changes_the_stage_that_it_names():
     still = [reason for reason in REASONS if reason.name not in EQUAL]
     for fields in ({}, *OTHERS):
         still = unchanged(config(**fields), still)
-    in_network = {reason.name for reason in IN_NETWORK}
-    assert [r.name for r in still if r.name not in in_network and r.stage != "weights"] == []
+    of_network = {reason.name for reason in (*IN_NETWORK, *DROPOUT)}
+    assert [r.name for r in still if r.name not in of_network and r.stage != "weights"] == []
 
 
 def unchanged(fields, reasons):
@@ -127,6 +128,19 @@ def test_every_row_of_the_network_changes_the_kind_of_layer_that_it_names():
         if reason.stage not in kinds:
             still.append(reason.name)
     assert still == ["group normalization in 64 groups instead of 32"]  # 32 channels have none
+
+
+@pytest.mark.slow
+def test_every_row_of_dropout_changes_what_masks_do():
+    small = config(ch=32, ch_mult=(1,), num_res_blocks=1)
+    ours = Reference(small, make_inputs(small, draw_step_noise), random_unet(small))
+    usual = ours.values("dropout")["dropout"]
+    still = [
+        reason.name
+        for reason in DROPOUT
+        if np.array_equal(ours.values("dropout", put(ORIGINAL, [reason]))["dropout"], usual)
+    ]
+    assert still == ["dropout of 0.1"]
 
 
 @pytest.mark.slow
