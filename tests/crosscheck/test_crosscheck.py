@@ -193,6 +193,7 @@ def test_denoising_diffusion_pytorch_where_it_differs():
     ]
 
 
+@pytest.mark.slow
 def test_what_nobody_knows_is_said_and_what_does_not_build_on_it_is_still_looked_into(tmp_path):
     path = checkout(
         tmp_path,

@@ -112,6 +112,7 @@ def test_raw_weights_for_averaged_ones_and_the_adam_of_pytorch_are_named(unet, t
         crosscheck(CONFIG, own=own)
 
 
+@pytest.mark.slow
 def test_a_folder_of_diffusers_is_read_by_both(unet, tmp_path):
     config = get_config("cifar10", **SMALL, model_var_type="fixedsmall", beta_schedule="cosine")
     save_pipeline(str(tmp_path / "pipeline"), unet, config)
