@@ -22,17 +22,9 @@ from diffusion_tf.utils.json_files import MAX_DIGITS
 from diffusion_tf.utils.numbers import shown
 
 __all__ = [
-    "DATASETS",
-    "SPLITS",
-    "Dataset",
-    "InMemory",
-    "RandomAccess",
-    "get_dataset",
-    "get_fitted_dataset",
-    "get_images",
-    "get_test_split",
-    "splits_of",
-]
+    "DATASETS", "SPLITS", "Dataset", "InMemory", "RandomAccess",
+    "get_dataset", "get_fitted_dataset", "get_images", "get_test_split", "splits_of",
+]  # fmt: skip
 
 
 SPLITS = ("train", "test")

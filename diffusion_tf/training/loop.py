@@ -75,9 +75,8 @@ def _train(
         StopSignals() as signals,
         tf32(config.tf32),
     ):
-        loop = _Loop(trainer, dataset, checkpoints, log, signals, first_step)
-        loop.validate = validation_loss(trainer, test) if test else None
-        loop.run()
+        validate = validation_loss(trainer, test) if test else None
+        _Loop(trainer, dataset, checkpoints, log, signals, first_step, validate).run()
 
 
 def _begin(trainer: Trainer, checkpoints: Checkpoints) -> int:
@@ -120,8 +119,6 @@ def _drawer(trainer: Trainer, dataset: Dataset) -> Callable[[], np.ndarray]:
 class _Loop:
     """Calls the devices for some steps at a time; between two calls it looks around."""
 
-    validate: Callable[[], float] | None = None
-
     def __init__(
         self,
         trainer: Trainer,
@@ -130,6 +127,7 @@ class _Loop:
         log: RunLog,
         signals: StopSignals,
         first_step: int,
+        validate: Callable[[], float] | None,
     ):
         config = trainer.config
         self.trainer, self.dataset, self.checkpoints = trainer, dataset, checkpoints
@@ -145,7 +143,7 @@ class _Loop:
             )
         )
         self.batches = iter(batches)
-        self.draw_grid = _drawer(trainer, dataset)
+        self.draw_grid, self.validate = _drawer(trainer, dataset), validate
         self.seconds_per_step = CALL_SECONDS  # not known yet: the first call is one step
         self.saved_at = time.monotonic()
 

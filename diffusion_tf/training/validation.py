@@ -19,8 +19,8 @@ def validation_loss(trainer: Trainer, dataset: Dataset) -> Callable[[], float]:
     """A function that measures what the averaged weights are at that moment.
 
     It takes the first examples in the portions that a device has in training, unflipped, with their
-    conditions, and without dropout. Timesteps and noise are the same each time and no others of the
-    run, so that nothing changes in it.
+    conditions, and without dropout. They are read at once. Timesteps and noise are the same each
+    time and no others of the run, so that nothing changes in it.
 
     Args:
         trainer: whose network and loss are taken.
@@ -28,10 +28,14 @@ def validation_loss(trainer: Trainer, dataset: Dataset) -> Callable[[], float]:
 
     Returns:
         Function without arguments; its result is the mean loss of the examples.
+
+    Raises:
+        ValueError: an image that cannot be read.
     """
     config, diffusion = trainer.config, trainer.diffusion
     examples = dataset.first(NUM_BATCHES * config.batch_size)
     size = config.batch_size // trainer.num_replicas // config.accumulation_steps
+    portions = list(examples.batches(size))
     seed = stream(config.seed, "validation")
 
     def losses(model: keras.Model, x: tf.Tensor, number: tf.Tensor, *y: tf.Tensor) -> tf.Tensor:
@@ -45,7 +49,7 @@ def validation_loss(trainer: Trainer, dataset: Dataset) -> Callable[[], float]:
 
     def mean_loss() -> float:
         total = 0.0
-        for number, x in enumerate(examples.batches(size)):
+        for number, x in enumerate(portions):
             x = x if config.data_dim else from_pixels(x)
             rows = slice(number * size, (number + 1) * size)
             y = [tf.constant(examples.known_conditions[rows])] if config.conditional else []

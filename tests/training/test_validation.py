@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from diffusion_tf.config import get_config
-from diffusion_tf.datasets import get_dataset, get_test_split
+from diffusion_tf.datasets import RandomAccess, get_dataset, get_test_split
 from diffusion_tf.training.log import events_dir, load_losses
 from diffusion_tf.training.loop import train
 from diffusion_tf.training.validation import NUM_BATCHES, validation_loss
@@ -58,6 +58,19 @@ def test_a_run_is_the_same_with_and_without_it(tmp_path):
     measured = events(tmp_path / "with").Tensors("validation/loss")
     assert [event.step for event in measured] == [2, 4, 6]
     assert "validation/loss" not in events(tmp_path / "without").Tags()["tensors"]
+
+
+def test_an_image_that_cannot_be_read_is_told_before_the_first_step(tmp_path):
+    def read(index):
+        if index == 20:
+            raise ValueError("20.png is damaged; delete it.")
+        return np.zeros([8, 8, 1], np.uint8)
+
+    trainer = make_trainer(steps=4, grid_steps=2)
+    test = RandomAccess(read, 30, (8, 8, 1), files=[])
+    with pytest.raises(ValueError, match="20.png is damaged"):
+        train(trainer, get_dataset(trainer.config), str(tmp_path), test=test)
+    assert trainer.step == 0
 
 
 def test_scalars_are_described(tmp_path):
