@@ -13,6 +13,7 @@ from diffusion_tf.convert.contents import Contents, needed_config
 from diffusion_tf.convert.maps import assign, variables_of, weights_of
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
+from diffusion_tf.training.checkpoint_files import checkpoint_dir, doubts_about, find
 from diffusion_tf.training.checkpoints import (
     Checkpoints,
     WeightsKind,
@@ -126,6 +127,10 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
         _inner(run.optimizer).iterations.assign(contents.step)
     claim_workdir(target, config)
     Checkpoints(target, **run._asdict(), keep=config.keep_checkpoints).save()
+    folder = checkpoint_dir(target)
+    doubts = doubts_about(folder, find(folder))
+    if doubts:
+        raise OSError(f"{'; '.join(doubts)}. Make room, or mend the disk.")
 
 
 def _new_run(config: Config) -> _Run:

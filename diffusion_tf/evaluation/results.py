@@ -175,8 +175,11 @@ class Results:
             temporary.write_text(f"{text}\n", encoding="utf-8")
 
     def _throw_away(self) -> None:
-        """Deletes what an evaluation leaves in its folder, the results last."""
-        paths = [self.folder / name for name in ("samples.npz", "report.html", "metrics.json")]
+        """Deletes what an evaluation leaves in its folder, but for its results.
+
+        They tell that this folder is one's own, until others take their place.
+        """
+        paths = [self.folder / name for name in ("samples.npz", "report.html")]
         for path in (*map(self.partial_path, SPLITS), *paths):
             path.unlink(missing_ok=True)
 

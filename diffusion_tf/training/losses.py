@@ -18,7 +18,8 @@ _LINE = re.compile(r"(\d{1,19}),([-+.\de]+)\n")
 class LossFile:
     """Adds lines to a loss curve.
 
-    Where that fails a warning says so, once, and the work goes on.
+    Where that fails a warning says so, once, and the work goes on; what could not be written is
+    kept, and written with what comes next.
     """
 
     def __init__(self, path: str, earlier: Mapping[int, float]):
@@ -28,33 +29,32 @@ class LossFile:
             path: of the file, which is made if it is not there.
             earlier: losses by step, for a new file to begin with.
         """
-        self._path, self._fd, self._warned = path, None, False
-        try:
-            if not os.path.exists(path):
-                with replacing(path) as temporary:
-                    temporary.write_text(_HEADER + _lines(earlier.items()), encoding="utf-8")
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND)
-            self._size = _size_of_whole_lines(self._fd)
-            os.ftruncate(self._fd, self._size)
-        except OSError as error:
-            self._warn(error)
+        self._path, self._earlier = path, earlier
+        self._fd: int | None = None
+        self._size, self._kept, self._warned = 0, b"", False
+        self._write_kept()
 
     def write(self, steps: Iterable[int], losses: Iterable[float]) -> None:
         """Adds lines."""
-        if self._fd is None:
-            return
-        data = _lines(zip(steps, losses, strict=True)).encode()
+        self._kept += _lines(zip(steps, losses, strict=True)).encode()
+        self._write_kept()
+
+    def _write_kept(self) -> None:
         try:
+            if self._fd is None:
+                self._fd, self._size = _open(self._path, self._earlier)
             os.ftruncate(self._fd, self._size)  # a line that was not finished
-            written = os.write(self._fd, data)
-            if written < len(data):
-                raise OSError(f"{written} of {len(data)} bytes were written")
-            self._size += written
+            written = os.write(self._fd, self._kept)
+            if written < len(self._kept):
+                raise OSError(f"{written} of {len(self._kept)} bytes were written")
+            self._size, self._kept = self._size + written, b""
         except OSError as error:
             self._warn(error)
 
     def sync(self) -> None:
         """Waits until all lines are on the disk."""
+        if self._kept:
+            self._write_kept()
         if self._fd is None:
             return
         try:
@@ -64,6 +64,11 @@ class LossFile:
 
     def close(self) -> None:
         """Closes the file."""
+        if self._kept:
+            self._write_kept()
+        if self._kept:
+            lines = self._kept.count(b"\n")
+            logging.warning("The last %d losses could not be written to %s.", lines, self._path)
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -71,11 +76,24 @@ class LossFile:
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             logging.warning(
-                "The losses cannot be written to %s (%s); the work goes on without them.",
+                "The losses cannot be written to %s (%s); the work goes on, and tries again.",
                 self._path,
                 error,
             )
         self._warned = True
+
+
+def _open(path: str, earlier: Mapping[int, float]) -> tuple[int, int]:
+    """The descriptor of a loss curve, which is made if it is not there; its whole lines' bytes."""
+    if not os.path.exists(path):
+        with replacing(path) as temporary:
+            temporary.write_text(_HEADER + _lines(earlier.items()), encoding="utf-8")
+    fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    try:
+        return fd, _size_of_whole_lines(fd)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def read_losses(path: str) -> dict[int, float]:

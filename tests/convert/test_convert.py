@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.config import Config, get_config
-from diffusion_tf.convert import FORMATS, convert, detect, formats, load_unet, tf1
+from diffusion_tf.convert import FORMATS, convert, detect, formats, load_unet, tf1, workdir
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.contents import Contents, config_of, same_bits
 from diffusion_tf.convert.maps import weights_of
@@ -137,6 +137,16 @@ def test_without_an_optimizers_state_training_begins_with_a_new_one(home, tmp_pa
     convert(str(home / "ddpm"), str(tmp_path / "run"), format="workdir")
     found = formats.read(str(tmp_path / "run"))
     assert (found.step, found.slots) == (0, {})
+
+
+def test_a_workdir_that_does_not_name_its_checkpoint_is_not_written(home, tmp_path, golden):
+    target = tmp_path / "run"
+    workdir.write(str(target), golden, CONFIG)
+    state = target / "checkpoints" / "checkpoint"
+    state.unlink()
+    state.mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="checkpoint cannot be read .*Make room, or mend the disk"):
+        workdir.write(str(target), golden, CONFIG)
 
 
 def test_rmsprop_is_carried_over(golden, tmp_path):

@@ -16,8 +16,9 @@ DATA = Data("digits", {"train": Split(8, 9, "0" * 64)})
 
 
 @writing_alone
-def begin(out):
-    Results(out, source=SOURCE, data=DATA).add("train", {"fid": {"value": 1.0}})
+def begin(out, overwrite=False):
+    results = Results(out, source=SOURCE, data=DATA, overwrite=overwrite)
+    results.add("train", {"fid": {"value": 1.0}})
 
 
 @pytest.mark.parametrize("error", [None, errno.ENOSPC])
@@ -27,6 +28,23 @@ def test_stopped_at_any_operation_it_goes_on(tmp_path, error):
         ended = stopped_at(number, out, lambda out=out: begin(out), error=error)
         begin(out)
         assert os.listdir(out) == ["metrics.json"]
+        if ended == FINISHED:
+            assert number > 8
+            return
+
+
+@pytest.mark.parametrize("error", [None, errno.ENOSPC])
+def test_stopped_at_any_operation_it_goes_on_overwriting(tmp_path, error):
+    other = Data("digits", {"train": Split(4, 9, "1" * 64)})
+    for number in count():
+        out = tmp_path / str(number)
+        Results(out, source=SOURCE, data=other)
+        for name in ("samples.npz", "report.html", "bpd_test.partial.npz", "samples.png"):
+            (out / name).write_text("of the other one")
+        ended = stopped_at(number, out, lambda out=out: begin(out, overwrite=True), error=error)
+        begin(out, overwrite=True)
+        assert sorted(os.listdir(out)) == ["metrics.json", "samples.png"]
+        assert "1111" not in (out / "metrics.json").read_text()
         if ended == FINISHED:
             assert number > 8
             return

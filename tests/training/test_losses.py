@@ -83,17 +83,49 @@ def test_lines_that_are_none_are_passed_over(tmp_path, content):
     assert losses_of(tmp_path) == ({1: 2.0} if b"1,2\n" in content and b"x" not in content else {})
 
 
-def test_on_a_full_disk_losses_are_left_out_with_one_warning(tmp_path, caplog):
+def test_on_a_full_disk_losses_are_kept_until_there_is_room(tmp_path, caplog):
     path = tmp_path / "losses.csv"
     file = LossFile(str(path), {0: 1.0})
     with full_disk(path.stat().st_size + 7):
         for step in (1, 2, 3):
             file.write([step, step + 100], [0.5, 0.5])
+        file.sync()
     assert caplog.text.count("cannot be written") == 1
     file.write([4], [4.0])  # there is room again
-    file.sync()
     file.close()
-    assert read_losses(str(path)) == {0: 1.0, 4: 4.0}
+    kept = {step: 0.5 for step in (1, 101, 2, 102, 3, 103)}
+    assert read_losses(str(path)) == {0: 1.0, **kept, 4: 4.0}
+    assert "could not be written" not in caplog.text
+
+
+@pytest.mark.parametrize("last", ["sync", "close"])
+def test_what_is_kept_is_written_at_the_end_at_last(tmp_path, last):
+    path = tmp_path / "losses.csv"
+    file = LossFile(str(path), {})
+    with full_disk(path.stat().st_size):
+        file.write([0], [0.5])
+    getattr(file, last)()
+    assert read_losses(str(path)) == {0: 0.5}
+    file.close()
+
+
+def test_what_is_lost_in_the_end_is_counted(tmp_path, caplog):
+    path = tmp_path / "losses.csv"
+    file = LossFile(str(path), {})
+    with full_disk(path.stat().st_size):
+        file.write([0, 1], [0.5, 0.5])
+        file.close()
+    assert "The last 2 losses could not be written" in caplog.text
+
+
+def test_a_loss_file_that_could_not_be_made_is_made_later(tmp_path, caplog):
+    path = tmp_path / "losses.csv"
+    with full_disk(3):
+        file = LossFile(str(path), {0: 1.0})
+    assert caplog.text.count("cannot be written") == 1
+    file.write([1], [0.5])
+    file.close()
+    assert read_losses(str(path)) == {0: 1.0, 1: 0.5}
 
 
 def test_on_a_full_disk_events_end_with_one_warning(tmp_path, caplog):
