@@ -24,12 +24,13 @@ from diffusion_tf.sampling.guidance import get_conditions, get_one_condition
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training import loop
-from diffusion_tf.training.checkpoints import WeightsKind, newest_number
+from diffusion_tf.training.checkpoints import newest_number
 from diffusion_tf.training.workdirs import check_of_run
 from diffusion_tf.utils.devices import JitCompile, StrategyName, get_strategy, tf32, use_xla
 from diffusion_tf.utils.images import as_pixels
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.numbers import whole
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -33,9 +33,11 @@ from diffusion_tf.config.original import read_config
 from diffusion_tf.sampling.registry import SAMPLERS
 from diffusion_tf.utils import ctrl_c, progress, streams
 from diffusion_tf.utils.command_names import command_name
+from diffusion_tf.utils.decays import Decays
 from diffusion_tf.utils.image_sizes import Size
 from diffusion_tf.utils.interruption import Interrupted
 from diffusion_tf.utils.sentences import sentence, shown_text
+from diffusion_tf.utils.weight_sets import check_weights
 
 flags.DEFINE_boolean("debug", False, "show the traceback of an error")
 flags.DEFINE_enum(
@@ -95,8 +97,11 @@ _SHARED = {
     "strategy": lambda name: flags.DEFINE_enum(
         name, "auto", ["auto", "single", "mirrored"], "devices to use; auto: all GPUs"
     ),
-    "weights": lambda name: flags.DEFINE_enum(
-        name, "ema", ["ema", "raw"], "averaged or raw weights"
+    "weights": lambda name: flags.DEFINE(
+        _Weights(),
+        name,
+        "ema",
+        "averaged or raw weights: ema or raw; of a run with several averages ema_0.9999, by decay",
     ),
 }
 
@@ -111,7 +116,17 @@ _DEFINE_BY_TYPE: dict[Any, Callable[..., flags.FlagHolder]] = {
     str: flags.DEFINE_string,
     tuple[int, ...]: flags.DEFINE_list,
     Size: flags.DEFINE_string,
+    Decays: flags.DEFINE_string,
 }
+
+
+class _Weights(flags.ArgumentParser):
+    """Parses a name of weights."""
+
+    def parse(self, argument: str) -> str:
+        """The name, or a ValueError."""
+        check_weights(argument)
+        return argument
 
 
 def define_shared_flag(name: str) -> flags.FlagHolder:

@@ -19,6 +19,9 @@ def check_agreement(config: Any) -> None:
         " images (data_dim 0)",
     )  # fmt: skip
     require(config, "random_flip", not (config.random_flip and vectors), "false for vectors")
+    by_loss = config.timestep_sampling == "by_loss"
+    what = "false with timestep_sampling by_loss, which draws each timestep alone"
+    require(config, "antithetic", not (config.antithetic and by_loss), what)
     falls = config.lr_decay_steps
     what = f"more than warmup, {config.warmup}, or 0"
     require(config, "lr_decay_steps", not falls or falls > config.warmup, what)

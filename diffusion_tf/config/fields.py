@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from diffusion_tf.config.agreement import check_agreement, check_network, require
+from diffusion_tf.utils.decays import Decays, as_tuple, parse_decays
 from diffusion_tf.utils.files import replacing
 from diffusion_tf.utils.image_sizes import Size, parse_size, sides
 from diffusion_tf.utils.json_files import is_usable_text, read_json_object
@@ -18,6 +19,7 @@ from diffusion_tf.utils.literals import (
     ModelMeanType,
     ModelName,
     ModelVarType,
+    TimestepSampling,
 )
 from diffusion_tf.utils.numbers import (
     INT32_MAX,
@@ -32,6 +34,7 @@ from diffusion_tf.utils.numbers import (
     shown,
     whole,
 )
+from diffusion_tf.utils.weight_sets import name_of_average
 
 Dtype = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -40,6 +43,7 @@ LrDecay = Literal["linear", "cosine"]
 LR_DECAYS: tuple[LrDecay, ...] = get_args(LrDecay)
 OptimizerName = Literal["adam", "rmsprop"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+TIMESTEP_SAMPLINGS: tuple[TimestepSampling, ...] = get_args(TimestepSampling)
 TimeEmbeddingName = Literal["sinusoidal", "learned"]
 TIME_EMBEDDINGS: tuple[TimeEmbeddingName, ...] = get_args(TimeEmbeddingName)
 Clipping = Literal["auto", "on", "off"]
@@ -58,6 +62,10 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     Size: (
         lambda value: parse_size(value) is not None,
         "a whole number, or height and width, such as 48x64",
+    ),
+    Decays: (
+        lambda value: parse_decays(value) is not None,
+        "a number, or several, such as 0.999,0.9999",
     ),
     tuple[int, ...]: (
         lambda value: isinstance(value, tuple) and all(map(is_whole, value)),
@@ -148,6 +156,11 @@ class Config:
         " (mse, and kl for the learned variance), l1 or huber",
     )
     antithetic: bool = _option(False, "draw timesteps in pairs, t and T - 1 - t")
+    timestep_sampling: TimestepSampling = _option(
+        "uniform",
+        "how timesteps are drawn in training: uniform, or by_loss, those with a large loss more"
+        " often and with less weight",
+    )
     clipping: Clipping = _option(
         "auto",
         "clip predictions of x_0 to [-1, 1] when sampling: on, off, or auto, which is on for images"
@@ -192,7 +205,11 @@ class Config:
         0, "step at which the learning rate, falling since the warmup, is 0; 0: it does not fall"
     )
     grad_clip: float = _option(1.0, "largest norm of the gradient")
-    ema_decay: float = _option(0.998, "decay per step of the averaged weights")
+    ema_decay: Decays = _option(
+        0.998,
+        "decay per step of the averaged weights; several, such as 0.999,0.9999, give an average"
+        " each, of which the first is used where none is named",
+    )
     seed: int = _option(0, "seed of everything random in a run, from -2**63 to 2**63 - 1")
     dtype: Dtype = _option("float32", f"precision of the network: {', '.join(DTYPES)}")
     tf32: bool = _option(
@@ -239,8 +256,11 @@ class Config:
         require(self, "checkpoint_minutes", self.checkpoint_minutes >= 0, "0 or more")
         for name in ("beta_start", "beta_end"):
             require(self, name, 0 < getattr(self, name) <= 1, "in (0, 1], a variance")
-        for name in ("dropout", "ema_decay", "cond_drop_prob", "test_fraction"):
+        for name in ("dropout", "cond_drop_prob", "test_fraction"):
             check_rate(getattr(self, name), name)
+        for decay in self.decays:
+            check_rate(decay, "ema_decay")
+        require(self, "ema_decay", len(set(self.decays)) == len(self.decays), "each decay once")
         for name, choices in (
             ("clipping", CLIPPINGS),
             ("dtype", DTYPES),
@@ -248,6 +268,7 @@ class Config:
             ("optimizer", OPTIMIZERS),
             ("lr_decay", LR_DECAYS),
             ("time_embedding", TIME_EMBEDDINGS),
+            ("timestep_sampling", TIMESTEP_SAMPLINGS),
             ("unreadable", UNREADABLE),
         ):
             require(self, name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
@@ -258,6 +279,17 @@ class Config:
     def learns_variance(self) -> bool:
         """Whether the network has a second half of outputs, for the variance."""
         return self.model_var_type in LEARNED
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Decays of the averaged weights, the one that is used where none is named first."""
+        return as_tuple(self.ema_decay)
+
+    @property
+    def averages(self) -> dict[str, float]:
+        """Decays of the averaged weights by their names: `ema` the first, `ema_0.9999` others."""
+        first, *others = self.decays
+        return {"ema": first, **{name_of_average(decay): decay for decay in others}}
 
     @property
     def conditional(self) -> bool:
@@ -339,6 +371,8 @@ def _of_type(field_: dataclasses.Field, value: Any) -> Any:
         raise ValueError(f"{field_.name} is {shown(value)}; it must be {what}.")
     if kind == Size:
         return parse_size(value)
+    if kind == Decays:
+        return parse_decays(value)
     if kind is float:
         number = finite(value, field_.name)
         return value if type(value) is int else number  # 27 stays 27 in a file

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from diffusion_tf.config.fields import Config
+from diffusion_tf.utils.decays import as_tuple
 from diffusion_tf.utils.image_sizes import shown_size, sides
 from diffusion_tf.utils.literals import LEARNED
 from diffusion_tf.utils.memory import amount, available_bytes
 
 _FLOAT32 = 4  # bytes; weights and their averages are kept in it, whatever the network computes in
-_COPIES = 4  # of the weights in training: themselves, averages, two moments
+_COPIES = 3  # of the weights in training: themselves, two moments; and averages
 _LARGEST_ACCELERATOR = 2**40  # bytes; none has as many
 # Fields that make a network or a step large, and their smallest values.
 _SMALLEST = {
@@ -63,7 +64,7 @@ def training_bytes(config: Config | SimpleNamespace, *, workers: int = 1) -> int
 
 def state_bytes(config: Config | SimpleNamespace) -> int:
     """Of weights, their averages and the moments of Adam: what a checkpoint holds."""
-    return _COPIES * _weights_bytes(config)
+    return (_COPIES + len(as_tuple(config.ema_decay))) * _weights_bytes(config)
 
 
 def num_weights(config: Config | SimpleNamespace) -> int:

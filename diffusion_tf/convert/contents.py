@@ -11,7 +11,12 @@ from absl import logging
 from diffusion_tf.config import PRESETS, Config, get_config
 from diffusion_tf.convert.architecture import Architecture
 from diffusion_tf.convert.maps import Weights
-from diffusion_tf.training.checkpoints import WeightsKind, check_weights
+from diffusion_tf.utils.weight_sets import (
+    WeightsKind,
+    check_weights,
+    no_such_weights,
+    own_name,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +25,8 @@ class Contents:
 
     Attributes:
         path: where it was read.
-        weights: `ema` the averaged ones, `raw` those that the optimizer moves, or one of them. A
-            format that holds one set of weights has it as both.
+        weights: by their names, see `utils.weight_sets`. A format that holds one set of weights
+            has it as `ema` and `raw`.
         slots: the optimizer's state, by the names that TensorFlow 1 gives it: `Adam` and `Adam_1`
             are the moments m and v. Empty if there is none.
         step: number of updates made, None if nothing tells.
@@ -41,9 +46,10 @@ class Contents:
             ValueError: unknown weights, or weights that the checkpoint does not hold.
         """
         check_weights(weights)
-        if weights not in self.weights:
-            raise no_such_weights(self.path, weights)
-        return self.weights[weights]
+        name = own_name(weights, self.config.averages) if self.config else weights
+        if name not in self.weights:
+            raise no_such_weights(self.path, weights, self.weights)
+        return self.weights[name]
 
     @property
     def architecture(self) -> Architecture:
@@ -55,13 +61,6 @@ class Contents:
         """The run's config, if all of it is known."""
         known = set(self.fields) == {f.name for f in dataclasses.fields(Config)}
         return Config.from_dict(self.fields) if known else None
-
-
-def no_such_weights(path: str, weights: str) -> ValueError:
-    """The error for weights that a checkpoint does not hold."""
-    other = {"ema": "raw", "raw": "ema"}[weights]
-    kind = {"ema": "averaged", "raw": "raw"}[weights]
-    return ValueError(f"{path} holds no {kind} weights; choose --weights={other}.")
 
 
 def own_config_error(path: str) -> ValueError:

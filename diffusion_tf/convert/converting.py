@@ -1,6 +1,7 @@
 """From one format into another, verified by reading back before it takes its place."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,12 @@ from diffusion_tf.convert.contents import Contents, known_config, same_bits
 from diffusion_tf.convert.exporting import export
 from diffusion_tf.convert.exports import EXPORTS
 from diffusion_tf.convert.formats import FORMATS, Format, detect
+from diffusion_tf.convert.maps import Weights
 from diffusion_tf.convert.places import Work, put
 from diffusion_tf.convert.target_names import format_of
-from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.image_sizes import shown_size, sides
+from diffusion_tf.utils.weight_sets import WEIGHTS, WeightsKind, check_weights
 
 
 @tf32(False)
@@ -37,7 +39,7 @@ def convert(
             or `*.pt` for what `torch.save` writes).
         format: of the target, one of `target_names.targets()`; if not given, what the target's
             name says.
-        weights: `ema` or `raw`: those to write where the target holds one set. Where it holds a
+        weights: those to write where the target holds one set. Where it holds a
             run, both sets, the step and the optimizer's state are written as far as they are
             there; where it must hold both sets, these weights also stand for a missing one.
         config: of the run, where the source does not say it and the target needs it.
@@ -96,7 +98,7 @@ def describe(format: str, contents: Contents) -> str:
 
 def _in_words(contents: Contents) -> str:
     sets = {"ema": "averaged", "raw": "raw"}
-    held = " and ".join(sets[name] for name in contents.weights)
+    held = " and ".join(sets.get(name, name) for name in contents.weights)
     if len(contents.weights) == 2 and contents.weights["ema"] is contents.weights["raw"]:
         held = "one set of"
     step = "no step" if contents.step is None else f"step {contents.step}"
@@ -109,9 +111,18 @@ def _expected(contents: Contents, format: Format, weights: WeightsKind) -> Conte
     chosen = contents.chosen(weights)
     if format.holds == "one set":
         return replace(contents, weights={"ema": chosen, "raw": chosen}, slots={}, step=None)
+    if format.holds == "run":
+        contents = replace(contents, weights=_known_everywhere(contents))
     if format.holds == "both sets":
         contents = replace(contents, weights={"ema": chosen, "raw": chosen, **contents.weights})
     return replace(contents, step=contents.step or 0)
+
+
+def _known_everywhere(contents: Contents) -> Mapping[str, Weights]:
+    others = [name for name in contents.weights if name not in WEIGHTS]
+    if others:
+        logging.info("Left out: %s, which the target has no place for.", ", ".join(others))
+    return {name: values for name, values in contents.weights.items() if name in WEIGHTS}
 
 
 def _is_same(found: Contents, expected: Contents) -> bool:

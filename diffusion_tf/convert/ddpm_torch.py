@@ -14,7 +14,7 @@ from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, Weights
 from diffusion_tf.convert.state_files import StateDict, read_weights, tensor_names
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WeightsKind
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 BLOCK = (
     ("norm1", "norm1", NORM),

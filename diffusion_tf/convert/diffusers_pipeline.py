@@ -11,17 +11,17 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.convert import diffusers
 from diffusion_tf.convert.architecture import build_from_config
-from diffusion_tf.convert.contents import Contents, needed_config, no_such_weights
+from diffusion_tf.convert.contents import Contents, needed_config
 from diffusion_tf.convert.diffusers_files import WEIGHTS_NAME, weight_files
 from diffusion_tf.convert.maps import Weights, assign
 from diffusion_tf.convert.state_files import read_weights, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.schedules import BETA_SCHEDULES, get_beta_schedule
-from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.files import write_json
 from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.literals import BetaSchedule
 from diffusion_tf.utils.numbers import is_real, shown
+from diffusion_tf.utils.weight_sets import WeightsKind, check_weights, no_such_weights
 
 _VERSION = "0.15.0"  # of diffusers, the first with the names that are written here
 
@@ -229,7 +229,7 @@ def build_unet(path: str, weights: WeightsKind = "ema") -> UNet:
     check_weights(weights)
     unet, sets = _read_unet(path)
     if weights not in sets:
-        raise no_such_weights(path, weights)
+        raise no_such_weights(path, weights, sets)
     assign(unet, sets[weights], diffusers.NAMES)
     return unet
 

@@ -19,15 +19,11 @@ from diffusion_tf.datasets.scaling import Scaling
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
 from diffusion_tf.sampling.registry import get_sampling_process
-from diffusion_tf.training.checkpoints import (
-    WeightsKind,
-    check_weights,
-    load_config,
-    load_network,
-)
+from diffusion_tf.training.checkpoints import load_config, load_network
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.numbers import finite
+from diffusion_tf.utils.weight_sets import WeightsKind, check_weights
 
 TOLERANCE = 1e-5  # of what is written, see `exports.Code.difference`
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffusion_tf.config import Config
     from diffusion_tf.convert.contents import Contents
     from diffusion_tf.models.unet import UNet
-    from diffusion_tf.training.checkpoints import WeightsKind
+    from diffusion_tf.utils.weight_sets import WeightsKind
 
 
 class Code(Protocol):

@@ -12,9 +12,9 @@ from diffusion_tf.convert.serving import Serving
 from diffusion_tf.convert.serving import difference as difference_of
 from diffusion_tf.models.saving import Saved
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.weight_sets import WeightsKind, check_weights
 
 _OURS = "diffusion_tf>"  # under which Keras knows the networks
 

@@ -6,9 +6,9 @@ from diffusion_tf.config import Config
 from diffusion_tf.convert import tf1
 from diffusion_tf.convert.architecture import build_from_config
 from diffusion_tf.training import checkpoints
-from diffusion_tf.training.checkpoints import WeightsKind, check_weights
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.regular_files import checked_path
+from diffusion_tf.utils.weight_sets import WeightsKind, check_weights
 
 
 def is_original(workdir: str) -> bool:

@@ -18,7 +18,7 @@ from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, Weights, 
 from diffusion_tf.convert.state_files import StateDict, read_weights, tensor_names
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.nn import get_timestep_embedding
-from diffusion_tf.training.checkpoints import WeightsKind
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 BLOCK = (
     ("norm1", "block1.0", NORM),

@@ -10,7 +10,7 @@ from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import CONV, DENSE, NIN, NORM, NameMap, assign, weights_of
 from diffusion_tf.convert.state_files import read_weights, tensor_names, write_state_dict
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WeightsKind
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 _BLOCK = (
     ("norm1", "norm1", NORM),

@@ -20,14 +20,19 @@ from absl import logging
 from diffusion_tf.config import Config
 from diffusion_tf.config.original import kwargs_from_config, read_config
 from diffusion_tf.convert.architecture import build_from_config, build_from_weights
-from diffusion_tf.convert.contents import Contents, no_such_weights
+from diffusion_tf.convert.contents import Contents
 from diffusion_tf.convert.maps import Weights, listed
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WEIGHTS, WeightsKind, check_weights
 from diffusion_tf.utils.files import replacing, write_json
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.numbers import INT64_MAX, whole
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
+from diffusion_tf.utils.weight_sets import (
+    WEIGHTS,
+    WeightsKind,
+    check_weights,
+    no_such_weights,
+)
 
 _EMA = "ExponentialMovingAverage"
 _SLOTS = ("Adam", "Adam_1", "RMSProp", "RMSProp_1")
@@ -129,7 +134,7 @@ def read_weights(path: str, weights: WeightsKind) -> tuple[Weights, int | None]:
     check_weights(weights)
     checkpoint = _Checkpoint(path)
     if weights not in checkpoint.names:
-        raise no_such_weights(checkpoint.prefix, weights)
+        raise no_such_weights(checkpoint.prefix, weights, checkpoint.names)
     return checkpoint.read(weights), checkpoint.step()
 
 

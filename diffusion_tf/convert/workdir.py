@@ -5,6 +5,7 @@ import os
 from typing import NamedTuple
 
 import tensorflow as tf
+from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert import tf1
@@ -14,9 +15,9 @@ from diffusion_tf.convert.maps import assign, variables_of, weights_of
 from diffusion_tf.models import get_model
 from diffusion_tf.models.unet import UNet
 from diffusion_tf.training.checkpoint_files import checkpoint_dir, doubts_about, find
+from diffusion_tf.training.checkpoint_reading import parts_of
 from diffusion_tf.training.checkpoints import (
     Checkpoints,
-    WeightsKind,
     claim_workdir,
     config_path,
     load_config,
@@ -24,18 +25,27 @@ from diffusion_tf.training.checkpoints import (
     restore_run,
 )
 from diffusion_tf.training.optimizers import get_optimizer
+from diffusion_tf.training.timesteps import LossHistory
 from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.json_files import read_json_object
 from diffusion_tf.utils.keras_backend import keras
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 
 class _Run(NamedTuple):
     """What a checkpoint of a workdir holds."""
 
     model: UNet
-    ema_model: UNet
+    averages: dict[str, UNet]
     optimizer: keras.optimizers.Optimizer
+    history: LossHistory | None
     step: tf.Variable
+
+    @property
+    def parts(self) -> dict[str, dict[str, tf.Variable]]:
+        """As `Trainer.parts`."""
+        parts = parts_of(self.model, self.averages, self.optimizer)
+        return parts | ({"timesteps": self.history.variables} if self.history else {})
 
 
 def recognizes(path: str) -> bool:
@@ -61,14 +71,17 @@ def read(path: str) -> Contents:
     config = load_config(path)
     check_known_elsewhere(config)
     run = _new_run(config)
-    restore_run(path, **run._asdict())
+    restore_run(path, run.parts, run.step)
+    if run.history:
+        logging.info("The losses by which timesteps are drawn are left out; they begin anew.")
     slots = {}
     if int(_inner(run.optimizer).iterations) > 0:
         slots = {
             slot: {name: variable.numpy() for name, variable in variables.items()}
             for slot, variables in _slots(run).items()
         }
-    weights = {"ema": weights_of(run.ema_model), "raw": weights_of(run.model)}
+    weights = {name: weights_of(average) for name, average in run.averages.items()}
+    weights["raw"] = weights_of(run.model)
     for kind, values in (weights | slots).items():
         for name, value in values.items():
             as_float32(value, f"{name} ({kind}) in {path}")
@@ -118,7 +131,8 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
             " config."
         )
     assign(run.model, contents.weights["raw"])
-    assign(run.ema_model, contents.weights["ema"])
+    for name, average in run.averages.items():
+        assign(average, contents.weights.get(name, contents.weights["ema"]))
     for name, values in contents.slots.items():
         for path, variable in slots[name].items():
             variable.assign(values[path])
@@ -126,7 +140,7 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
     if contents.slots:
         _inner(run.optimizer).iterations.assign(contents.step)
     claim_workdir(target, config)
-    Checkpoints(target, **run._asdict(), keep=config.keep_checkpoints).save()
+    Checkpoints(target, run.parts, run.step, keep=config.keep_checkpoints).save()
     folder = checkpoint_dir(target)
     doubts = doubts_about(folder, find(folder))
     if doubts:
@@ -134,10 +148,12 @@ def write(target: str, contents: Contents, config: Config | None) -> None:
 
 
 def _new_run(config: Config) -> _Run:
-    model, ema_model = get_model(config), get_model(config)
+    model, averages = get_model(config), {name: get_model(config) for name in config.averages}
     optimizer = get_optimizer(config, num_replicas=1)
     optimizer.build(model.trainable_variables)
-    return _Run(model, ema_model, optimizer, tf.Variable(0, dtype=tf.int64))
+    by_loss = config.timestep_sampling == "by_loss"
+    history = LossHistory(config.num_diffusion_timesteps) if by_loss else None
+    return _Run(model, averages, optimizer, history, tf.Variable(0, dtype=tf.int64))
 
 
 def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -29,8 +29,8 @@ from diffusion_tf.crosscheck.networks import random_unet
 from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.torch_side import TorchSide, draw_step_noise
 from diffusion_tf.models.unet import UNet
-from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 Against = Literal[
     "diffusers", "pytorch_diffusion", "denoising_diffusion_pytorch", "lucidrains",

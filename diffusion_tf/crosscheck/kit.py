@@ -142,7 +142,7 @@ def _write_expected(folder: Path, config: Config, ours: Reference) -> None:
         "network in sampling and loss": STAND_IN,
         "inputs": INPUTS,
         "settings": {"learning rate": config.lr, "warmup": config.warmup,
-                     "grad_clip": config.grad_clip, "ema_decay": config.ema_decay,
+                     "grad_clip": config.grad_clip, "ema_decay": config.decays[0],
                      "weights before ten training steps": START.tolist()},
         "config": json.loads(config.to_json()),
         "stages": stages,

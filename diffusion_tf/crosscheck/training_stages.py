@@ -95,7 +95,7 @@ def averages(config: Config, weights: np.ndarray, choices: Choices) -> np.ndarra
     Returns:
         [steps, n].
     """
-    decay = choices.ema_decay if choices.ema_decay is not None else config.ema_decay
+    decay = choices.ema_decay if choices.ema_decay is not None else config.decays[0]
     how = choices.ema
     average = np.zeros_like(weights[0]) if how in ("from zeros", "corrected") else weights[0]
     after = []

@@ -31,9 +31,9 @@ from diffusion_tf.sampling.guidance import Conditions
 from diffusion_tf.sampling.parts import is_unfinished
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler, digest
-from diffusion_tf.training.checkpoints import WeightsKind
 from diffusion_tf.utils.array_files import Damaged, check_seal
 from diffusion_tf.utils.devices import tf32
+from diffusion_tf.utils.weight_sets import WeightsKind
 
 
 @writing_alone

@@ -30,6 +30,19 @@ def by_path(variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
     return named
 
 
+def parts_of(
+    model: keras.Model,
+    averages: Mapping[str, keras.Model],
+    optimizer: keras.optimizers.Optimizer,
+) -> dict[str, dict[str, tf.Variable]]:
+    """Variables by their names, by the part of a checkpoint that they are."""
+    return {
+        "model": by_path(model.trainable_variables),
+        **{name: by_path(average.trainable_variables) for name, average in averages.items()},
+        "optimizer": by_path(optimizer.variables),
+    }
+
+
 def read(
     folder: str,
     number: int,

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from typing import Literal, get_args
+from collections.abc import Mapping
 
 import tensorflow as tf
 from absl import logging
@@ -31,16 +31,10 @@ from diffusion_tf.utils.finite import as_float32
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.locks import InUse, Lock, lock_in, locked
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
+from diffusion_tf.utils.weight_sets import WeightsKind, check_weights, no_such_weights, own_name
 
-WeightsKind = Literal["ema", "raw"]
-WEIGHTS: tuple[WeightsKind, ...] = get_args(WeightsKind)
+Parts = Mapping[str, Mapping[str, tf.Variable]]
 _NO_ROOM = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-
-
-def check_weights(weights: str) -> None:
-    """Raises a ValueError if `weights` is none of `WEIGHTS`."""
-    if weights not in WEIGHTS:
-        raise ValueError(f"Unknown weights {weights!r}; choose one of {', '.join(WEIGHTS)}.")
 
 
 def load_config(workdir: str) -> Config:
@@ -88,7 +82,7 @@ def hold_workdir(workdir: str) -> contextlib.AbstractContextManager[Lock]:
 
 
 class Checkpoints:
-    """The checkpoints of a run: raw and averaged weights, optimizer and step.
+    """The checkpoints of a run: raw and averaged weights, optimizer, step, a history of losses.
 
     Everything else that a run needs follows from its config and the step.
     """
@@ -96,11 +90,9 @@ class Checkpoints:
     def __init__(
         self,
         workdir: str,
-        *,
-        model: keras.Model,
-        ema_model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        parts: Parts,
         step: tf.Variable,
+        *,
         keep: int,
         read_only: bool = False,
     ):
@@ -108,13 +100,13 @@ class Checkpoints:
 
         Args:
             workdir: of the run.
-            model, ema_model, optimizer, step: what a checkpoint holds.
+            parts, step: what a checkpoint holds; see `checkpoint_reading.parts_of`.
             keep: how many are kept.
             read_only: `save` and `clear` do nothing, as on machines that are not the chief.
         """
         self._workdir, self._folder = workdir, checkpoint_dir(workdir)
-        self._parts, self._step = _parts(model, ema_model, optimizer), step
-        self._checkpoint = tf.train.Checkpoint(step=step, **self._parts)
+        self._parts, self._step = parts, step
+        self._checkpoint = tf.train.Checkpoint(step=step, **parts)
         self._keep, self._read_only = keep, read_only
         self._unreadable: set[int] = set()
         self._restored: int | None = None
@@ -243,7 +235,7 @@ def load_network(
     Args:
         workdir: of a run, with `checkpoints/`.
         config: of the run.
-        weights: `ema` the averaged ones, `raw` those that the optimizer moves.
+        weights: see `utils.weight_sets`.
         step: of the checkpoint; the newest if not given.
 
     Returns:
@@ -255,38 +247,24 @@ def load_network(
             read.
     """
     check_weights(weights)
+    name = own_name(weights, config.averages)
+    if name not in (*config.averages, "raw"):
+        raise no_such_weights(workdir, weights, (*config.averages, "raw"))
+    part = "model" if name == "raw" else name
     model = get_model(config)
     reached = tf.Variable(0, dtype=tf.int64)
     variables = by_path(model.trainable_variables)
-    part = {"ema": "ema", "raw": "model"}[weights]
     path = read_one(workdir, {part: variables}, reached, whole=False, step=step)
     for name, variable in variables.items():
         as_float32(variable.numpy(), f"{name} ({weights}) in {path}")
     return model, int(reached.read_value())
 
 
-def restore_run(
-    workdir: str,
-    *,
-    model: keras.Model,
-    ema_model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    step: tf.Variable,
-) -> None:
+def restore_run(workdir: str, parts: Parts, step: tf.Variable) -> None:
     """Restores everything from the newest checkpoint of a workdir, which stays as it is.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it cannot be read, or is of another architecture.
     """
-    read_one(workdir, _parts(model, ema_model, optimizer), step, whole=True)
-
-
-def _parts(
-    model: keras.Model, ema_model: keras.Model, optimizer: keras.optimizers.Optimizer
-) -> dict[str, dict[str, tf.Variable]]:
-    return {
-        "model": by_path(model.trainable_variables),
-        "ema": by_path(ema_model.trainable_variables),
-        "optimizer": by_path(optimizer.variables),
-    }
+    read_one(workdir, parts, step, whole=True)

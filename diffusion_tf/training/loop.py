@@ -61,10 +61,8 @@ def _train(
     config = trainer.config
     checkpoints = Checkpoints(
         workdir,
-        model=trainer.model,
-        ema_model=trainer.ema_model,
-        optimizer=trainer.optimizer,
-        step=trainer.step,
+        trainer.parts,
+        trainer.step,
         keep=config.keep_checkpoints,
         read_only=not chief,
     )

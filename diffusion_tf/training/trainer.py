@@ -11,7 +11,9 @@ from diffusion_tf.config.sizes import check_training_fits
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion, get_diffusion
 from diffusion_tf.models import get_model
 from diffusion_tf.models.conditioning import no_condition
+from diffusion_tf.training.checkpoint_reading import parts_of
 from diffusion_tf.training.optimizers import get_optimizer
+from diffusion_tf.training.timesteps import LossHistory, uniform
 from diffusion_tf.utils.devices import num_accelerators, num_workers
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.random_numbers import fold_in, host_seed, normal, stream
@@ -24,9 +26,12 @@ class Trainer:
 
     Attributes:
         model: the network with the raw weights.
-        ema_model: the same network with their exponential moving average.
+        averages: by name, the same network with exponential moving averages of them, one for each
+            decay of the config.
+        ema_model: the first of these.
         optimizer: a Keras optimizer.
         diffusion: the process whose loss is trained.
+        history: of losses by which timesteps are drawn; None where they are drawn uniformly.
         step: int64, number of updates made.
     """
 
@@ -62,16 +67,26 @@ class Trainer:
         keras.utils.set_random_seed(host_seed(config.seed))
         with strategy.scope():
             self.model = model_fn(config)
-            self.ema_model = model_fn(config)
-            self.ema_model.set_weights(self.model.get_weights())
+            self.averages = {name: model_fn(config) for name in config.averages}
+            for average in self.averages.values():
+                average.set_weights(self.model.get_weights())
             self.optimizer = get_optimizer(config, self.num_replicas)
             self.optimizer.build(self.model.trainable_variables)
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+            by_loss = config.timestep_sampling == "by_loss"
+            self.history = LossHistory(self.diffusion.num_timesteps) if by_loss else None
+        self.ema_model = next(iter(self.averages.values()))
         # XLA takes the whole update of one replica; of several, what lies between their exchanges.
         self._update = _compiled_if(jit_compile and self.num_replicas == 1, self._plain_update)
         self._loss_and_gradients = _compiled_if(
             jit_compile and self.num_replicas > 1, self._plain_loss_and_gradients
         )
+
+    @property
+    def parts(self) -> dict[str, dict[str, tf.Variable]]:
+        """What a checkpoint holds beside the step: variables by name, by the part they are of."""
+        parts = parts_of(self.model, self.averages, self.optimizer)
+        return parts | ({"timesteps": self.history.variables} if self.history else {})
 
     @tf.function(autograph=False)
     def train_step(
@@ -129,8 +144,11 @@ class Trainer:
     def _plain_update(self, batch: tuple) -> dict:
         pnorm = root_mean_square(self.model.trainable_variables)
         lr = tf.cast(self.optimizer.learning_rate, tf.float32)
-        shares = self.strategy.run(self._update_replica, args=batch)
-        self._update_ema()
+        shares, losses = self.strategy.run(self._update_replica, args=batch)
+        if self.history:
+            t = batch[1]
+            self.history.record(*(self.strategy.gather(a, axis=0) for a in (t, losses)))
+        self._update_averages()
         self.step.assign_add(1)
         loss, gnorm = tf.unstack(self.strategy.reduce("SUM", shares, axis=None))
         return {"loss": loss, "gnorm": gnorm, "pnorm": pnorm, "lr": lr}
@@ -164,26 +182,31 @@ class Trainer:
         return x_start, t[rows], noise[rows], *conditions
 
     def _draw_timesteps(self, number: int, seed: tf.Tensor) -> tf.Tensor:
-        """Uniform in 0..T-1, int32 [number]; antithetic: the second half mirrors the first."""
+        if self.history:
+            return self.history.draw(number, seed)
         T = self.diffusion.num_timesteps
-        drawn = -(-number // 2) if self.config.antithetic else number
-        t = tf.random.stateless_uniform([drawn], seed, 0, T, tf.int32, alg="philox")
-        return tf.concat([t, T - 1 - t[: number - drawn]], axis=0)
+        return uniform(T, number, seed, antithetic=self.config.antithetic)
 
     def _update_replica(
         self, x_start: tf.Tensor, t: tf.Tensor, noise: tf.Tensor, *condition: tf.Tensor
-    ) -> tf.Tensor:
-        """One replica's part of an update; returns its share of the loss and of the mean norm."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One replica's part of an update.
+
+        Returns:
+            Its share of the loss and of the mean norm, and the losses of its examples.
+        """
         dropout_seed = fold_in(
             fold_in(stream(self.config.seed, "dropout"), self.step), _replica_id()
         )
-        loss, gradients = self._loss_and_gradients((x_start, t, noise, *condition), dropout_seed)
+        loss, gradients, losses = self._loss_and_gradients(
+            (x_start, t, noise, *condition), dropout_seed
+        )
         gnorm = tf.linalg.global_norm(gradients)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gnorm /= self.optimizer.dynamic_scale.value
             gradients = self._agree_to_skip(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
-        return tf.stack([loss, gnorm / self.num_replicas])
+        return tf.stack([loss, gnorm / self.num_replicas]), losses
 
     def _agree_to_skip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Makes the gradient NaN on all replicas if it is not finite on one.
@@ -201,37 +224,41 @@ class Trainer:
 
     def _plain_loss_and_gradients(
         self, batch: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
         """Of a replica's batch, worked off in `accumulation_steps` parts, one after the other."""
         parts = self.config.accumulation_steps
         if parts == 1:
             return self._part_of_loss_and_gradients(batch, dropout_seed)
         batches = [tf.reshape(a, [parts, -1, *a.shape[1:]]) for a in batch]
 
-        def add(i: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple:
-            part_loss, part_gradients = self._part_of_loss_and_gradients(
+        def add(
+            i: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor], losses: tf.TensorArray
+        ) -> tuple:
+            part_loss, part_gradients, part_losses = self._part_of_loss_and_gradients(
                 [a[i] for a in batches], fold_in(dropout_seed, i)
             )
             return (
                 i + 1,
                 loss + part_loss,
                 [a + b for a, b in zip(gradients, part_gradients, strict=True)],
+                losses.write(i, part_losses),
             )
 
         zeros = [tf.zeros_like(v.value) for v in self.model.trainable_variables]
-        _, loss, gradients = tf.while_loop(
+        shape = batches[1].shape[1:]  # of t
+        _, loss, gradients, losses = tf.while_loop(
             lambda i, *_: i < parts,
             add,
-            (0, 0.0, zeros),
+            (0, 0.0, zeros, tf.TensorArray(tf.float32, size=parts, element_shape=shape)),
             parallel_iterations=1,
             maximum_iterations=parts,
         )
-        return loss, gradients
+        return loss, gradients, tf.reshape(losses.stack(), [-1])
 
     def _part_of_loss_and_gradients(
         self, batch: Sequence[tf.Tensor], dropout_seed: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """A part's share in the mean loss of the global batch, and its gradient."""
+    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        """A part's share in the mean loss of the global batch, its gradient, and its losses."""
         x_start, t, noise, *condition = batch
         weights = [variable.value for variable in self.model.trainable_variables]
         # The network's only other variables are the states of its dropout layers.
@@ -245,20 +272,26 @@ class Trainer:
 
         with tf.GradientTape() as tape:
             losses = self.diffusion.p_losses(denoise, x_start, t, noise=noise)
-            loss = tf.reduce_mean(losses) / (self.num_replicas * self.config.accumulation_steps)
+            weighted = losses * self.history.weights(t) if self.history else losses
+            loss = tf.reduce_mean(weighted) / (self.num_replicas * self.config.accumulation_steps)
             scaled_loss = self.optimizer.scale_loss(loss)
-        return loss, tape.gradient(scaled_loss, weights)
+        return loss, tape.gradient(scaled_loss, weights), losses
 
-    def _update_ema(self) -> None:
+    def _update_averages(self) -> None:
         """average <- average - (1 - decay) (average - weight); the first update copies."""
-        share = 1.0 - tf.where(self.step < 1, 0.0, self.config.ema_decay)
+        for name, decay in self.config.averages.items():
+            share = 1.0 - tf.where(self.step < 1, 0.0, decay)
+            pairs = zip(
+                self.averages[name].trainable_variables,
+                self.model.trainable_variables,
+                strict=True,
+            )
+            for average, weight in pairs:
+                self.strategy.extended.update(average.value, _move, args=(weight.value, share))
 
-        def move(average: tf.Variable, weight: tf.Tensor) -> None:
-            average.assign_sub(share * (average - weight))
 
-        pairs = zip(self.ema_model.trainable_variables, self.model.trainable_variables, strict=True)
-        for average, weight in pairs:
-            self.strategy.extended.update(average.value, move, args=(weight.value,))
+def _move(average: tf.Variable, weight: tf.Tensor, share: tf.Tensor) -> None:
+    average.assign_sub(share * (average - weight))
 
 
 def root_mean_square(variables: list[keras.Variable]) -> tf.Tensor:

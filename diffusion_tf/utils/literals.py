@@ -12,6 +12,7 @@ BetaSchedule = Literal[
 ModelMeanType = Literal["xprev", "xstart", "eps", "v"]
 ModelVarType = Literal["learned", "learned_range", "fixedsmall", "fixedlarge"]
 LossType = Literal["kl", "rescaled_kl", "mse", "l1", "huber", "hybrid"]
+TimestepSampling = Literal["uniform", "by_loss"]
 LEARNED: tuple[ModelVarType, ...] = ("learned", "learned_range")  # variances of the network
 ModelName = Literal[
     "unet", "mlp", "table_mlp", "context_unet", "scale_shift", "scale_shift_mixing",

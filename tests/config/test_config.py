@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from diffusion_tf.config import PRESETS, Config, get_config
@@ -27,7 +28,7 @@ PAPER = {
     "dtype": "float32", "tf32": True, "accumulation_steps": 1, "warm_start": "",
     "labels": "", "test_fraction": 0.0, "test_dir": "", "standardize": 0.0,
     "unreadable": "refuse", "max_images": 0, "data_dim": 0, "model": "unet",
-    "time_embedding": "sinusoidal",
+    "time_embedding": "sinusoidal", "timestep_sampling": "uniform",
     "clipping": "auto", "antithetic": False, "num_classes": 0, "cond_dim": 0, "cond_drop_prob": 0.0,
     "log_steps": 100, "steps_per_call": 100, "checkpoint_steps": 10000,
     "checkpoint_minutes": 27, "keep_checkpoints": 2, "grid_steps": 10000,
@@ -191,6 +192,39 @@ def test_networks_and_types_that_do_not_exist_are_refused_by_the_constructor(fie
     for make in (lambda: Config(**fields), lambda: dataclasses.replace(Config(), **fields)):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_one_decay_or_several(tmp_path):
+    for decay, stands in (
+        ("0.999,0.9999", [0.999, 0.9999]), ([0.999, 0.9999], [0.999, 0.9999]), ("0.5", 0.5),
+        ((0.5,), 0.5), (np.float32(0.5), 0.5), (0, 0),
+    ):  # fmt: skip
+        config = Config(ema_decay=decay)
+        config.save(tmp_path / "config.json")
+        assert json.loads(config.to_json())["ema_decay"] == stands
+        assert Config.load(tmp_path / "config.json") == config
+        assert config.decays == tuple(stands if isinstance(stands, list) else [stands])
+    config = Config(ema_decay=(0.999, 0.9999, 0.5))
+    assert config.averages == {"ema": 0.999, "ema_0.9999": 0.9999, "ema_0.5": 0.5}
+    assert config.differences(Config(ema_decay=0.999)) == {
+        "ema_decay": ((0.999, 0.9999, 0.5), 0.999)
+    }
+
+
+@pytest.mark.parametrize(
+    "decay, message",
+    [
+        ("0.9,1", r"ema_decay is 1.0; it must be in \[0, 1\)"),
+        ("0.9,0.90", r"ema_decay is \(0.9, 0.9\); it must be each decay once"),
+        ("0.9,slow", "ema_decay is '0.9,slow'; it must be a number, or several"),
+        ((0.9, True), r"ema_decay is \(0.9, True\); it must be a number, or several"),
+        ((), r"ema_decay is \(\); it must be a number, or several"),
+        (float("nan"), "ema_decay is nan; it must be a number, or several"),
+    ],
+)
+def test_what_is_not_a_decay_is_refused(decay, message):
+    with pytest.raises(ValueError, match=message):
+        Config(ema_decay=decay)
 
 
 def test_images_of_any_height_and_width(tmp_path):

@@ -4,7 +4,12 @@ import pytest
 import tensorflow as tf
 
 from diffusion_tf.config import PRESETS, get_config
-from diffusion_tf.config.sizes import check_network_fits, check_training_fits, num_weights
+from diffusion_tf.config.sizes import (
+    check_network_fits,
+    check_training_fits,
+    num_weights,
+    state_bytes,
+)
 from diffusion_tf.gaussian_diffusion import get_diffusion
 from diffusion_tf.models import get_model
 from diffusion_tf.schedules import get_beta_schedule
@@ -27,6 +32,12 @@ def test_the_papers_networks_have_the_papers_numbers():
     millions = {name: num_weights(get_config(name)) / 1e6 for name in PRESETS}
     assert (round(millions["cifar10"], 1), round(millions["celebahq256"])) == (35.7, 114)
     assert num_weights(get_config("lsun_bedroom_large")) == 255_677_955
+
+
+def test_each_average_is_counted():
+    one, three = (get_config("digits", ema_decay=d) for d in (0.5, (0.5, 0.9, 0.99)))
+    assert state_bytes(three) - state_bytes(one) == 2 * 4 * num_weights(one)
+    assert state_bytes(one) == 4 * 4 * num_weights(one)
 
 
 TOO_LARGE = {

@@ -149,6 +149,22 @@ def test_a_workdir_that_does_not_name_its_checkpoint_is_not_written(home, tmp_pa
         workdir.write(str(target), golden, CONFIG)
 
 
+def test_each_average_is_taken_by_its_decay_and_goes_from_workdir_to_workdir(tmp_path):
+    config = dataclasses.replace(CONFIG, ema_decay=(0.9, 0.5), timestep_sampling="by_loss")
+    trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=False)
+    trainer.averages["ema_0.5"].set_weights([w + 2 for w in trainer.model.get_weights()])
+    save_checkpoint(tmp_path / "run", trainer)
+    convert(str(tmp_path / "run"), str(tmp_path / "a.safetensors"), weights="ema_0.5")
+    average = weights_of(trainer.averages["ema_0.5"])
+    assert same_bits(formats.read(str(tmp_path / "a.safetensors")).chosen("ema"), average)
+    convert(str(tmp_path / "run"), str(tmp_path / "tf1"), format="tf1")
+    assert same_bits(formats.read(str(tmp_path / "tf1")).chosen("ema"), weights_of(trainer.model))
+    convert(str(tmp_path / "run"), str(tmp_path / "again"), format="workdir")
+    assert same_bits(formats.read(str(tmp_path / "again")).chosen("ema_0.5"), average)
+    with pytest.raises(ValueError, match="tf1/model.* holds no weights ema_0.5; choose --weights="):
+        formats.read(str(tmp_path / "tf1")).chosen("ema_0.5")
+
+
 def test_rmsprop_is_carried_over(golden, tmp_path):
     slots = {"RMSProp": golden.slots["Adam_1"], "RMSProp_1": golden.slots["Adam"]}
     rmsprop = dataclasses.replace(golden, slots=slots)

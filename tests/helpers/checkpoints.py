@@ -6,10 +6,8 @@ from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir
 def checkpoints_of(workdir, trainer, keep=2, read_only=False):
     return Checkpoints(
         str(workdir),
-        model=trainer.model,
-        ema_model=trainer.ema_model,
-        optimizer=trainer.optimizer,
-        step=trainer.step,
+        trainer.parts,
+        trainer.step,
         keep=keep,
         read_only=read_only,
     )

@@ -1,5 +1,7 @@
 """Workdirs and what comes out of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,6 +71,24 @@ def test_a_run_without_a_checkpoint_is_named(tmp_path):
     claim_workdir(str(tmp_path / "run"), CONFIG)
     with pytest.raises(FileNotFoundError, match="has no checkpoint; train there"):
         load_model(str(tmp_path / "run"))
+
+
+def test_each_average_by_its_decay(tmp_path):
+    config = dataclasses.replace(CONFIG, ema_decay=(0.9, 0.5))
+    trainer = Trainer(config, tf.distribute.get_strategy(), jit_compile=False)
+    trainer.ema_model.set_weights([w + 1 for w in trainer.model.get_weights()])
+    trainer.averages["ema_0.5"].set_weights([w + 2 for w in trainer.model.get_weights()])
+    save_checkpoint(tmp_path / "run", trainer)
+    for weights, model in (
+        ("ema", trainer.ema_model), ("ema_0.9", trainer.ema_model), ("raw", trainer.model),
+        ("ema_0.50", trainer.averages["ema_0.5"]), ("ema_.5", trainer.averages["ema_0.5"]),
+    ):  # fmt: skip
+        loaded = load_model(str(tmp_path / "run"), weights=weights)[1]
+        for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    message = "run holds no weights ema_0.99; choose --weights=ema or ema_0.5 or raw"
+    with pytest.raises(ValueError, match=message):
+        load_model(str(tmp_path / "run"), weights="ema_0.99")
 
 
 def test_unknown_weights_list_the_known_ones(tmp_path):

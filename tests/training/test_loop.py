@@ -63,6 +63,35 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path, preset):
     np.testing.assert_array_equal(losses, load_losses(str(tmp_path / "whole"))[1])
 
 
+def test_a_resumed_run_has_its_history_of_losses_and_every_average(tmp_path):
+    fields = {
+        "timestep_sampling": "by_loss", "ema_decay": (0.9, 0.5), "num_diffusion_timesteps": 2,
+        "dropout": 0.1, "batch_size": 16,
+    }  # fmt: skip
+    whole = run(tmp_path / "whole", steps=12, **fields)
+    run(tmp_path / "parts", steps=7, **fields)
+    resumed = run(tmp_path / "parts", steps=12, **fields)
+    assert whole.parts.keys() == {"model", "ema", "ema_0.5", "optimizer", "timesteps"}
+    for part, variables in whole.parts.items():
+        for name, variable in variables.items():
+            np.testing.assert_array_equal(variable, resumed.parts[part][name], err_msg=name)
+    assert np.min(whole.history.variables["counts"]) > 10  # the timesteps were drawn by them
+    assert np.ptp(whole.history.probabilities()) > 0.01
+    plain = run(tmp_path / "plain", steps=12, **{**fields, "timestep_sampling": "uniform"})
+    assert not np.array_equal(
+        plain.model.trainable_variables[0], whole.model.trainable_variables[0]
+    )
+
+
+def test_several_averages_are_those_of_runs_with_one(tmp_path):
+    both = run(tmp_path / "both", steps=4, ema_decay=(0.9, 0.5))
+    for name, decay in (("ema", 0.9), ("ema_0.5", 0.5)):
+        one = run(tmp_path / name, steps=4, ema_decay=decay)
+        for a, b in zip(both.averages[name].variables, one.ema_model.variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert both.ema_model is both.averages["ema"]
+
+
 def test_a_workdir_of_another_run_is_refused_and_left_alone(tmp_path):
     run(tmp_path / "run", steps=1, lr=0.25)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
