@@ -181,6 +181,9 @@ class Choices:
     train_flips: bool = False
     train_sums: bool = False
     train_accumulates: bool = False
+    timesteps: str = "root mean square"
+    timesteps_kept: int = 10
+    timesteps_uniform: float = 0.001
 
 
 ORIGINAL = Choices()

@@ -109,6 +109,13 @@ class Training(Protocol):
     ) -> torch.Tensor:
         """The average after a step, counted from 0; `weights` are those after it."""
 
+    def timestep_probabilities(self, losses: torch.Tensor) -> torch.Tensor:
+        """With which timesteps are drawn by their losses, [T]; see Nichol & Dhariwal 2021, 3.3.
+
+        Args:
+            losses: [12, T], of all timesteps, one round after the other.
+        """
+
     def from_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 0..255 as they go into the network."""
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from diffusion_tf.config import Config
 from diffusion_tf.crosscheck.checkouts import check_checkout, importable
@@ -49,6 +52,7 @@ def make_counterpart(
     with importable(folder, ITS) if checkout else contextlib.nullcontext():
         its = needs(f"{ITS}.gaussian_diffusion", f"git+https://{REPOSITORY}; or name --checkout")
         respace = needs(f"{ITS}.respace", f"git+https://{REPOSITORY}; or name --checkout")
+        resample = needs(f"{ITS}.resample", f"git+https://{REPOSITORY}; or name --checkout")
     arguments = {
         "betas": _betas(config, its),
         "model_mean_type": its.ModelMeanType[_of(config, "model_mean_type", MEANS)],
@@ -59,6 +63,7 @@ def make_counterpart(
     return Counterpart(
         name=f"{REPOSITORY}: GaussianDiffusion",
         process=PackageProcess(its, respace, arguments | options),
+        training=PackageTraining(resample),
     )
 
 
@@ -97,6 +102,25 @@ class PackageProcess:
             return None
         spaced = self.respaced(timesteps)
         return spaced.ddim_sample_loop(model, tuple(x.shape), noise=x, device="cpu")
+
+
+class PackageTraining:
+    """Its LossSecondMomentResampler."""
+
+    def __init__(self, resample: Any):
+        self._resample = resample
+
+    def timestep_probabilities(self, losses: torch.Tensor) -> np.ndarray:
+        """With which timesteps it draws."""
+        T = losses.shape[1]
+        if not hasattr(np, "int"):
+            # A name that NumPy 1.24 took away, and that its constructor asks for.
+            np.int = int  # type: ignore[attr-defined]
+        sampler = self._resample.LossSecondMomentResampler(SimpleNamespace(num_timesteps=T))
+        for of_round in losses.tolist():
+            sampler.update_with_all_losses(range(T), of_round)
+        weights = sampler.weights()
+        return weights / weights.sum()
 
 
 def _of(config: Config, option: str, names: Mapping[str, str]) -> str:

@@ -52,6 +52,7 @@ INPUTS = {
     "training/gradients": "two gradients, one by one, each in three equal parts of three weights",
     "training/weights": "weights before training and after each step, for their average",
     "training/numbers": "numbers that become pixels",
+    "training/losses": "of all timesteps in turn, by which timesteps are then drawn",
     "training/pixels": "batches of ten training steps, 0..255",
     "training/t": "their timesteps",
     "training/noise": "their noise",

@@ -269,6 +269,10 @@ class Reference:
         averages = training.averages(self.config, self.inputs.training.weights, choices)
         return {"average of the weights": averages.ravel()}
 
+    def _timesteps(self, _: Process, choices: Choices) -> dict[str, Value]:
+        probabilities = training.timestep_probabilities(self.inputs.training, choices)
+        return {training.TIMESTEPS: probabilities}
+
     def _training(self, diffusion: Process, choices: Choices) -> dict[str, Value]:
         if self.inputs.loss_is_bound:  # of which float32 tells nothing for this network
             return {}
@@ -300,6 +304,7 @@ GROUPS = {
     "learning rate": Reference._learning_rate,
     "clipping": Reference._clipping,
     "average": Reference._average,
+    "timesteps": Reference._timesteps,
     "data": Reference._data,
     "training": Reference._training,
 }

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.crosscheck.stage_table import LOG_VARIANCES
+from diffusion_tf.crosscheck.training_stages import TIMESTEPS
 from diffusion_tf.crosscheck.varied_network import kind_of
 
 _HO, _ND = "Ho et al. 2020", "Nichol & Dhariwal 2021"
@@ -77,6 +78,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "learning rate": (),
     "clipping": (),
     "average": (),
+    "timesteps": (),
     "data": (),
     "training": (
         "schedule", "forward process", "loss", "optimizer", "learning rate", "clipping", "average",
@@ -87,7 +89,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 OPTIONAL = (
     "weights", "dropout", "chain", "ddim", "fewer steps", "respacing", "guidance", "respaced loss",
     "loss gradient",
-    "learning rate", "clipping", "average", "data", "training",
+    "learning rate", "clipping", "average", "timesteps", "data", "training",
 )  # fmt: skip
 # Largest relative difference, and what it comes from: rounding in float32, with room for other
 # processors. Beside diffusers the paper's CIFAR-10 network is 9e-6 off, its gradient 2.5e-5.
@@ -114,6 +116,7 @@ TOLERANCES: dict[str, tuple[float, str]] = {
     "learning rate": (1e-6, "rounding of float32"),
     "clipping": (1e-6, "rounding of float32"),
     "average": (1e-6, "rounding of float32"),
+    "timesteps": (1e-5, "rounding of float32 in a sum over all timesteps"),
     "data": (1e-6, "rounding of float32"),
     "training": (1e-4, "rounding of float32 in the gradients of ten steps"),
 }
@@ -236,6 +239,8 @@ _TABLE: dict[str, tuple[str, str, str, str, str, tuple[str, ...]]] = {
                           f"{_HO}'s code", "[2 x weights]", "gradients", ()),
     "average of the weights": ("average", "after each of some steps", f"{_HO}, appendix B",
                                "[steps x weights]", "weights", ()),
+    TIMESTEPS: ("timesteps", "how often each is drawn after `losses`, of all in turn",
+                f"{_ND}, section 3.3", "[T]", "probability", ()),
     "pixels into numbers": ("data", "of the pixels 0..255", f"{_HO}, section 3.3", "[256]",
                             "numbers in [-1, 1]", ()),
     "ten training steps": (

@@ -7,7 +7,7 @@ import numpy as np
 
 from diffusion_tf.crosscheck.optional import guarded
 from diffusion_tf.crosscheck.training_loop import START
-from diffusion_tf.crosscheck.training_stages import TrainingInputs
+from diffusion_tf.crosscheck.training_stages import TIMESTEPS, TrainingInputs
 
 
 class TrainingSide:
@@ -73,6 +73,12 @@ class TrainingSide:
             after.append(np.array(self._back(average)))  # a copy; it may be changed in place
         return {"average of the weights": np.ravel(after)}
 
+    def _timesteps(self) -> dict[str, Any]:
+        if not self._has("timestep_probabilities"):
+            return {}
+        losses = self._to(self._inputs.losses)
+        return {TIMESTEPS: self._back(self._call("timestep_probabilities", losses))}
+
     def _data(self) -> dict[str, Any]:
         pixels, values = np.arange(256, dtype=np.uint8), {}
         if self._has("from_pixels"):
@@ -104,6 +110,7 @@ GROUPS = {
     "learning rate": TrainingSide._learning_rate,
     "clipping": TrainingSide._clipping,
     "average": TrainingSide._average,
+    "timesteps": TrainingSide._timesteps,
     "data": TrainingSide._data,
     "training": TrainingSide._ten_steps,
 }

@@ -9,6 +9,7 @@ from diffusion_tf.crosscheck.choices import Choices
 
 # Of CIFAR-10, over all channels; what many pipelines standardize with.
 CIFAR_MEAN, CIFAR_DEVIATION = 0.4734, 0.2516
+TIMESTEPS = "timesteps by their losses"
 STEPS, BATCH_SIZE = 10, 4  # of training
 
 
@@ -21,6 +22,7 @@ class TrainingInputs:
         gradients: float32 [2, n], one of a small norm and one of a large norm.
         weights: float64 [steps + 1, n], the first before training.
         numbers: float32, in [-1, 1] and a little beyond.
+        losses: float32 [12, T], of all timesteps, one round after the other.
         pixels, t, noise: of ten training steps: uint8 [10, B, 4, 4, C], int64 [10, B], and float32
             shaped like the first.
     """
@@ -29,6 +31,7 @@ class TrainingInputs:
     gradients: np.ndarray
     weights: np.ndarray
     numbers: np.ndarray
+    losses: np.ndarray
     pixels: np.ndarray
     t: np.ndarray
     noise: np.ndarray
@@ -49,7 +52,9 @@ def make_training_inputs(config: Config, random: np.random.Generator) -> Trainin
         random.integers(0, config.num_diffusion_timesteps, batches[:2]),
         random.standard_normal(batches, dtype=np.float32),
     )
-    return TrainingInputs(tuple(sorted(set(steps))), gradients, weights, numbers, *drawn)
+    T = config.num_diffusion_timesteps
+    losses = random.gamma(1.0, 1.0, (12, T)).astype(np.float32) * np.linspace(2, 1, T, dtype="f4")
+    return TrainingInputs(tuple(sorted(set(steps))), gradients, weights, numbers, losses, *drawn)
 
 
 def learning_rates(config: Config, inputs: TrainingInputs, choices: Choices) -> np.ndarray:
@@ -118,6 +123,20 @@ def _decay(decay: float, step: int, how: str) -> float:
         "1 - (1 + step)^-3/4": min(decay, 1 - (1 + step) ** (-3 / 4)),
         "exchanged": 1 - decay,
     }.get(how, decay)
+
+
+def timestep_probabilities(inputs: TrainingInputs, choices: Choices) -> np.ndarray:
+    """With which timesteps are drawn by their losses, [T]."""
+    losses = inputs.losses[-choices.timesteps_kept :].astype(np.float64)
+    size = {
+        "root mean square": lambda: np.sqrt(np.mean(losses**2, axis=0)),
+        "mean square": lambda: np.mean(losses**2, axis=0),
+        "mean": lambda: np.mean(losses, axis=0),
+        "inverse": lambda: 1 / np.sqrt(np.mean(losses**2, axis=0)),
+        "uniform": lambda: np.ones(losses.shape[1]),
+    }[choices.timesteps]()
+    share = choices.timesteps_uniform
+    return size / size.sum() * (1 - share) + share / len(size)
 
 
 def numbers_of_pixels(choices: Choices) -> np.ndarray:

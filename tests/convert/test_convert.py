@@ -116,6 +116,7 @@ def test_the_optimizers_state_is_where_training_has_it(home, golden, tmp_path):
             np.testing.assert_array_equal(value, golden.slots[name][path])
 
 
+@pytest.mark.slow
 def test_training_goes_on_the_same_after_a_journey_to_the_original(tmp_path):
     trainer = Trainer(CONFIG, tf.distribute.get_strategy(), jit_compile=False)
     x, t = golden_arrays.load("optimizer")["x"][0], tf.constant([3, 777])

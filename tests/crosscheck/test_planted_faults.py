@@ -50,10 +50,10 @@ def test_there_are_enough_of_every_group():
     assert len(FAULTS) >= 130
     assert {fault.group for fault in FAULTS} == {
         "betas", "coefficients", "variances", "forward", "clipping", "prediction", "sampling",
-        "ddim", "loss", "bound", "optimizer", "training", "average", "data", "sinusoids", "time",
-        "norms", "activations", "blocks", "attention", "skips", "resampling", "fewer steps",
-        "respacing", "guidance", "chain", "training steps", "dropout", "learned variance",
-        "hybrid loss",
+        "ddim", "loss", "bound", "optimizer", "training", "average", "timesteps", "data",
+        "sinusoids", "time", "norms", "activations", "blocks", "attention", "skips", "resampling",
+        "fewer steps", "respacing", "guidance", "chain", "training steps", "dropout",
+        "learned variance", "hybrid loss",
     }  # fmt: skip
 
 
@@ -80,6 +80,7 @@ def test_faults_of_the_network_are_caught_and_named():
     check(IN_NETWORK, beside_network)
 
 
+@pytest.mark.slow
 def test_faults_of_dropout_are_caught_and_named():
     agreeing = beside_network(DROPS, side=DropoutAlone)
     assert agreeing.agrees, agreeing.summary()

@@ -15,6 +15,8 @@ from diffusion_tf.crosscheck.inputs import make_inputs
 from diffusion_tf.crosscheck.recipe import Recipe
 from diffusion_tf.crosscheck.reference import Reference
 from diffusion_tf.crosscheck.training_loop import START, trained
+from diffusion_tf.crosscheck.training_stages import timestep_probabilities
+from diffusion_tf.training.timesteps import LossHistory
 from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils.keras_backend import keras
 from helpers.port_comparison import FIELDS
@@ -52,6 +54,16 @@ def test_ten_steps_written_out_are_the_trainer_s():
     np.testing.assert_allclose(moved, expected["ten training steps"], rtol=1e-3, atol=2e-6)
     of_average = expected["the average over ten training steps"]
     np.testing.assert_allclose(averages, of_average, rtol=1e-3, atol=2e-6)
+
+
+def test_timesteps_by_their_losses_are_those_of_training():
+    config = get_config("cifar10", **FIELDS, num_diffusion_timesteps=20)
+    i, history = make_inputs(config, draw_of_arrays).training, LossHistory(20)
+    for losses in i.losses:
+        history.record(tf.range(20), tf.constant(losses))
+    expected = timestep_probabilities(i, ORIGINAL)
+    np.testing.assert_allclose(history.probabilities(), expected, rtol=1e-6)
+    assert np.ptp(expected) > 0.02
 
 
 class InTorch:

@@ -5,6 +5,7 @@ import pytest
 from diffusion_tf import get_config
 from diffusion_tf.crosscheck.finding import Finding
 from helpers.crosscheck_cases import CLIP, SMALL_FOR_LARGE
+from helpers.rows import mostly_slow
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.extras
@@ -166,7 +167,9 @@ NO_CLIP = [("torch.clamp(pred, -1, 1) if clip else pred", "pred")]
         (CLIPPED_MEAN, {"beta_schedule": "sigmoid"}, {CLIP, "the schedule 'sigmoid'"}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("method", ["p_sample", "_vb_terms_bpd", "p_mean_variance"])
+@pytest.mark.parametrize(
+    "method", mostly_slow(["p_sample", "_vb_terms_bpd", "p_mean_variance"], "p_sample".__eq__)
+)
 def test_several_reasons_are_named_by_whatever_shows_them(method, changes, fields, reasons):
     process = Only(process_with(*changes)(config(**fields)), method)
     comparison = beside(config(), process)
@@ -260,16 +263,21 @@ def test_no_bias_correction_is_named():
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda parameters, lr: torch.optim.NAdam(parameters, lr),
-        lambda parameters, lr: torch.optim.RAdam(parameters, lr),
-        lambda parameters, lr: torch.optim.Adamax(parameters, lr),
-        lambda parameters, lr: torch.optim.SGD(parameters, lr),
-        lambda parameters, lr: torch.optim.AdamW(parameters, lr, weight_decay=0.0123),
-        torch_adam(weight_decay=0.0123),
-        torch_adam(betas=(0.87, 0.999)),
-        torch_adam(betas=(0.9, 0.9985)),
         torch_adam(eps=3e-8),
-        lambda parameters, lr: torch.optim.Adam(parameters, 1.01 * lr),
+        *(
+            pytest.param(optimizer, marks=pytest.mark.slow)
+            for optimizer in (
+                lambda parameters, lr: torch.optim.NAdam(parameters, lr),
+                lambda parameters, lr: torch.optim.RAdam(parameters, lr),
+                lambda parameters, lr: torch.optim.Adamax(parameters, lr),
+                lambda parameters, lr: torch.optim.SGD(parameters, lr),
+                lambda parameters, lr: torch.optim.AdamW(parameters, lr, weight_decay=0.0123),
+                torch_adam(weight_decay=0.0123),
+                torch_adam(betas=(0.87, 0.999)),
+                torch_adam(betas=(0.9, 0.9985)),
+                lambda parameters, lr: torch.optim.Adam(parameters, 1.01 * lr),
+            )
+        ),
     ],
 )
 def test_what_is_no_known_adam_has_no_reason(optimizer):

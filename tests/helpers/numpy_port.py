@@ -224,6 +224,12 @@ class Port:
         decay = self.config.ema_decay
         return weights if step == 0 else decay * average + (1 - decay) * weights
 
+    def timestep_probabilities(self, losses):
+        last = losses[-10:]
+        size = np.sqrt(np.mean(last.astype(np.float64) ** 2, axis=0))
+        share = 0.001
+        return size / size.sum() * (1 - share) + share / len(size)
+
     def from_pixels(self, pixels):
         return pixels.astype(np.float32) / 127.5 - 1
 

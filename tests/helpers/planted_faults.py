@@ -23,6 +23,7 @@ LOG_VARIANCE = "p_mean_variance: log variance"
 LAST = "last ten steps of sampling"
 BLOCK, ATTENTION = "down_0/block_0", "down_1/attn_0"
 ADAM = "three steps of Adam"
+TIMESTEPS = "timesteps by their losses"
 
 IN_PROCESS = [
     Fault("betas", "betas = betas_of(config)", "betas = betas_of(config)[::-1]", "betas",
@@ -225,6 +226,16 @@ IN_PROCESS = [
     Fault("average", "decay = self.config.ema_decay",
           "decay = min(self.config.ema_decay, (1 + step) / (10 + step))", "average of the weights",
           "a decay of at most (1 + step) / (10 + step) (warmup)"),
+    Fault("timesteps", "size = np.sqrt(np.mean(last.astype(np.float64) ** 2, axis=0))",
+          "size = np.mean(last.astype(np.float64) ** 2, axis=0)", TIMESTEPS,
+          "timesteps drawn by the mean square of their losses, without its root"),
+    Fault("timesteps", "size = np.sqrt(np.mean(last.astype(np.float64) ** 2, axis=0))",
+          "size = np.mean(last, axis=0)", TIMESTEPS, "timesteps drawn by the mean of their losses"),
+    Fault("timesteps", "last = losses[-10:]", "last = losses[-1:]", TIMESTEPS,
+          "the last loss of a timestep alone instead of its last 10"),
+    Fault("timesteps", "share = 0.001", "share = 0", TIMESTEPS,
+          "a share of 0 of the timesteps drawn uniformly instead of 0.001"),
+    Fault("timesteps", "last = losses[-10:]", "last = losses[:10]", TIMESTEPS, None),
     Fault("data", "pixels.astype(np.float32) / 127.5 - 1", "pixels.astype(np.float32) / 255",
           "pixels into numbers", "pixels scaled to [0, 1] instead of [-1, 1]"),
     Fault("data", "pixels.astype(np.float32) / 127.5 - 1", "pixels.astype(np.float32) / 128 - 1",

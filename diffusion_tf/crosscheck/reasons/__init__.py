@@ -18,6 +18,7 @@ from diffusion_tf.crosscheck.reasons.training import (
     DROPOUT,
     EMA,
     OPTIMIZER,
+    TIMESTEP_SAMPLING,
     TRAINING,
     WARMUP,
 )
@@ -26,7 +27,7 @@ from diffusion_tf.crosscheck.reasons.variance import HYBRID, HYBRID_GRADIENT, LE
 REASONS: tuple[Reason, ...] = (
     *WEIGHTS, *SCHEDULE, *COEFFICIENTS, *IN_NETWORK, *FORWARD, *REVERSE, *LEARNED, *SAMPLING,
     *CHAIN, *DDIM, *FEWER_STEPS, *RESPACING, *GUIDANCE, *LOSS, *HYBRID, *HYBRID_GRADIENT, *BOUND,
-    *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *DATA, *TRAINING, *DROPOUT,
+    *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *TIMESTEP_SAMPLING, *DATA, *TRAINING, *DROPOUT,
 )  # fmt: skip
 _REVERSE = (*REVERSE, *LEARNED, *FORWARD, *COEFFICIENTS, *SCHEDULE)
 # What can show in the stages of a group, nearest first, as the other side may not have the stages
@@ -55,6 +56,7 @@ IN_GROUP: dict[str, tuple[Reason, ...]] = {
     "learning rate": WARMUP,
     "clipping": CLIPPING,
     "average": EMA,
+    "timesteps": TIMESTEP_SAMPLING,
     "data": DATA,
     "training": (*TRAINING, *OPTIMIZER, *WARMUP, *CLIPPING, *EMA, *DATA, *LOSS),
 }

@@ -1,6 +1,7 @@
 """What optimizers, averages and the way of the data do differently, one row each."""
 
 from diffusion_tf.crosscheck.reasons.reason import Reason
+from diffusion_tf.crosscheck.training_stages import TIMESTEPS
 
 ADAM = "three steps of Adam"
 _ADAM = "Kingma & Ba 2015, algorithm 1; epsilon as at the end of section 2, 1e-8"
@@ -109,6 +110,31 @@ EMA = (
         Reason(f"a decay of the average of {decay:g}", "average of the weights",
                {"ema_decay": decay}, _EMA)
         for decay in (0.9, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999)
+    ),
+)  # fmt: skip
+_BY_LOSS = "Nichol & Dhariwal 2021, section 3.3: p_t proportional to sqrt(E[L_t^2]), of 10 losses"
+TIMESTEP_SAMPLING = (
+    *(
+        Reason(name, TIMESTEPS, {"timesteps": how}, _BY_LOSS)
+        for how, name in {
+            "mean square": "timesteps drawn by the mean square of their losses, without its root",
+            "mean": "timesteps drawn by the mean of their losses",
+            "inverse": "timesteps drawn the less often the larger their losses",
+            "uniform": "all timesteps drawn alike, whatever their losses",
+        }.items()
+    ),
+    *(
+        Reason(name, TIMESTEPS, {"timesteps_kept": kept}, _BY_LOSS)
+        for kept, name in {
+            1: "the last loss of a timestep alone instead of its last 10",
+            5: "the last 5 losses of a timestep instead of its last 10",
+            12: "all losses of a timestep instead of its last 10",
+        }.items()
+    ),
+    *(
+        Reason(f"a share of {share:g} of the timesteps drawn uniformly instead of 0.001", TIMESTEPS,
+               {"timesteps_uniform": share}, _BY_LOSS)
+        for share in (0.0, 0.01, 0.1)
     ),
 )  # fmt: skip
 _ALGORITHM_1 = "Ho et al. 2020, algorithm 1: one gradient step on the mean over a batch"
