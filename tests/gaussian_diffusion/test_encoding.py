@@ -33,7 +33,9 @@ def latents_of(diffusion, steps):
 # --- Against the closed form
 
 
-@pytest.mark.parametrize("solver, order", [("ddim", 1), ("heun", 2)])
+@pytest.mark.parametrize(
+    "solver, order", [pytest.param("ddim", 1, marks=pytest.mark.slow), ("heun", 2)]
+)
 def test_the_error_falls_with_the_steps_to_the_power_of_the_order(solver, order):
     diffusion = make_diffusion()
     network = DATA.denoise_fn(diffusion)

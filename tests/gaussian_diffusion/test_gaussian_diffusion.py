@@ -215,7 +215,7 @@ def test_prior_by_hand():
     np.testing.assert_allclose(prior, np.full(3, 0.5), rtol=1e-6)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_example_has_the_same_noise_in_any_batch(jit_compile):
     x_start = np.random.RandomState(0).randint(0, 256, [5, 4, 4, 3]).astype(np.float32) / 127.5 - 1
     ours = diffusion(betas=SHORT)

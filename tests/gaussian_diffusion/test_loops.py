@@ -161,7 +161,7 @@ def loops():
     return all_loops(3)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_seed_gives_the_same_samples_in_every_mode(loops, jit_compile):
     expected, samples = loops, tf.function(all_loops, jit_compile=jit_compile)(tf.constant(3))
     for name, value in samples.items():
@@ -244,7 +244,10 @@ def test_samples_lie_in_range(mean):
 
 @pytest.mark.parametrize(
     "compiled, keep",
-    modes([7, 12, 3], [-1], [T - 1], [5, 5, -1], [-1, 0, T - 1], range(3, 9)),
+    [
+        *modes([7, 12, 3], [-1], [5, 5, -1], [-1, 0, T - 1]),
+        *(pytest.param("graph", k, marks=pytest.mark.slow) for k in ([T - 1], range(3, 9))),
+    ],
     indirect=["compiled"],
 )
 def test_keep_gives_the_chosen_frames(compiled, keep):

@@ -31,9 +31,11 @@ VECTORS = get_config(
 )
 GUIDED = Conditions(np.array([3, -1, 8], np.int32), 2.0)
 CASES = {  # a config, what its samples are conditioned on, and a number of devices
-    "unconditional": (IMAGES, None, 3),
+    "unconditional": pytest.param(IMAGES, None, 3, marks=pytest.mark.slow),
     "whole U-Net": pytest.param(UNET, None, 2, marks=pytest.mark.slow),
-    "labels": (LABELS, Conditions(np.array([3, 8], np.int32)), 2),
+    "labels": pytest.param(
+        LABELS, Conditions(np.array([3, 8], np.int32)), 2, marks=pytest.mark.slow
+    ),
     "guided": (LABELS, GUIDED, 2),
     "guided vectors": pytest.param(
         VECTORS, Conditions(np.eye(2, dtype=np.float32), 3.0), 3, marks=pytest.mark.slow
