@@ -8,6 +8,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from diffusion_tf.config import get_config
 from diffusion_tf.gaussian_diffusion import get_diffusion
@@ -125,3 +126,27 @@ def test_mixtures_of_images_follow_the_choice():
         sampler = Sampler.of_run(config, Far(), clip_denoised=clip)
         (mixtures,) = sampler.mixtures(x, x, np.array([0.5], np.float32), [3])
         np.testing.assert_allclose(mixtures, value, rtol=1e-5)
+
+
+def saturated(config, diffusion):
+    """The exact network of standard normal data, a little off, whose outputs do not grow on."""
+    abar = tf.constant(diffusion.alphas_cumprod, tf.float32)
+
+    def network(x, t):
+        x, a = tf.clip_by_value(x, -5.0, 5.0), tf.gather(abar, t)[:, None]
+        exact = {"eps": tf.sqrt(1 - a) * x, "v": tf.zeros_like(x)}[config.model_mean_type]
+        return exact + 0.2 * tf.sin(5.0 * x + tf.cast(t, tf.float32)[:, None])
+
+    return network
+
+
+@pytest.mark.parametrize("fields, is_good", [({}, True), ({"model_mean_type": "eps"}, False)])
+def test_own_vectors_do_not_need_clipping(fields, is_good):
+    """A network that is a little off, as one of 128 numbers given 768 is, must not run away."""
+    config = get_config("vectors", data_dim=3, **fields)
+    diffusion = get_diffusion(config)
+    samples = diffusion.p_sample_loop(
+        saturated(config, diffusion), shape=(500, 3), seed=0, clip_denoised=config.clip_denoised
+    )
+    deviation = np.std(samples, axis=0)
+    assert np.all(np.abs(deviation - 1) < 0.1) if is_good else deviation.min() > 10
