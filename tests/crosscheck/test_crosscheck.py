@@ -16,6 +16,7 @@ from helpers.crosscheck_cases import (
     COS_FIRST,
     EPSILON,
     HALF,
+    INTERLEAVED,
     PADDING,
     SMALL,
     SMALL_FOR_LARGE,
@@ -31,6 +32,8 @@ pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("einops")  # with which denoising_diffusion_pytorch comes; see setup.py
 pytestmark = pytest.mark.extras
+
+from helpers.pytorch_ddpm_port import checkout as pytorch_ddpm_checkout  # noqa: E402
 
 # A folder that passes for a checkout, and, where the variable names one, the real one.
 CHECKOUTS = ["", *filter(None, [os.environ.get("PYTORCH_DIFFUSION_CHECKOUT")])]
@@ -198,6 +201,26 @@ def test_denoising_diffusion_pytorch_where_it_differs():
         ("betas", ("betas scaled by 1000 / T",)),
         ("p_mean_variance: log variance", (SMALL_FOR_LARGE,)),
     ]
+
+
+PYTORCH_DDPM = ["", *filter(None, [os.environ.get("PYTORCH_DDPM_CHECKOUT")])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PYTORCH_DDPM)
+@pytest.mark.parametrize("T", [50, 1000])
+def test_everything_that_pytorch_ddpm_does_differently_is_named(path, T, tmp_path):
+    config = get_config("cifar10", **SMALL, num_diffusion_timesteps=T)
+    path = path or pytorch_ddpm_checkout(tmp_path)
+    _, comparison = crosscheck(config, against="w86763777", checkout=path)
+    assert [(found.stage, found.reasons) for found in comparison.findings] == [
+        ("sinusoids", (HALF, INTERLEAVED)),
+        ("down_0/block_0", (EPSILON,)),
+        ("down_0/downsample", (PADDING,)),
+        ("p_mean_variance: mean", ("nothing clipped",)),
+        ("last ten steps of sampling", ("the last sample clipped to [-1, 1]",)),
+    ], comparison.summary()
+    assert "With this put into ours, whatever differed agrees." in comparison.summary()
 
 
 @pytest.mark.slow
