@@ -76,6 +76,7 @@ def weights(how: str, betas: np.ndarray, abar: np.ndarray, variance: np.ndarray)
             "truncated snr": lambda: np.maximum(snr, 1),
             "min snr of eps": lambda: np.minimum(snr, 5) / snr,
             "min snr of v": lambda: np.minimum(snr, 5) / (snr + 1),
+            "snr of v": lambda: snr / (snr + 1),
             "min snr of x_0": lambda: np.minimum(snr, 5),
             "p2": lambda: 1 / (1 + snr),
             "sqrt": lambda: np.sqrt(snr),

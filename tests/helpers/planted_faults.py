@@ -39,6 +39,14 @@ IN_PROCESS = [
           "betas from 1e-4 to 0.01"),
     Fault("betas", "betas = betas_of(config)",
           "betas = np.linspace(1e-4**0.5, 0.02**0.5, 1000) ** 2", "betas", "the schedule 'quad'"),
+    Fault("betas", "betas = betas_of(config)",
+          "rise = 1 / (1 + np.exp(-np.linspace(-3, 3, 1001))); abar = rise[-1] - rise;"
+          " betas = np.minimum(1 - abar[1:] / abar[:-1], 0.999)", "betas",
+          "abar along a sigmoid from -3 to 3"),
+    Fault("betas", "betas = betas_of(config)",
+          "abar = 1 - np.sqrt(np.arange(1001) / 1000 + 1e-4);"
+          " betas = np.minimum(1 - abar[1:] / abar[:-1], 0.999)", "betas",
+          "abar along 1 - sqrt(t / T + 1e-4)"),
     Fault("coefficients", "abar = np.cumprod(alphas)",
           "abar = np.cumprod(alphas.astype(np.float32))",
           "sqrt_one_minus_alphas_cumprod",
@@ -181,6 +189,8 @@ IN_PROCESS = [
     Fault("loss", "flat_mean(error**2)",
           "flat_mean(error**2) * (self.alphas_cumprod / (1 - self.alphas_cumprod))[t]", "loss",
           "a loss weighted by abar / (1 - abar)"),
+    Fault("loss", "flat_mean(error**2)", "flat_mean(error**2) * self.alphas_cumprod[t]", "loss",
+          "a loss weighted by abar, snr / (snr + 1)"),
     Fault("loss", "\"eps\": lambda: noise,", "\"eps\": lambda: x_start,", "loss",
           "x_0 as the target"),
     Fault("loss", "flat_mean(error**2)", "np.sqrt(flat_mean(error**2))", "loss",

@@ -123,6 +123,7 @@ _WEIGHTS = {
     "min snr of eps": "min(snr, 5) / snr (Hang et al. 2023)",
     "min snr of v": "min(snr, 5) / (snr + 1) (Hang et al. 2023)",
     "min snr of x_0": "min(snr, 5) (Hang et al. 2023)",
+    "snr of v": "abar, snr / (snr + 1)",
     "p2": "1 / (1 + snr) (Choi et al. 2022)",
     "sqrt": "the root of the signal-to-noise ratio",
     "eq. 12": "the weight of eq. 12",

@@ -8,6 +8,8 @@ from diffusion_tf.crosscheck.reasons.reason import Reason
 from diffusion_tf.schedules import BETA_SCHEDULES
 
 _BETAS = "Ho et al. 2020, section 4: betas rising linearly from 1e-4 to 0.02"
+_SIGMOID = "Jabri et al. 2022, figure 8: abar = (sigmoid(end / tau) - sigmoid(x / tau)) / ..."
+_ROOT = "Li et al. 2022, appendix A: abar = 1 - sqrt(t / T + 1e-4)"
 _COSINE = "Nichol & Dhariwal 2021, eq. 17: abar = cos^2((t / T + 0.008) / 1.008 pi / 2)"
 
 
@@ -21,6 +23,17 @@ def _cosine(T: int, offset: float, most: float, power: int = 2) -> np.ndarray:
     time = np.arange(T + 1) / T
     abar = np.cos((time + offset) / (1 + offset) * np.pi / 2) ** power
     return np.minimum(1 - abar[1:] / abar[:-1], most)
+
+
+def _along(abar: np.ndarray) -> np.ndarray:
+    """Betas [T] of an abar [T + 1] that begins at t = 0, up to a factor."""
+    return np.clip(1 - abar[1:] / abar[:-1], 0.0, 0.999)
+
+
+def _sigmoid(T: int, start: float, end: float, tau: float, dtype: Any = np.float64) -> np.ndarray:
+    """abar falls along a logistic function, to what is left above its value at the end."""
+    rise = 1 / (1 + np.exp(-np.linspace(start, end, T + 1) / tau))
+    return _along(np.float64(rise[-1].astype(dtype)) - rise)
 
 
 def _linear(start: float, end: float) -> Any:
@@ -83,6 +96,20 @@ SCHEDULE = (
             "the cosine schedule without its square": lambda c: _cosine(c.T, 0.008, 0.999, 1),
         }.items()
     ),
+    *(
+        Reason(name, "betas", {"betas": formula}, _SIGMOID)
+        for name, formula in {
+            "abar along a sigmoid from -3 to 3": lambda c: _sigmoid(c.T, -3, 3, 1),
+            "abar along a sigmoid from -3 to 3, its end rounded to float32": lambda c: _sigmoid(
+                c.T, -3, 3, 1, np.float32
+            ),
+            "abar along a sigmoid from 0 to 3 with tau 0.3": lambda c: _sigmoid(c.T, 0, 3, 0.3),
+        }.items()
+    ),
+    Reason("abar along 1 - sqrt(t / T + 1e-4)", "betas",
+           {"betas": lambda c: _along(1 - np.sqrt(np.arange(c.T + 1) / c.T + 1e-4))}, _ROOT),
+    Reason("abar along exp(-12 t / T)", "betas",
+           {"betas": lambda c: _along(np.exp(-12 * np.arange(c.T + 1) / c.T))}, _BETAS),
 )  # fmt: skip
 
 
