@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from diffusion_tf.crosscheck.varied_network import Walk, kind_of
 from diffusion_tf.crosscheck.waves import numpy_wave, tf_wave
 from diffusion_tf.gaussian_diffusion.process import get_diffusion
 from helpers.numpy_port import port_with
-from helpers.planted_faults import IN_PROCESS
+from helpers.planted_faults import FAULTS, IN_PROCESS
 from helpers.port_comparison import FIELDS, LONG, beside_port, check_fault
 
 
@@ -68,6 +70,11 @@ def test_no_two_rows_have_one_name_and_all_are_tried():
     assert tried == set(names)
     assert all(reason.equation for reason in REASONS)
     assert len(REASONS) > 250
+
+
+def test_the_page_says_how_many_faults_are_planted():
+    page = (Path(__file__).parents[2] / "docs" / "cross-checking.md").read_text()
+    assert re.findall(r"^Of (\d+) faults planted into ports", page, re.M) == [str(len(FAULTS))]
 
 
 EQUAL = {  # rows that say what a config may have already, or that some network does not show
