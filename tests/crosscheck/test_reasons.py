@@ -26,7 +26,8 @@ from diffusion_tf.crosscheck.varied_network import Walk, kind_of
 from diffusion_tf.crosscheck.waves import numpy_wave, tf_wave
 from diffusion_tf.gaussian_diffusion.process import get_diffusion
 from helpers.numpy_port import port_with
-from helpers.planted_faults import FAULTS, IN_PROCESS
+from helpers.planted_faults import FAULTS, IN_DROPOUT, IN_PROCESS
+from helpers.planted_faults import IN_NETWORK as FAULTS_OF_NETWORK
 from helpers.port_comparison import FIELDS, LONG, beside_port, check_fault
 
 
@@ -75,6 +76,17 @@ def test_no_two_rows_have_one_name_and_all_are_tried():
 def test_the_page_says_how_many_faults_are_planted():
     page = (Path(__file__).parents[2] / "docs" / "cross-checking.md").read_text()
     assert re.findall(r"^Of (\d+) faults planted into ports", page, re.M) == [str(len(FAULTS))]
+
+
+def test_every_planted_fault_is_a_change_of_its_port():
+    """The tests that try them all are slow."""
+    of_network = [*FAULTS_OF_NETWORK, *IN_DROPOUT]
+    for port, faults in (
+        ("torch_port.py", of_network),
+        ("numpy_port.py", [fault for fault in FAULTS if fault not in of_network]),
+    ):
+        text = (Path(__file__).parents[1] / "helpers" / port).read_text()
+        assert [fault for fault in faults if text.count(fault.old) != 1] == []
 
 
 EQUAL = {  # rows that say what a config may have already, or that some network does not show

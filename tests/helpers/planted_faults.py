@@ -24,6 +24,7 @@ LAST = "last ten steps of sampling"
 BLOCK, ATTENTION = "down_0/block_0", "down_1/attn_0"
 ADAM = "three steps of Adam"
 TIMESTEPS = "timesteps by their losses"
+_OUTPUT = "output, values = self.halves(model, x, t)"
 
 IN_PROCESS = [
     Fault("betas", "betas = betas_of(config)", "betas = betas_of(config)[::-1]", "betas",
@@ -111,9 +112,8 @@ IN_PROCESS = [
           "nothing clipped"),
     Fault("clipping", "np.clip(pred, -1, 1) if clip", "np.clip(pred, 0, 1) if clip", X_0,
           "x_0 clipped to [0, 1] instead of [-1, 1]"),
-    Fault("clipping", "output = model(x, t)\n",
-          "output = np.clip(model(x, t), -1, 1); clip = False\n",
-          X_0, "the predicted noise clipped instead of x_0"),
+    Fault("clipping", _OUTPUT, _OUTPUT + "; output = np.clip(output, -1, 1); clip = False", X_0,
+          "the predicted noise clipped instead of x_0"),
     Fault("clipping", "np.clip(pred, -1, 1) if clip", "np.tanh(pred) if clip", X_0,
           "tanh instead of clipping"),
     Fault("prediction", "kind = self.config.model_mean_type", 'kind = "xstart"', X_0,
@@ -122,16 +122,17 @@ IN_PROCESS = [
           "the network's output taken for v (Salimans & Ho 2022)"),
     Fault("prediction", "* x - output\n", "* x + output\n", X_0,
           "the network's output taken for minus the noise"),
-    Fault("prediction", "output = model(x, t)\n", "output = model(x, t + 1)\n", X_0,
+    Fault("prediction", "return t if self.spaced is None else self.spaced[t]",
+          "return 1 + (t if self.spaced is None else self.spaced[t])", X_0,
           "t + 1 instead of t into the network"),
-    Fault("variances", '"fixedsmall": small}[config.model_var_type]',
-          '"fixedsmall": small}["fixedsmall"]',
+    Fault("variances", '"fixedsmall": small}.get(config.model_var_type)',
+          '"fixedsmall": small}.get("fixedsmall")',
           LOG_VARIANCE, "the posterior's variance, fixedsmall, instead of beta"),
-    Fault("variances", "log_variance = at(self.log_variance, t)",
-          "log_variance = at(self.log_variance, np.minimum(t + 1, self.T - 1))", LOG_VARIANCE,
+    Fault("variances", "return at(self.log_variance, t)",
+          "return at(self.log_variance, np.minimum(t + 1, self.T - 1))", LOG_VARIANCE,
           "the variance of one step later"),
-    Fault("variances", "log_variance = at(self.log_variance, t)",
-          "log_variance = 0.5 * at(self.log_variance, t)", LOG_VARIANCE,
+    Fault("variances", "return at(self.log_variance, t)",
+          "return 0.5 * at(self.log_variance, t)", LOG_VARIANCE,
           "half the log-variance (that of the deviation)"),
     Fault("sampling", "np.exp(0.5 * p[\"log_variance\"]) * noise",
           "np.exp(p[\"log_variance\"]) * noise", LAST,
