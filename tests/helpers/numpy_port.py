@@ -188,7 +188,11 @@ class Port:
         return self.simple(model, x_start, x_t, t, noise)
 
     def simple(self, model, x_start, x_t, t, noise):
-        target = {
+        error = self.halves(model, x_t, t)[0] - self.target(x_start, x_t, t, noise)
+        return flat_mean(error**2)
+
+    def target(self, x_start, x_t, t, noise):
+        return {
             "eps": lambda: noise,
             "xstart": lambda: x_start,
             "xprev": lambda: self.q_posterior_mean_variance(x_start, x_t, t)[0],
@@ -197,8 +201,6 @@ class Port:
                 - at(self.sqrt_one_minus_alphas_cumprod, t) * x_start
             ),
         }[self.config.model_mean_type]()
-        error = self.halves(model, x_t, t)[0] - target
-        return flat_mean(error**2)
 
     def _vb_terms_bpd(self, model, x_start, x_t, t):
         return self.bound(model, x_start, x_t, t, clip=True)
@@ -240,9 +242,11 @@ class Port:
         all_weights, averages, average = [], [], weights
         step_of_adam = self.adam(self.config.lr)
         for step in range(len(t)):
-            x_t = self.q_sample(self.from_pixels(pixels[step]), t[step], noise[step])
+            x_start = self.from_pixels(pixels[step])
+            x_t = self.q_sample(x_start, t[step], noise[step])
             wave = np.sin(3 * x_t + 0.01 * t[step].reshape(-1, 1, 1, 1))
-            error = weights[0] * x_t + weights[1] * wave + weights[2] - noise[step]
+            error = weights[0] * x_t + weights[1] * wave + weights[2]
+            error = error - self.target(x_start, x_t, t[step], noise[step])
             gradients = [np.mean(2 * error * part) for part in (x_t, wave, np.ones_like(x_t))]
             gradients = np.array(self.clip_gradients([np.array(g) for g in gradients]))
             weights = step_of_adam(weights, gradients, self.learning_rate(step))
