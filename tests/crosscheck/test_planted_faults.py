@@ -43,7 +43,7 @@ def check(faults, compare):
 
 
 def test_there_are_enough_of_every_group():
-    assert len(FAULTS) >= 150
+    assert len(FAULTS) >= 155
     assert {fault.group for fault in FAULTS} == {
         "betas", "coefficients", "variances", "forward", "clipping", "prediction", "sampling",
         "ddim", "loss", "bound", "optimizer", "training", "average", "timesteps", "data",
