@@ -122,6 +122,18 @@ def test_a_port_without_faults_raises_no_alarm(T):
                     assert comparison.agrees, f"{config}\n{comparison.summary()}"
 
 
+def test_where_rounding_decides_x_0_no_chain_is_compared():
+    """After 4000 quadratic betas the mean of x_{t-1} holds a 10^-8th of x_0."""
+    config = get_config(
+        "cifar10", **FIELDS, beta_schedule="quad", model_mean_type="xprev", seed=4004,
+        num_diffusion_timesteps=4000,
+    )  # fmt: skip
+    comparison = beside_port(config, port_with())
+    assert comparison.agrees, comparison.summary()
+    stages = {row.stage for row in comparison.rows}
+    assert "timesteps, linspace" in stages and "DDIM in fewer steps, linspace" not in stages
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("T", [50, 1000, 4000])
 def test_a_learned_variance_without_faults_raises_no_alarm(T):
