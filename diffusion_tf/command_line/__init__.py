@@ -102,6 +102,7 @@ _SHARED = {
         name,
         "ema",
         "averaged or raw weights: ema or raw; of a run with several averages ema_0.9999, by decay",
+        serializer=flags.ArgumentSerializer(),
     ),
 }
 

@@ -120,7 +120,7 @@ FORMATS: dict[str, Format] = {
     "workdir": Format(
         module="diffusion_tf.convert.workdir",
         what="a workdir of this project",
-        written="averaged and raw weights, optimizer, step",
+        written="raw weights and every average, optimizer, step",
         holds="both sets",
         files=r"config\.json|checkpoints",
     ),

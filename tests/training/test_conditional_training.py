@@ -66,9 +66,8 @@ def test_antithetic_timesteps_are_uniform():
     assert np.abs(counts - 1000).max() < 5 * np.sqrt(2 * 1000)
 
 
-@pytest.mark.parametrize(
-    "name", ["embeddings", pytest.param("digits_conditional", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["embeddings", "digits_conditional"])
 def test_two_replicas_train_as_one(name):
     fields = {"ch": 32, "ch_mult": (1,)} if name == "digits_conditional" else {}
     weights = []

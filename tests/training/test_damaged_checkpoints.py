@@ -200,9 +200,9 @@ def test_checkpoints_that_are_gone_are_missed(workdir, trainer):
 def test_others_than_the_run_are_told_of_damage(workdir, trainer):
     change(workdir / DATA, lambda data: flip(data, 0.5))
     before = files(workdir)
-    run = {name: getattr(trainer, name) for name in ("model", "ema_model", "optimizer", "step")}
+    run = (trainer.parts, trainer.step)
     for read in (
-        lambda: restore_run(str(workdir), **run),
+        lambda: restore_run(str(workdir), *run),
         lambda: checkpoints_of(workdir.with_name("new"), trainer).restore_from(str(workdir)),
     ):
         with pytest.raises(ValueError, match=r"ckpt-30 .*damaged .*elsewhere to use ckpt-20\.$"):
@@ -210,7 +210,7 @@ def test_others_than_the_run_are_told_of_damage(workdir, trainer):
     assert files(workdir) == before
     for name in (INDEX, DATA):
         (workdir / name).rename(workdir.with_name(os.path.basename(name)))
-    restore_run(str(workdir), **run)  # as was advised
+    restore_run(str(workdir), *run)  # as was advised
     assert_at(trainer, 20)
 
 
@@ -295,9 +295,9 @@ def test_who_reads_while_a_run_saves_finds_a_checkpoint(tmp_path, trainer):
 
     thread = threading.Thread(target=save_again_and_again)
     thread.start()
-    run = {name: getattr(trainer, name) for name in ("model", "ema_model", "optimizer", "step")}
+    run = (trainer.parts, trainer.step)
     while not done.is_set():
-        restore_run(str(tmp_path / "run"), **run)
+        restore_run(str(tmp_path / "run"), *run)
         assert_at(trainer, int(trainer.step))
     thread.join()
     assert not failed

@@ -279,7 +279,8 @@ def test_parts_of_a_batch_get_different_dropout():
     assert loss(8) != loss(1)  # eight equal examples, each with a mask of its own in both
 
 
-@pytest.mark.parametrize("num_replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_replicas", [1, 2])
 def test_float16_skips_an_update_that_overflows_anywhere(num_replicas):
     trainer = small_trainer(num_replicas, dtype="mixed_float16", warmup=0)
     before = trainer.model.get_weights()
