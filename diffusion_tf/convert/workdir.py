@@ -44,8 +44,7 @@ class _Run(NamedTuple):
     @property
     def parts(self) -> dict[str, dict[str, tf.Variable]]:
         """As `Trainer.parts`."""
-        parts = parts_of(self.model, self.averages, self.optimizer)
-        return parts | ({"timesteps": self.history.variables} if self.history else {})
+        return parts_of(self.model, self.averages, self.optimizer, self.history)
 
 
 def recognizes(path: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from diffusion_tf.training.checkpoint_files import checkpoint_dir, find, name_of, newest, of_step
+from diffusion_tf.training.timesteps import LossHistory
 from diffusion_tf.utils.keras_backend import keras
 from diffusion_tf.utils.tensorflow_paths import for_tensorflow
 
@@ -34,13 +35,15 @@ def parts_of(
     model: keras.Model,
     averages: Mapping[str, keras.Model],
     optimizer: keras.optimizers.Optimizer,
+    history: LossHistory | None,
 ) -> dict[str, dict[str, tf.Variable]]:
     """Variables by their names, by the part of a checkpoint that they are."""
-    return {
+    parts = {
         "model": by_path(model.trainable_variables),
         **{name: by_path(average.trainable_variables) for name, average in averages.items()},
         "optimizer": by_path(optimizer.variables),
     }
+    return parts | ({"timesteps": history.variables} if history else {})
 
 
 def read(

@@ -85,8 +85,7 @@ class Trainer:
     @property
     def parts(self) -> dict[str, dict[str, tf.Variable]]:
         """What a checkpoint holds beside the step: variables by name, by the part they are of."""
-        parts = parts_of(self.model, self.averages, self.optimizer)
-        return parts | ({"timesteps": self.history.variables} if self.history else {})
+        return parts_of(self.model, self.averages, self.optimizer, self.history)
 
     @tf.function(autograph=False)
     def train_step(
