@@ -2,10 +2,12 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +30,17 @@ def test_pictures_are_there_and_made_by_the_page(page):
     assert text.startswith("# %% [markdown]\n# # ")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(page), run_name="__main__")
+    plt.close("all")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(pictures(page))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_page_runs(page, tmp_path):
+def test_the_page_runs_alone(page, tmp_path):
     result = subprocess.run(
         [sys.executable, str(page)],
         cwd=tmp_path,

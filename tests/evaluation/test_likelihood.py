@@ -87,6 +87,7 @@ def test_it_is_the_mean_of_calc_bpd_loop(measure):
     np.testing.assert_allclose(result.standard_error, spread, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_of_a_trained_network(measure, trained):
     result = measure(model=trained)
     assert result.terms.shape == result.mse.shape == (12,)

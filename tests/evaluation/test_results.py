@@ -21,7 +21,7 @@ def begin(out, overwrite=False):
     results.add("train", {"fid": {"value": 1.0}})
 
 
-@pytest.mark.parametrize("error", [None, errno.ENOSPC])
+@pytest.mark.parametrize("error", [None, pytest.param(errno.ENOSPC, marks=pytest.mark.slow)])
 def test_stopped_at_any_operation_it_goes_on(tmp_path, error):
     for number in count():
         out = tmp_path / str(number)

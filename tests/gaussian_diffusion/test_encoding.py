@@ -117,7 +117,9 @@ def test_the_network_is_asked_where_a_step_begins():
     assert seen == [2, 2, 2, 9]
 
 
-@pytest.mark.parametrize("jit_compile, solver", [(False, "heun"), (True, "ddim")])
+@pytest.mark.parametrize(
+    "jit_compile, solver", [pytest.param(False, "heun", marks=pytest.mark.slow), (True, "ddim")]
+)
 def test_compiled(jit_compile, solver):
     diffusion = make_diffusion(20, 0.2)
     x = np.random.RandomState(0).uniform(-1, 1, SHAPE).astype(np.float32)

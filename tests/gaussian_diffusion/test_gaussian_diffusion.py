@@ -176,7 +176,7 @@ def test_calc_bpd_loop_equals_original(vb, mean, var, clip):
     np.testing.assert_allclose(values[0], tf.reduce_sum(values[1], 1) + values[2], rtol=1e-6)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("var", ["learned", pytest.param("fixedlarge", marks=pytest.mark.slow)])
 def test_calc_bpd_loop_in_every_mode(vb, jit_compile, var):
     ours = diffusion("eps", var, betas=vb["vbwide_betas"])

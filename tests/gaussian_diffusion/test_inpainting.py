@@ -8,6 +8,7 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.exact import CorrelatedGaussian
 from diffusion_tf.gaussian_diffusion.inpainting import Filling, plan_jumps
 from helpers.golden_arrays import denoise_fn
+from helpers.rows import mostly_slow
 
 STDVS = np.array([0.4, 0.5, 0.3])
 CORRELATIONS = np.array([[1, 0.8, 0.3], [0.8, 1, 0.5], [0.3, 0.5, 1]])
@@ -28,7 +29,9 @@ def closed_form(jump_length, num_resamples, betas=BETAS):
     return DATA.filled_in(np.cumprod(1 - betas), KNOWN, X_0, plan)
 
 
-@pytest.mark.parametrize("jump_length, num_resamples", [(4, 3), (1, 10)])
+@pytest.mark.parametrize(
+    "jump_length, num_resamples", [(4, 3), pytest.param(1, 10, marks=pytest.mark.slow)]
+)
 def test_what_is_filled_in_has_the_moments_of_the_closed_form(jump_length, num_resamples):
     diffusion = make_diffusion()
     samples = tf.function(
@@ -72,7 +75,11 @@ def test_the_plan_is_that_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    "jit_compile, mask_shape", [(False, (8, 8, 1)), (False, (2, 8, 8, 3)), (True, (8, 8, 1))]
+    "jit_compile, mask_shape",
+    mostly_slow(
+        [(False, (8, 8, 1)), (False, (2, 8, 8, 3)), (True, (8, 8, 1))],
+        lambda jit_compile, mask_shape: jit_compile,
+    ),
 )
 def test_known_pixels_of_images_come_out_exactly(jit_compile, mask_shape):
     diffusion = GaussianDiffusion(betas=BETAS[:8])

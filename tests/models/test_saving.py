@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from diffusion_tf.models.recomputation import plain_gradients
 from diffusion_tf.models.saving import input_specs
-from helpers.rows import mostly_slow
 from helpers.unets import build, randomise
 
 X, T = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32), np.array([3, 700])
@@ -28,7 +27,8 @@ def test_a_network_says_its_inputs(network):
         input_specs(all_sizes)
 
 
-@pytest.mark.parametrize("means", mostly_slow(["export", "save"], "export".__eq__))
+@pytest.mark.slow
+@pytest.mark.parametrize("means", ["export", "save"])
 def test_what_is_saved_takes_integers_and_loads_without_a_warning(network, means, tmp_path, caplog):
     t, y = T.astype(np.int32), np.array([1, -1], np.int32)
     expected = network([X, t, y])

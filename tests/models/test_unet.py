@@ -16,7 +16,6 @@ from diffusion_tf.models.blocks import (
 from diffusion_tf.models.unet import UNet
 from helpers import golden_arrays
 from helpers.golden_arrays import load_weights, tf1_name
-from helpers.rows import mostly_slow
 from helpers.unets import SMALL, build, randomise
 
 GOLDEN_NETWORKS = {"unet": SMALL, "unet_learned": {**SMALL, "out_ch": 6, "resamp_with_conv": False}}
@@ -181,9 +180,8 @@ def test_gradients_equal_original(golden_network):
         np.testing.assert_allclose(gradients[name], expected, rtol=0, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "golden_network", mostly_slow(["unet", "unet_learned"], "unet".__eq__), indirect=True
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("golden_network", ["unet", "unet_learned"], indirect=True)
 def test_xla_equals_no_xla(golden_network):
     golden, model = golden_network
     output = tf.function(model, jit_compile=True)([golden["x"], golden["t"]])

@@ -98,6 +98,7 @@ def test_several_devices_draw_the_very_same_samples(model, devices):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_shard_does_not_depend_on_those_that_are_drawn_with_it(model):
     sampler = Sampler.of_run(CONFIG, model)
 

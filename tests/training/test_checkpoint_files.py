@@ -71,7 +71,7 @@ def stopped_save(folder, operation, number, text, error):
 @pytest.mark.parametrize(
     "number", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (30, 300))]
 )
-@pytest.mark.parametrize("error", [None, errno.ENOSPC])
+@pytest.mark.parametrize("error", [None, pytest.param(errno.ENOSPC, marks=pytest.mark.slow)])
 def test_a_save_that_is_stopped_anywhere_takes_nothing_with_it(tmp_path, number, error):
     text = 30 if number == 30 else "new"  # a step is trained to the same weights again
     ways = []

@@ -81,6 +81,7 @@ def test_two_replicas_train_as_one(name):
             np.testing.assert_allclose(one, two, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_accumulation_takes_conditions_along():
     losses = []
     for parts in (1, 4):

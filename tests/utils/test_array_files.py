@@ -296,6 +296,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells how much it uses")
 def test_what_does_not_fit_into_memory_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros(128 * 2**20, np.uint8))

@@ -109,6 +109,7 @@ def test_a_machine_that_is_alone_does_not_wait_for_another():
     check_resolves(parse_cluster(workers("192.0.2.1:5", "192.0.2.2:5")))  # behind a router, perhaps
 
 
+@pytest.mark.slow
 def test_a_machine_alone_says_for_whom_it_waits_and_until_when(tmp_path):
     environment = cluster(2)[0]
     other = json.loads(environment["TF_CONFIG"])["cluster"]["worker"][1]

@@ -251,7 +251,7 @@ def test_samples_that_are_not_finite_are_counted_and_not_written(
     assert os.listdir() == ["other"]
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_outputs_that_overflow_are_not_clipped_to_a_picture(tmp_path, contents, jit_compile):
     """The weights are finite, and the last layer's products are not."""
     weights = dict(contents.weights["ema"])

@@ -97,9 +97,8 @@ def test_scripts_choose_their_backend(tmp_path):
         assert samples["arr_0"].shape == (2, 8, 8, 1)
 
 
-@pytest.mark.parametrize(
-    "backend", ["torch", *(pytest.param(name, marks=pytest.mark.slow) for name in ("jax", "numpy"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax", "numpy"])
 def test_another_backend_is_answered_in_one_sentence(backend, tmp_path):
     """Whether or not it is installed; what needs no Keras works with any."""
     env = environment(tmp_path / "keras", KERAS_BACKEND=backend)
@@ -112,6 +111,7 @@ def test_another_backend_is_answered_in_one_sentence(backend, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_keras_imported_with_another_backend_is_answered():
     # No other backend is there to import it with; what it says of itself is all that counts.
     code = (

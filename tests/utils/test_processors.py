@@ -36,10 +36,8 @@ def test_both_ways_to_multiply_in_bfloat16(expected):
     check(expected, expected)
 
 
-@pytest.mark.parametrize(
-    "isa",
-    ["AVX2", *(pytest.param(isa, marks=pytest.mark.slow) for isa in ("AVX512_CORE", "DEFAULT"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "DEFAULT"])
 def test_instructions_that_onednn_may_use(isa, expected, tmp_path):
     """Read when a process begins; what the processor has not is not used."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa, "TF_ENABLE_ONEDNN_OPTS": "1"}

@@ -98,6 +98,7 @@ def test_samples(config, conditions, devices):
     np.testing.assert_array_equal(one, several)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddim", "dpmpp_2m"])
 def test_fewer_steps(name):
     process = get_sampling_process(get_diffusion(IMAGES), name, 2)
@@ -132,6 +133,7 @@ def test_files_of_samples_predictions_and_trajectories(tmp_path):
         np.testing.assert_array_equal(one[name], several[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_grids_and_trajectories_in_pictures():
     def draw(model, strategy):
         sampler = make_sampler(LABELS, model, strategy, GUIDED)
@@ -142,6 +144,7 @@ def test_grids_and_trajectories_in_pictures():
         np.testing.assert_array_equal(one, several)
 
 
+@pytest.mark.slow
 def test_interpolations():
     x = get_dataset(LABELS).examples
 
@@ -167,6 +170,7 @@ def test_pictures_of_points(tmp_path):
     assert one == several
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config, devices",
     [(IMAGES, 3), pytest.param(LABELS, 2, marks=pytest.mark.slow)],

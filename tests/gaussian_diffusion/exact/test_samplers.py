@@ -126,7 +126,7 @@ def check(schedule, T, steps, sampler, mean_type, var_type, eta):
     "mean_type, sampler, var_type, eta",
     mostly_slow(
         [(mean_type, *row) for row in SAMPLERS for mean_type in MODEL_MEAN_TYPES],
-        lambda mean_type, *row: mean_type == "eps" or row[1] == "fixedlarge",
+        lambda mean_type, *row: mean_type == "eps" or row == SAMPLERS[0],
     ),
 )
 def test_fifty_steps(mean_type, sampler, var_type, eta):
@@ -221,7 +221,10 @@ def test_ddim_is_of_first_order():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
-@pytest.mark.parametrize("mean_type, var_type", [("eps", "learned"), ("xprev", "fixedsmall")])
+@pytest.mark.parametrize(
+    "mean_type, var_type",
+    [("eps", "learned"), pytest.param("xprev", "fixedsmall", marks=pytest.mark.slow)],
+)
 def test_guidance(scale, mean_type, var_type):
     training = training_process("linear", 1000, mean_type, var_type)
     process = RespacedDiffusion(training, 50)
@@ -262,7 +265,7 @@ def test_a_global_seed_leaves_the_noises_of_a_chain_independent(jit_compile):
     [
         *mostly_slow(
             [(lam, t, "linear", False) for t in (0, 30, 99) for lam in (0.0, 0.3, 1.0)],
-            lambda lam, t, *_: t == 30 or lam == 0.3,
+            lambda lam, t, *_: (lam, t) in ((0.0, 0), (0.3, 30), (1.0, 99)),
         ),
         (0.3, 99, "constant_variance", False),
         (0.6, 30, "linear", True),
@@ -321,7 +324,8 @@ def test_trajectories_and_progressive_predictions_are_the_chain_at_their_times()
     mostly_slow(
         itertools.product((40, 10), MODEL_VAR_TYPES, MODEL_MEAN_TYPES),
         lambda steps, var_type, mean_type: (
-            (steps, mean_type) == (10, "eps") or (steps, var_type) == (40, "learned")
+            (steps, mean_type) == (10, "eps")
+            or (steps, mean_type, var_type) == (40, "v", "learned")
         ),
     ),
 )
