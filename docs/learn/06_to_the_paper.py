@@ -24,6 +24,8 @@ assert num_weights(get_config("cifar10")) == 35_746_307
 # %%
 import matplotlib.pyplot as plt
 import tensorflow as tf
+from diffusion_tf.gaussian_diffusion import get_diffusion
+from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils.devices import get_strategy
@@ -42,16 +44,20 @@ print(f"loss {loss[:5].mean():.3f} at first, {loss[-5:].mean():.3f} after {confi
 assert loss[-5:].mean() < 0.7 * loss[:5].mean()
 
 # %% [markdown]
-# And a few samples, by DDIM in 10 steps. They are not digits yet: the preset trains a hundred times as long.
+# And a few samples on their way out of noise, in 50 steps. They are not digits yet: the preset trains
+# a hundred times as long.
 
 # %%
-sampler = Sampler.of_run(config, trainer.ema_model, jit_compile=False)
-_, frames = sampler.trajectory(8, [999, 499, 99, -1])
+process = get_sampling_process(get_diffusion(config), "ancestral", 50)
+sampler = Sampler.of_run(config, trainer.ema_model, process=process, jit_compile=False)
+steps, frames = sampler.trajectory(8, [49, 24, 4, -1])
+names = [f"t = {process.timesteps[step]}" for step in steps[:-1]] + ["samples"]
 figure, axes = plt.subplots(4, 8, figsize=(6, 3.2), layout="constrained")
-for row, images in zip(axes, frames):
+for row, images, name in zip(axes, frames, names):
+    row[0].set_ylabel(name)
     for axis, image in zip(row, images):
         axis.imshow(image[..., 0], cmap="gray", vmin=-1, vmax=1)
-        axis.axis("off")
+        axis.set(xticks=[], yticks=[])
 figure.savefig("06_digits.png", dpi=100)
 
 # %% [markdown]
