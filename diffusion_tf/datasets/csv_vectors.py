@@ -42,8 +42,8 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         for number, row in lines if has_header or not first[1] else _with(first, lines):
             if len(row) != len(first[1]):
                 raise ValueError(
-                    f"{path} has {len(row)} columns in line {number} and {len(first[1])} in the"
-                    " first; give every row the same."
+                    f"{path} has rows of different lengths, {len(row)} in line {number} and"
+                    f" {len(first[1])} in the first; give every row the same."
                 )
             if label is not None:
                 labels.append(row.pop(label).strip())

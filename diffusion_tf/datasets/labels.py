@@ -174,8 +174,8 @@ def _of_csv(text: str, path: str, names: Sequence[str]) -> Iterator[tuple[str, V
     for number, row in rows if has_header else itertools.chain([first], rows):
         if len(row) != len(header):
             raise ValueError(
-                f"{path} has {len(row)} columns in line {number} and {len(header)} in the first;"
-                " give every row the same."
+                f"{path} has rows of different lengths, {len(row)} in line {number} and"
+                f" {len(header)} in the first; give every row the same."
             )
         cells = [row[column].strip() for column in columns]
         if not all(cells):
