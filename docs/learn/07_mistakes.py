@@ -151,13 +151,26 @@ np.testing.assert_array_equal(at_3, model([tf.ones([1, 2]), tf.constant([3])]))
 print("rows 2 and 4 of all tables changed; at t = 3 the output is the same")
 
 # %% [markdown]
-# *"The embedding has d / 2 sines and d / 2 cosines."* With `half = d // 2 + 1` frequencies it has d + 2
-# numbers. What does not fit is cut off, and these are cosines, so that there are two more sines:
+# *"The embedding has 2d numbers, a sine and a cosine each."* The paper's has d, of d / 2 frequencies. At t = 0
+# sines are 0 and cosines 1, and can be counted:
 
 # %%
 from diffusion_tf.models.tutorials import cut_sinusoids
+from diffusion_tf.nn import get_timestep_embedding
+
+
+def sines_and_cosines(embedding):
+    return int((embedding.numpy() == 0).sum()), int((embedding.numpy() == 1).sum())
+
 
 d = 8
-table = cut_sinusoids(tf.constant([0]), d)[0].numpy()  # at t = 0 sines are 0 and cosines 1
-print(f"d = {d}: {int((table == 0).sum())} sines, {int((table == 1).sum())} cosines")
-assert (table == 0).sum() == 5 and (table == 1).sum() == 3
+print(f"d = {d}: {sines_and_cosines(get_timestep_embedding(tf.constant([0]), d))}")
+assert sines_and_cosines(get_timestep_embedding(tf.constant([0]), d)) == (d // 2, d // 2)
+
+# %% [markdown]
+# A lesson on embeddings takes `half = d // 2 + 1` frequencies and has d + 2 numbers. What does not fit is cut
+# off, and these are cosines, so that there are two more sines:
+
+# %%
+print(f"d = {d}, cut: {sines_and_cosines(cut_sinusoids(tf.constant([0]), d))}")
+assert sines_and_cosines(cut_sinusoids(tf.constant([0]), d)) == (d // 2 + 1, d // 2 - 1)
