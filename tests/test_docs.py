@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from diffusion_tf import datasets
+from diffusion_tf.config import PRESETS, get_config
+from diffusion_tf.config.sizes import num_weights
 from diffusion_tf.convert import formats
 from diffusion_tf.evaluation import metric
 from diffusion_tf.sampling import registry
@@ -165,6 +167,24 @@ def test_readme_is_short():
     ((_, block),) = blocks(ROOT / "README.md", "python")
     assert len(block.splitlines()) <= 15
     assert len((ROOT / "README.md").read_text().splitlines()) <= 125
+
+
+def as_range(numbers, write):
+    """As README's table has them: the least and the greatest, or one number if all are the same."""
+    return " to ".join(write(number) for number in sorted({min(numbers), max(numbers)}))
+
+
+def test_presets_have_the_sizes_and_steps_that_readme_says():
+    section = (ROOT / "README.md").read_text().split("## Presets")[1].split("\n#")[0]
+    seen = set()
+    for row in re.findall(r"^\| (`.*) \|$", section, re.MULTILINE)[1:]:
+        names, _, parameters, steps = (cell.strip() for cell in row.split("|"))
+        configs = {name: get_config(name) for name in re.findall(r"`(\w+)`", names)}
+        sizes = [num_weights(config) for config in configs.values()]
+        assert parameters == as_range(sizes, lambda n: f"{n / 1e6:.3g}M" if n >= 1e6 else f"{n:,}")
+        assert steps == as_range([config.steps for config in configs.values()], "{:,}".format)
+        seen |= configs.keys()
+    assert seen == set(PRESETS)
 
 
 # Parses command lines with the flags of a script, and runs nothing.
