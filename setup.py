@@ -74,6 +74,7 @@ setup(
         "export": [  # ONNX files
             "tf2onnx>=1.17",  # writes them; the first that goes with today's NumPy and protobuf
             "onnxruntime",  # tries each before it is in its place
+            "onnx!=1.19.0",  # needs a newer ml_dtypes than it says, and than TensorFlow 2.16 takes
         ],
         "crosscheck": [  # other implementations, and their files
             "torch",  # reads and writes *.pt, *.ckpt and *.bin

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Do the versions that setup.py declares hold? Each in a fresh environment: installs the wheel, and,
-# away from the clone, runs quick tests and a tiny training in float32 and mixed_bfloat16.
+# away from the clone, runs quick tests and a tiny training in float32 and mixed_bfloat16, and exports.
 #   tests/versions.sh                  all rows below whose Python is on the path
 #   tests/versions.sh 3.10 2.16.1 3.5.0    one row: Python, TensorFlow, Keras; - for the newest
 # It uses uv where that is installed, else the environment's own pip. WORK=FOLDER keeps the
@@ -37,7 +37,7 @@ row() { # Python, TensorFlow, Keras
   [ "$3" = - ] || wanted+=("keras==$3")
   "$python" -m venv "$environment"
   local bin="$environment/bin"
-  install "$bin/python" "$work"/wheel/*.whl pytest pytest-timeout ${wanted[@]+"${wanted[@]}"}
+  install "$bin/python" "$(echo "$work"/wheel/*.whl)[export]" pytest pytest-timeout ${wanted[@]+"${wanted[@]}"}
   local installed=$((SECONDS - begun))
   # Without what compares with the layer of Keras, which before 3.15 rounds gamma and beta.
   (cd "$work" && "$bin/python" -m pytest -q -p no:cacheprovider ${tests//[$'\n']/ } \
@@ -46,6 +46,10 @@ row() { # Python, TensorFlow, Keras
     (cd "$environment" && "$bin/ddpm-train" --workdir="$dtype" --dtype="$dtype" $tiny --nopictures)
     (cd "$environment" && "$bin/ddpm-sample" --workdir="$dtype" --num_samples=2 --out="$dtype.npz" \
       --jit_compile=off)
+  done
+  for target in a.keras a.onnx "served --format=saved_model"; do # each is tried where it is written
+    # shellcheck disable=SC2086
+    (cd "$environment" && "$bin/ddpm-convert" --source=float32 --target=$target)
   done
   echo "Python $1: $("$bin/ddpm-train" --version)" \
     "installed in $installed s, all in $((SECONDS - begun)) s"
