@@ -15,11 +15,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE)))
+# Of files side by side those with long tests begin, so that none is left to one worker at the end.
+LONG = (
+    "test_learn.py", "evaluation/test_run.py", "scripts/test_scripts.py", "training/test_loop.py",
+    "training/test_trainer.py", "gaussian_diffusion/test_loops.py", "exact/test_samplers.py",
+    "convert/test_convert.py", "convert/test_export.py", "crosscheck/test_module.py",
+    "crosscheck/test_verdicts.py", "models/test_unet.py",
+)  # fmt: skip
 
 
 def pytest_configure(config):
     import tensorflow as tf
 
+    config.option.loadscopereorder = False  # or files of many tests begin, however short
     # The tolerances are those of float32, which TF32 on a GPU would not meet.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     # For tests with several replicas; whatever asks for none of them runs on the first.
@@ -32,6 +40,7 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
     for item in items:
         for marker, seconds in (("slow", 1800), ("training", 3600)):
             if item.get_closest_marker(marker):

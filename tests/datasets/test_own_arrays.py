@@ -247,7 +247,7 @@ def test_test_vectors_are_on_the_scale_of_training(tmp_path):
 
 
 @pytest.mark.parametrize("name, text, message", [
-    ("a.csv", "1,2\n3\n", "has rows of different lengths, 1 in line 2 and 2 in the first; give every"),
+    ("a.csv", "1,2\n3\n", "has rows of different lengths, 1 in line 2 and 2 in the first"),
     ("a.csv", "a,b\n1,2\n3,x\n", r"holds \['3', 'x'\] in line 3; give numbers, and call"),
     ("a.csv", "a,b\n", "has no row of numbers"),
     ("a.csv", "", "has no row of numbers"),
