@@ -11,7 +11,7 @@ from diffusion_tf.utils.numbers import shown
 def digits() -> Config:
     """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
 
-    `ddpm-train --config=digits`: five minutes on two CPU cores. The cosine schedule,
+    `ddpm-train --config=digits`: five to ten minutes on two CPU cores. The cosine schedule,
     because the paper's linear one leaves next to nothing of so small an image halfway through
     (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
     So many steps, because the last thing that is learned is the little to be seen in what is
