@@ -132,6 +132,7 @@ def test_a_saved_model_samples_without_the_package(images, served, tmp_path):
     assert found["images2"].shape == (2, 4, 4, 1)
 
 
+@pytest.mark.slow
 def test_vectors_are_brought_back_to_the_scale_of_the_data(tmp_path):
     run = run_of(
         POINTS, data=DataRecord(scaling=Scaling(np.array([5.0, -3.0]), np.array([2, 0.5])))

@@ -157,6 +157,7 @@ def test_metric_by_metric_is_all_at_once(evaluate, whole):
             assert metrics[name][split] == whole[0][name][split]
 
 
+@pytest.mark.slow
 def test_another_batch_size_leaves_the_bound_as_it_is(evaluate, whole):
     metrics = evaluate(metrics=("bpd",), splits=("test",), batch_size=7, pictures=False)
     here, there = metrics["bpd"]["test"], whole[0]["bpd"]["test"]
@@ -220,6 +221,7 @@ def test_clipping_is_a_condition_of_everything(evaluate, whole, workdir, request
         evaluate_run(out, workdir, dataclasses.replace(request_, metrics=("bpd",), seed=1))
 
 
+@pytest.mark.slow
 def test_evaluations_from_before_the_choice_were_clipped(evaluate, tmp_path):
     quick = {"metrics": ("fid",), "splits": ("test",), "pictures": False}
     evaluate(**quick)
@@ -232,6 +234,7 @@ def test_evaluations_from_before_the_choice_were_clipped(evaluate, tmp_path):
     assert evaluate(**quick)["fid"] == metrics["fid"]
 
 
+@pytest.mark.slow
 def test_overwriting_begins_anew(evaluate):
     evaluate(metrics=("fid",), pictures=False)
     metrics = evaluate(metrics=("fid",), pictures=False, seed=1, overwrite=True, quantize=True)

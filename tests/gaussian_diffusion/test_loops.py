@@ -170,6 +170,7 @@ def test_seed_gives_the_same_samples_in_every_mode(loops, jit_compile):
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_other_seed_gives_other_samples(loops):
     first, other = loops, tf.function(all_loops)(4)
     for name, value in first.items():

@@ -194,7 +194,7 @@ def test_variables_of_small_networks_are_the_original_ones(golden_network):
     assert names == set(golden["variable_order"].tolist())
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 @pytest.mark.parametrize("name", ["cifar_variables", "celebahq_lsun_variables"])
 def test_variables_of_the_paper_are_the_original_ones(monkeypatch, name, dropout):
     # Values do not matter here, and drawing a hundred million takes time.

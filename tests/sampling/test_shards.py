@@ -83,6 +83,7 @@ def test_nothing_to_do_is_an_error(model, name):
         draw(model, **{"num_samples": 1, "batch_size": 1, name: 0})
 
 
+@pytest.mark.slow
 def test_the_first_samples_are_the_same_in_a_larger_batch(model):
     small, large = draw(model, 2, 2)[0], draw(model, 5, 5)[0]
     np.testing.assert_allclose(small, large[:2], atol=1e-5)

@@ -163,6 +163,7 @@ def test_first_update_moves_no_weight_but_fills_the_moments():
     assert any(np.any(v.numpy()) for v in trainer.optimizer.variables if "momentum" in v.path)
 
 
+@pytest.mark.slow
 def test_first_average_is_a_copy():
     trainer = make_trainer(**TINY, ch_mult=(2,), ema_decay=0.9999)
     trainer.ema_model.set_weights([w + 1 for w in trainer.model.get_weights()])
