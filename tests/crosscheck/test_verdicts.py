@@ -219,7 +219,7 @@ def test_plain_adam_of_pytorch_is_that(lr):
                 torch_adam(weight_decay=decay),
                 f"{decay:g} times the weights added to their gradient (L2), as PyTorch's Adam does",
             )
-            for decay in (1e-2, 1e-6)
+            for decay in (1e-2, 1e-4, 1e-6)
         ],
         *[
             (
@@ -228,7 +228,7 @@ def test_plain_adam_of_pytorch_is_that(lr):
                 ),
                 f"weights decayed by {decay:g} times the learning rate in each step, as AdamW does",
             )
-            for decay in (0.1, 1e-6)
+            for decay in (0.1, 0.01, 1e-4, 1e-6)
         ],
     ],
 )

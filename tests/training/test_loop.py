@@ -63,20 +63,31 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path, preset):
     np.testing.assert_array_equal(losses, load_losses(str(tmp_path / "whole"))[1])
 
 
+BY_LOSS = {
+    "timestep_sampling": "by_loss", "ema_decay": (0.9, 0.5), "num_diffusion_timesteps": 2,
+    "dropout": 0.1, "batch_size": 16,
+}  # fmt: skip
+
+
 def test_a_resumed_run_has_its_history_of_losses_and_every_average(tmp_path):
-    fields = {
-        "timestep_sampling": "by_loss", "ema_decay": (0.9, 0.5), "num_diffusion_timesteps": 2,
-        "dropout": 0.1, "batch_size": 16,
-    }  # fmt: skip
-    whole = run(tmp_path / "whole", steps=12, **fields)
-    run(tmp_path / "parts", steps=7, **fields)
-    resumed = run(tmp_path / "parts", steps=12, **fields)
+    whole = run(tmp_path / "whole", steps=12, **BY_LOSS)
+    run(tmp_path / "parts", steps=7, **BY_LOSS)
+    resumed = run(tmp_path / "parts", steps=12, **BY_LOSS)
     assert whole.parts.keys() == {"model", "ema", "ema_0.5", "optimizer", "timesteps"}
     for part, variables in whole.parts.items():
         for name, variable in variables.items():
             np.testing.assert_array_equal(variable, resumed.parts[part][name], err_msg=name)
     assert np.min(whole.history.variables["counts"]) > 10  # the timesteps were drawn by them
     assert np.ptp(whole.history.probabilities()) > 0.01
+
+
+@pytest.mark.slow
+def test_timesteps_by_their_losses_train_otherwise_than_uniform_ones(tmp_path):
+    by_loss, uniform = (
+        run(tmp_path / name, steps=12, **{**BY_LOSS, "timestep_sampling": name}).model
+        for name in ("by_loss", "uniform")
+    )
+    assert not np.array_equal(by_loss.trainable_variables[0], uniform.trainable_variables[0])
 
 
 @pytest.mark.slow

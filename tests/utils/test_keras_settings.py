@@ -111,7 +111,6 @@ def test_another_backend_is_answered_in_one_sentence(backend, tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_keras_imported_with_another_backend_is_answered():
     # No other backend is there to import it with; what it says of itself is all that counts.
     code = (
