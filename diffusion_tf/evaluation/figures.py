@@ -108,16 +108,15 @@ def draw_progressive(path: str, of: Material) -> None:
 
 def draw_sharing(path: str, of: Material) -> None:
     """Figure 7: samples that share x_t, a row for each t, with x_t before them."""
-    rows = []
-    for t in of.share_from:
-        logging.info("Drawing %d samples that share x_t at t=%d ...", of.number, t)
-        x_t, samples = of.sampler.sharing(t, of.number)
-        check_finite(samples, f"samples that share x_t at t={t}")
-        rows.append(images.to_pixels(np.stack([x_t, *samples])))
+    times = sorted(of.share_from, reverse=True)
+    logging.info("Drawing %d samples that share x_t at each of t=%s ...", of.number, times)
+    shared, samples = of.sampler.sharing(times, of.number)
+    for t, drawn in zip(times, samples, strict=True):
+        check_finite(drawn, f"samples that share x_t at t={t}")
     images.save_labelled_grid(
         path,
-        np.stack(rows),
-        row_labels=[f"t={t}" for t in of.share_from],
+        images.to_pixels(np.concatenate([shared[:, None], samples], axis=1)),
+        row_labels=[f"t={t}" for t in times],
         column_labels=["shared", *[""] * of.number],
     )
 

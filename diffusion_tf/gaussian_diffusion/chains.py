@@ -87,7 +87,8 @@ class Chains:
         seed: int | tf.Tensor | None = None,
         clip_denoised: bool = True,
         memory: Memory | None = None,
-    ) -> tuple[tf.Tensor, Memory]:
+        return_pred_xstart: bool = False,
+    ) -> tuple[tf.Tensor, Memory] | tuple[tf.Tensor, Memory, tf.Tensor]:
         """Takes the steps first, first - 1, ..., last of the reverse process (Algorithm 2).
 
         With `seed`, a chain cut into pieces anywhere equals the chain run in one go, if each piece
@@ -99,6 +100,7 @@ class Chains:
             first, last: T > first >= last >= 0, numbers or int32 scalars.
             noise_fn, seed, clip_denoised: see `p_sample_loop`.
             memory: of a chain that goes on; see `p_sample_with_memory`.
+            return_pred_xstart: also return the x_0 that step `last` predicted.
 
         Returns:
             What comes out of step `last`, shaped like x, and the memory, empty for most samplers.
@@ -114,7 +116,8 @@ class Chains:
             raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
         start = self._start(x, memory)
         state = self._denoise(denoise_fn, start, first, last, step_noise, clip_denoised)
-        return state.x, state.memory
+        drawn = state.x, state.memory
+        return (*drawn, state.pred_xstart) if return_pred_xstart else drawn
 
     def initial_memory(self, x: tf.Tensor) -> Memory:
         """What the first step of a chain gets for `memory`: nothing, if one step knows no other."""

@@ -34,25 +34,30 @@ def run_in_pieces(
 
 
 def run_down(
-    move: Callable[..., tuple], state: tuple, stops: Sequence[int], done: Callable[[int], object]
+    move: Callable[..., tuple],
+    state: tuple,
+    stops: Sequence[int],
+    done: Callable[[int], object],
+    keep: int = 0,
 ) -> np.ndarray:
     """Takes x through the reverse process, and keeps it at some times.
 
     Args:
         move: `move(state, first, last)` takes the steps first, first - 1, ..., last, int32 scalars;
             returns the state after them.
-        state: x and its memory before step `stops[0]`.
+        state: x and its memory before step `stops[0]`, and what else `move` returns.
         stops: times in falling order, each the step that x is about to take; -1 after the last.
         done: is told of every piece how many steps it took.
+        keep: which part of the state is kept.
 
     Returns:
-        x at each of the stops, [len(stops), B, ...].
+        x, or that part, at each of the stops, [len(stops), B, ...].
     """
-    kept, longest = [state[0].numpy()], max(1, (stops[0] + 1) // MAX_PIECES)
+    kept, longest = [state[keep].numpy()], max(1, (stops[0] + 1) // MAX_PIECES)
     for start, stop in itertools.pairwise(stops):
         for first in range(start, stop, -longest):
             last = max(first - longest, stop) + 1
             state = move(state, tf.constant(first), tf.constant(last))
             done(first - last + 1)
-        kept.append(state[0].numpy())
+        kept.append(state[keep].numpy())
     return np.stack(kept)

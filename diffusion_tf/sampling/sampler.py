@@ -170,18 +170,21 @@ class Sampler:
         )
 
     def progressive(self, number: int, freq: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draws the samples of shard 0 and keeps the predictions of x_0 every `freq` steps.
+        """Draws shard 0 and keeps the predictions of x_0 every `freq` steps, showing progress.
 
         Returns:
             steps int32 [K], rising, and float32 [B, K, ...].
         """
-        predictions = self.chain(
-            number,
-            lambda network: self.process.p_sample_loop_progressive(
-                network, include_xstartpred_freq=freq, **self._how(number, "sample")
-            )[1],
-        )().numpy()
-        return freq * np.arange(predictions.shape[1], dtype=np.int32), self.to_data(predictions)
+        how, T = self._how(number, "sample"), self.process.num_timesteps
+        x = self.process.prior_sample(shape=how.pop("shape"), seed=how["seed"])
+        steps = freq * np.arange(T // freq, dtype=np.int32)
+        move = self._mover(number, return_pred_xstart=True, **how)
+        # What step t predicted is there when step t - 1 is next; the loop ends after step 0.
+        stops = [T - 1, *(int(t) - 1 for t in steps[::-1])]
+        with progress_bar("drawing", "step", total=T, first_compiles=True) as progress:
+            state = (x, self.process.initial_memory(x), tf.zeros_like(x))
+            predictions = run_down(move, state, stops, progress.update, keep=2)[:0:-1]
+        return steps, self.to_data(predictions.swapaxes(0, 1))
 
     def mixtures(
         self,
@@ -248,27 +251,29 @@ class Sampler:
         )
         return run_in_pieces(doing, move, tf.constant(x), len(path) - 1)
 
-    def sharing(self, t: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples that share x_t and part there (Figure 7).
+    def sharing(self, times: Sequence[int], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples that share x_t and part there (Figure 7), showing progress.
 
         Args:
-            t: from 0 to T - 1.
-            number: of samples.
+            times: t, each from 0 to T - 1, in falling order. All are of one chain.
+            number: of samples for each t.
 
         Returns:
-            float32 x_t [H, W, C], and samples [number, H, W, C].
+            float32 x_t [F, H, W, C], of condition 0, and samples [F, number, H, W, C].
         """
-        draw = self.chain(
-            number,
-            lambda network: self.process.p_sample_loop_trajectory(
-                network,
-                keep=[t, -1],
-                repeat_noise_steps=self.process.num_timesteps - 1 - t,
-                **self._how(number, "pictures"),
-            ),
-        )
-        x_t, samples = draw()[1].numpy()
-        return x_t[0], samples
+        how, T = self._how(1, "pictures"), self.process.num_timesteps
+        x = self.process.prior_sample(shape=how.pop("shape"), seed=how["seed"])
+        move_one, move_all = (self._mover(n, **how) for n in (1, number))
+        total = T - 1 - times[-1] + sum(t + 1 for t in times)
+        samples = []
+        with progress_bar("drawing", "step", total=total, first_compiles=True) as progress:
+            state = (x, self.process.initial_memory(x))
+            shared = run_down(move_one, state, [T - 1, *times], progress.update)[1:, 0]
+            for t, x_t in zip(times, shared, strict=True):
+                x = tf.repeat(x_t[None], number, axis=0)
+                state = (x, self.process.initial_memory(x))
+                samples.append(run_down(move_all, state, [t, -1], progress.update)[-1])
+        return shared, np.stack(samples)
 
     def transmit(self, x: np.ndarray, budgets: Sequence[float]) -> Transmission:
         """What images uint8 [B, H, W, C] cost and look like; see `Compression.transmit`."""

@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from diffusion_tf.config import get_config
 from diffusion_tf.evaluation import figures
 from diffusion_tf.sampling.sampler import Sampler
+from diffusion_tf.utils.random_numbers import stream
 from helpers.rows import mostly_slow
 from helpers.shrinking_network import Network
 
@@ -40,13 +42,39 @@ def test_every_figure_is_drawn(material, number, tmp_path):
 
 def test_samples_that_share_a_latent(material):
     """They have the same x_t, and the later they part the more alike they are."""
-    spreads = []
-    for t in (11, 5, 0):
-        x_t, samples = material.sampler.sharing(t, 6)
-        assert x_t.shape == (8, 8, 1) and samples.shape == (6, 8, 8, 1)
-        spreads.append(samples.std(axis=0).mean())
+    shared, samples = material.sampler.sharing((11, 5, 0), 6)
+    assert shared.shape == (3, 8, 8, 1) and samples.shape == (3, 6, 8, 8, 1)
+    spreads = samples.std(axis=1).mean(axis=(1, 2, 3))
     assert spreads[0] > spreads[1] > 0
     assert spreads[2] < 1e-6  # the last step adds no noise
+
+
+def test_in_pieces_as_in_one_loop(material):
+    """With the same seed: the process's own loops, which the original's arrays are held against."""
+    sampler, process, network = material.sampler, material.sampler.process, Network()
+    shape = (3, *sampler.sample_shape)
+
+    def denoise_fn(x, t):
+        return network([x, t], training=False)
+
+    kept = tf.function(process.p_sample_loop_progressive)(
+        denoise_fn, shape=shape, include_xstartpred_freq=5, seed=sampler.shard_seed(0, 3)
+    )[1]
+    steps, predictions = sampler.progressive(3, 5)
+    np.testing.assert_array_equal(steps, [0, 5])
+    np.testing.assert_allclose(predictions, kept, rtol=0, atol=1e-6)
+
+    shared, samples = sampler.sharing((11, 7, 0), 3)
+    for x_t, drawn, t in zip(shared, samples, (11, 7, 0), strict=True):
+        _, images = tf.function(process.p_sample_loop_trajectory)(
+            denoise_fn,
+            shape=shape,
+            repeat_noise_steps=11 - t,
+            seed=stream(sampler.seed, "pictures"),
+            keep=[t, -1],
+        )
+        np.testing.assert_allclose(np.stack([x_t] * 3), images[0], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(drawn, images[1], rtol=0, atol=1e-6)
 
 
 def test_what_is_sent(material):
