@@ -188,6 +188,7 @@ QUICK = (
             ("train --workdir=run --lr=0.5", "run holds a run of another config (lr"),
             ("train --workdir=saved/checkpoints", "holds something other than a run"),
             ("train --workdir=new --beta_schedule=cubic", "Unknown beta_schedule 'cubic'"),
+            ("train --workdir=new --lr_decay_steps=200 --steps=300", "steps is 300: nothing would"),
             ("train --workdir=new --config=folder", "folder needs --data_dir: "),
             ("train --workdir=new --data_dir=none", "There is no file or folder none; check"),
             ("sample --workdir=none", "none holds no run (no config.json); train one with "),

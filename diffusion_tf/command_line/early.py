@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from diffusion_tf.config import Config
+from diffusion_tf.config.agreement import check_steps
 from diffusion_tf.config.original import read_folder
 from diffusion_tf.sampling.registry import checked_choices
 from diffusion_tf.training.checkpoint_files import checkpoint_dir, find, newest, of_step
@@ -91,7 +92,8 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
     """Makes sure of all that can be known of a training without its data.
 
     Raises:
-        ValueError: an unknown name, an image size that the network cannot halve, no --data_dir
+        ValueError: an unknown name, an image size that the network cannot halve, steps
+            beyond lr_decay_steps, no --data_dir
             where one is needed, or a workdir that holds something else.
         FileNotFoundError: the data are not there.
     """
@@ -99,6 +101,7 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
         value, known = getattr(config, field), get_args(names)
         if value not in known:
             raise ValueError(f"Unknown {field} {value!r}; choose one of {', '.join(known)}.")
+    check_steps(config)
     if config.dataset in _NEED_DATA_DIR and not data_dir:
         raise ValueError(f"{config.dataset} needs --data_dir: {_NEED_DATA_DIR[config.dataset]}.")
     if data_dir and "://" not in data_dir and not os.path.exists(data_dir):

@@ -40,6 +40,22 @@ def check_agreement(config: Any) -> None:
     )  # fmt: skip
 
 
+def check_steps(config: Any) -> None:
+    """The learning rate is not 0 before the last step; that is checked where a run is trained.
+
+    Raises:
+        ValueError: it is.
+    """
+    falls = config.lr_decay_steps
+    if falls and falls < config.steps:
+        raise ValueError(
+            f"From step lr_decay_steps={shown(falls)} on the learning rate is 0, and steps is"
+            f" {shown(config.steps)}: nothing would be learned. Set steps to {shown(falls)} or"
+            " less, or train a new run with larger lr_decay_steps, or 0, with which it does not"
+            " fall; warm_start can begin it from this one."
+        )
+
+
 def check_network(config: Any) -> None:
     """Sizes that the network can have."""
     if config.model not in ("unet", "mlp"):

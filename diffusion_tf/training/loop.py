@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from diffusion_tf.config.agreement import check_steps
 from diffusion_tf.datasets import Dataset
 from diffusion_tf.datasets.record import DataRecord
 from diffusion_tf.sampling.pictures import conditions_to_show, grid_drawer
@@ -40,13 +41,14 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str, *, test: Dataset | N
         test: whose loss is measured at each grid; the run is the same without.
 
     Raises:
-        ValueError: the workdir holds another run or one on other data, or the batch does not fit
-            into memory.
+        ValueError: the workdir holds another run or one on other data, the batch does not fit
+            into memory, or the learning rate is 0 before the last step.
         OSError: another process trains in the workdir, a checkpoint cannot be written, or another
             machine of the run has stopped.
         FloatingPointError: loss or gradient are no longer finite; the last checkpoint is kept.
         Interrupted: SIGTERM, Ctrl-C or SIGHUP came; a checkpoint was saved.
     """
+    check_steps(trainer.config)
     if not is_chief(trainer.strategy):
         _train(trainer, dataset, workdir, None, chief=False)
         return

@@ -317,6 +317,16 @@ def test_a_warm_start_beyond_the_end_is_refused(tmp_path):
         run(tmp_path / "warm", steps=3, warm_start=str(tmp_path / "source"))
 
 
+def test_steps_without_a_learning_rate_are_refused(tmp_path):
+    falling = {"warmup": 1, "lr_decay_steps": 3}
+    run(tmp_path / "a", steps=3, **falling)
+    with pytest.raises(ValueError, match="lr_decay_steps=3 on .* is 0, and steps is 4: nothing"):
+        run(tmp_path / "a", steps=4, **falling)
+    warm = {**falling, "lr_decay_steps": 5, "warm_start": str(tmp_path / "a")}
+    run(tmp_path / "warm", steps=5, **warm)  # as the error says
+    np.testing.assert_array_equal(load_losses(str(tmp_path / "warm"))[0], [3, 4])
+
+
 def test_a_warm_start_from_nowhere_or_from_another_network_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere has no checkpoint"):
         run(tmp_path / "warm", steps=3, warm_start=str(tmp_path / "nowhere"))
