@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from diffusion_tf.config import Config, get_config
-from diffusion_tf.convert.exporting import export_of, in_float32, put_export, serving_of
+from diffusion_tf.convert.exporting import (
+    check_sampling,
+    export_of,
+    in_float32,
+    put_export,
+    serving_of,
+)
 from diffusion_tf.convert.loading import load_model
 from diffusion_tf.convert.serving import Serving
 from diffusion_tf.datasets import get_fitted_dataset, get_images, get_test_split
@@ -29,7 +35,7 @@ from diffusion_tf.training.workdirs import check_of_run
 from diffusion_tf.utils.devices import JitCompile, StrategyName, get_strategy, tf32, use_xla
 from diffusion_tf.utils.images import as_pixels
 from diffusion_tf.utils.keras_backend import keras
-from diffusion_tf.utils.numbers import whole
+from diffusion_tf.utils.numbers import checked_seed, whole
 from diffusion_tf.utils.weight_sets import WeightsKind
 
 
@@ -216,11 +222,12 @@ class Run:
             return serving_of(model, self.config, scaling, guidance_scale, **sampling)
 
         format, row = export_of(target, format)
+        check_sampling(format, row, guidance_scale, sampling)
         asked = [self.path, self.step, self.weights, format, sampling, guidance_scale]
         put_export(self.path, target, format, prepare, asked, overwrite)
 
     def _sampler(self, seed: int, jit_compile: JitCompile, **choices: Any) -> Sampler:
-        xla = use_xla(jit_compile, self.config.image_size)
+        xla, seed = use_xla(jit_compile, self.config.image_size), checked_seed(seed)
         return Sampler.of_run(self.config, self.model, seed=seed, jit_compile=xla, **choices)
 
     def _image(self, image: int | str | np.ndarray, data_dir: str | None) -> np.ndarray:

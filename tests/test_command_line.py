@@ -190,6 +190,10 @@ QUICK = (
             ("train --workdir=new --beta_schedule=cubic", "Unknown beta_schedule 'cubic'"),
             ("train --workdir=new --lr_decay_steps=200 --steps=300", "steps is 300: nothing would"),
             ("train --workdir=new --config=folder", "folder needs --data_dir: "),
+            ("train --workdir=new --config=digit", "Did you mean digits?"),
+            ("train --workdir=", "--workdir is empty; give a value, or leave the flag out."),
+            ("train --workdir=new --warm_start=none", "none holds no run"),
+            ("train --workdir=new --warm_start=run", "run has no checkpoint; train there"),
             ("train --workdir=new --data_dir=none", "There is no file or folder none; check"),
             ("sample --workdir=none", "none holds no run (no config.json); train one with "),
             ("sample --workdir=run", "run has no checkpoint; train there with "),
@@ -198,10 +202,16 @@ QUICK = (
             ("sample --workdir=saved --num_samples=0", "num_samples is 0"),
             ("sample --workdir=saved --sampling_steps=13", "it must lie in 1..12"),
             ("sample --workdir=saved --eta=0.5", "eta is 0.5, which sampler 'ancestral' does not"),
+            ("sample --workdir=saved --sampler=ddim --eta=2", "eta is 2.0; it must lie in [0, 1]"),
             ("sample --workdir=saved --trajectory=12", "each time must lie in -1..11"),
+            ("sample --workdir=saved --progressive=13", "it must lie in 1..12"),
+            ("sample --workdir=saved --seeds=", "--seeds is empty; give some, such as 0-63"),
             ("interpolate --workdir=saved --image2=none.png", "There is no image 'none.png'"),
             ("interpolate --workdir=saved --timesteps=12", "each must lie in 0..11"),
             ("inpaint --workdir=none", "none holds no run"),
+            ("inpaint --workdir=saved --sampling_steps=13", "it must lie in 1..12"),
+            ("status --workdir=taken.npz", "taken.npz holds no run: it is a file"),
+            ("figures --workdir=saved --out=a.png", "--out=a.png is not a folder; give a name"),
             ("figures --workdir=none", "none holds no run"),
             ("evaluate --workdir=saved --step=4", "saved has no checkpoint of step 4 (there: 3)"),
             ("evaluate --workdir=saved --metrics=fad --out=o", "Unknown metric 'fad'"),
@@ -237,6 +247,12 @@ def test_status_says_how_far_a_run_is(call, home):
         assert rows["Loss"] == "0.25 at step 2; 0.375 on average since 1"
         assert rows["Checkpoint"].startswith("saved/checkpoints/ckpt-3, ")
         assert rows["Training"] == "nobody trains in it now"
+    status = json.loads(call("status", "saved", "--log=json", cwd=home).stdout)
+    assert status.pop("saved") == (home / "saved/checkpoints/ckpt-3.index").stat().st_mtime
+    assert status == {
+        "run": "saved", "dataset": "digits", "step": 3, "steps": 6000, "logged_step": 2,
+        "checkpoint": "saved/checkpoints/ckpt-3", "loss": 0.25, "in_training": False,
+    }  # fmt: skip
     assert "none holds no run" in call("status", "none", cwd=home).stderr
     with locked(lock_in(home / "run"), "run"):
         text = call("status", "run", cwd=home).stdout

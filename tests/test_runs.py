@@ -56,6 +56,25 @@ def test_a_run_samples_and_interpolates(run):
         run.interpolate(np.zeros([8, 8, 1], np.uint8), IMAGES[1])
     with pytest.raises(ValueError, match="evaluate has no choice 'metric'"):
         run.evaluate(metric="fid")
+    with pytest.raises(ValueError, match="Unknown metric 'foo'; choose some of bpd"):
+        run.evaluate(metrics="fid,foo")
+    with pytest.raises(ValueError, match="seed is None; a seed must be a whole number"):
+        run.sample(1, seed=None)
+
+
+@pytest.mark.parametrize(
+    "target, choices, message",
+    [
+        ("a.txt", {}, "The name .*a.txt does not say which export is wanted"),
+        ("a", {"format": "workdir"}, "Format workdir is not an export; choose one of keras_file"),
+        ("a.keras", {"sampler": "ddim"}, "sampler is 'ddim', but format keras_file holds no sampl"),
+        ("a.keras", {"guidance_scale": 2.0}, "guidance_scale is 2.0, but format keras_file holds"),
+    ],
+)
+def test_what_is_no_export_is_refused(run, tmp_path, target, choices, message):
+    with pytest.raises(ValueError, match=message):
+        run.export(tmp_path / target, **choices)
+    assert list(tmp_path.iterdir()) == []
 
 
 DATA = {
@@ -100,6 +119,18 @@ def test_vectors_are_brought_to_the_scale_of_their_preset():
         (tf.data.Dataset.from_tensor_slices(IMAGES).repeat(), "never ends; leave repeat"),
         (tf.data.Dataset.from_tensor_slices(IMAGES).take(0), "is empty"),
         ((IMAGES, LABELS[:3]), "has 10 rows and .* has 3"),
+        (
+            tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}),
+            "elements that are dicts of image, label; map it to examples, or to pairs",
+        ),
+        (tf.data.Dataset.from_tensor_slices((IMAGES, LABELS, LABELS)), "that are tuples of 3"),
+        (
+            tf.data.Dataset.from_generator(
+                lambda: iter([IMAGES[0], IMAGES[0, :3]]),
+                output_signature=tf.TensorSpec([None, 4, 1], tf.uint8),
+            ),
+            r"elements of shapes \(3, 4, 1\) and \(4, 4, 1\); map it",
+        ),
         (IMAGES.transpose(0, 3, 1, 2), r"must be \[N, H, W\], or"),
     ],
 )

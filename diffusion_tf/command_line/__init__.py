@@ -297,8 +297,8 @@ def run(main: Callable[[], None], *, positional: flags.FlagHolder | None = None)
     def guarded(arguments: list[str]) -> None:
         logging.set_verbosity(logging.INFO)
         handler = logging.get_absl_handler()
-        handler.setFormatter(_JSONLines() if _logs_json() else python_logging.Formatter(_TEXT))
-        if _logs_json():
+        handler.setFormatter(_JSONLines() if logs_json() else python_logging.Formatter(_TEXT))
+        if logs_json():
             progress.use_json()
         handler.addFilter(_is_ours_or_urgent)
         try:
@@ -306,6 +306,7 @@ def run(main: Callable[[], None], *, positional: flags.FlagHolder | None = None)
                 flags.FLAGS[positional.name].parse(arguments.pop())
             if len(arguments) > 1:
                 raise ValueError(f"Unexpected argument {arguments[1]!r}; flags start with --.")
+            _check_not_empty()
             main()
         except Interrupted as interrupted:
             logging.info("%s", interrupted)
@@ -326,6 +327,15 @@ def run(main: Callable[[], None], *, positional: flags.FlagHolder | None = None)
         sys.exit(ctrl_c.EXIT_CODE)
 
 
+def _check_not_empty() -> None:
+    """Refuses --workdir= and the like, such as a variable of the shell leaves that is not set."""
+    of_config = {field.name for field in dataclasses.fields(Config)}  # some may be empty
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value == "" and name not in of_config:
+            raise ValueError(f"--{name} is empty; give a value, or leave the flag out.")
+
+
 class _JSONLines(python_logging.Formatter):
     """Records as objects of JSON."""
 
@@ -340,13 +350,14 @@ class _JSONLines(python_logging.Formatter):
         )
 
 
-def _logs_json() -> bool:
+def logs_json() -> bool:
+    """Whether what is said is to be JSON."""
     return flags.FLAGS.log == "json"
 
 
 def _ended(text: str) -> str:
     """What a command says last when it has failed."""
-    if not _logs_json():
+    if not logs_json():
         return f"Error: {text}"
     return json.dumps({"time": round(time.time(), 3), "level": "error", "message": text})
 

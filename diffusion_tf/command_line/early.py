@@ -95,7 +95,7 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
         ValueError: an unknown name, an image size that the network cannot halve, steps
             beyond lr_decay_steps, no --data_dir
             where one is needed, or a workdir that holds something else.
-        FileNotFoundError: the data are not there.
+        FileNotFoundError: the data are not there, or no run to start from.
     """
     for field, names in _NAMES.items():
         value, known = getattr(config, field), get_args(names)
@@ -107,3 +107,5 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
     if data_dir and "://" not in data_dir and not os.path.exists(data_dir):
         raise FileNotFoundError(f"There is no file or folder {data_dir}; check --data_dir.")
     check_of_run(workdir, config, unknown=_OF_DATA)
+    if config.warm_start and not find(checkpoint_dir(workdir)).complete:
+        check_run(config.warm_start)

@@ -10,6 +10,7 @@ from absl import flags, logging
 from diffusion_tf import command_line
 from diffusion_tf.command_line import quiet
 from diffusion_tf.utils.locks import check_free, lock_beside, locked
+from diffusion_tf.utils.output_names import check_name
 
 command_line.group("Which figures, of what")
 WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "folder of the run")
@@ -50,6 +51,7 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 def main() -> None:
     """Draws figures that nobody else writes meanwhile."""
     share_from = command_line.parse_ints("share_from", SHARE_FROM.value)
+    check_name(OUT.value, ("folder",), "a folder")
     check_free(lock_beside(OUT.value), OUT.value)
     check_folder()
     from diffusion_tf.command_line import early  # now: NumPy takes its time, TensorFlow more

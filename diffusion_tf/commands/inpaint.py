@@ -25,7 +25,7 @@ NUM_RESAMPLES = flags.DEFINE_integer(
     "num_resamples", 10, "times that every stretch is gone through; 1: no jumps"
 )
 SAMPLING_STEPS = flags.DEFINE_integer(
-    "sampling_steps", 250, "steps, spread over the T of training, of which there may be fewer"
+    "sampling_steps", None, "steps, spread over the T of training [250, or T where that is less]"
 )
 SEED = flags.DEFINE_integer("seed", 0, "seed of the noise, from -2**63 to 2**63 - 1")
 CONDITIONS = command_line.define_shared_flag("conditions")
@@ -52,20 +52,27 @@ def main() -> None:
     from diffusion_tf.utils.numbers import whole
 
     check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
-    early.check_image_files([IMAGE.value], early.check_run(WORKDIR.value))
+    config = early.check_drawing(WORKDIR.value, sampling_steps=SAMPLING_STEPS.value)
+    early.check_image_files([IMAGE.value], config)
+    early.check_checkpoint(WORKDIR.value)
     whole(NUM_SAMPLES.value, "num_samples", 1, 100)
-    whole(SAMPLING_STEPS.value, "sampling_steps", 1)
     quiet.import_tensorflow()
     from diffusion_tf.gaussian_diffusion.inpainting import plan_jumps
 
-    plan_jumps(1, JUMP_LENGTH.value, NUM_RESAMPLES.value)
+    steps = SAMPLING_STEPS.value or min(250, config.num_diffusion_timesteps)
+    plan = plan_jumps(steps, JUMP_LENGTH.value, NUM_RESAMPLES.value)
+    if NUM_RESAMPLES.value > 1 and not plan.jumps.any():
+        raise ValueError(
+            f"--jump_length={JUMP_LENGTH.value} leaves no room for a jump in {steps} steps; make it"
+            " smaller, or give --num_resamples=1, with which there is none."
+        )
     with locked(lock_beside(OUT.value), OUT.value):
         check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
-        inpaint()
+        inpaint(steps)
     logging.info("Wrote %s.", OUT.value)
 
 
-def inpaint() -> None:
+def inpaint(steps: int) -> None:
     """Loads, fills in, writes."""
     from diffusion_tf.convert.loading import load_config, load_model
     from diffusion_tf.datasets import get_images
@@ -89,7 +96,6 @@ def inpaint() -> None:
     _, model, step = load_model(WORKDIR.value, weights=WEIGHTS.value)
     (image,) = get_images(config, [IMAGE.value], DATA_DIR.value)
     diffusion = get_diffusion(config)
-    steps = min(SAMPLING_STEPS.value, diffusion.num_timesteps)
     logging.info("Filling in with %s, %s weights of step %d.", WORKDIR.value, WEIGHTS.value, step)
     sampler = Sampler.of_run(
         config,

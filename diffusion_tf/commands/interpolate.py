@@ -34,7 +34,9 @@ METHOD = flags.DEFINE_enum(
     " the images themselves",
 )
 TIMESTEPS = flags.DEFINE_list(
-    "timesteps", "125,250,500", "of ddpm: how far to diffuse the images before mixing, a row each"
+    "timesteps",
+    [],
+    "of ddpm: how far to diffuse the images before mixing, a row each [T/8,T/4,T/2]",
 )
 MIX = flags.DEFINE_enum(
     "mix",
@@ -101,7 +103,7 @@ def main() -> None:
 
 def check_flags() -> None:
     """Raises a ValueError where flags do not go together."""
-    if not command_line.parse_ints("timesteps", TIMESTEPS.value):
+    if not command_line.parse_ints("timesteps", TIMESTEPS.value) and TIMESTEPS.present:
         raise ValueError("--timesteps is empty; give one number or more, such as 125,250,500.")
     for method, names in ONLY_OF.items():
         for name in names if method != METHOD.value else ():
@@ -125,7 +127,7 @@ def check_files() -> None:
     check_output(OUT.value, overwrite=OVERWRITE.value, kinds=KINDS)
     config = early.check_drawing(WORKDIR.value, sampling_steps=SAMPLING_STEPS.value)
     T = config.num_diffusion_timesteps
-    for t in TIMESTEPS.value if TIMESTEPS.present else ():
+    for t in TIMESTEPS.value:
         if not 0 <= int(t) < T:
             raise ValueError(f"--timesteps has {t}; each must lie in 0..{T - 1}.")
     early.check_image_files(IMAGES.value or [IMAGE1.value, IMAGE2.value], config)
@@ -141,6 +143,7 @@ def interpolate(before_saving: Callable[[], None]) -> None:
     from diffusion_tf.sampling import walks
     from diffusion_tf.sampling.guidance import get_one_condition
     from diffusion_tf.sampling.sampler import Sampler
+    from diffusion_tf.sampling.times import timesteps_to_mix_at
     from diffusion_tf.utils.devices import use_xla
 
     stops = stops_of(IMAGES.value) if IMAGES.value else [IMAGE1.value, IMAGE2.value]
@@ -171,7 +174,8 @@ def interpolate(before_saving: Callable[[], None]) -> None:
         walk = walks.draw_ddpm_walk(
             sampler,
             path,
-            timesteps=command_line.parse_ints("timesteps", TIMESTEPS.value),
+            timesteps=command_line.parse_ints("timesteps", TIMESTEPS.value)
+            or timesteps_to_mix_at(config.num_diffusion_timesteps),
             num_lambdas=NUM_LAMBDAS.value,
             mix=MIX.value,
             shared_noise=SHARED_NOISE.value,

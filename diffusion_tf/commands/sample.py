@@ -9,7 +9,12 @@ from absl import flags, logging
 
 from diffusion_tf import command_line
 from diffusion_tf.command_line import quiet
-from diffusion_tf.sampling.choices import labels_of_each, number_of_samples, parse_seeds
+from diffusion_tf.sampling.choices import (
+    check_progressive,
+    labels_of_each,
+    number_of_samples,
+    parse_seeds,
+)
 from diffusion_tf.utils.locks import check_free, lock_beside
 
 command_line.group("What to draw from")
@@ -150,12 +155,15 @@ def check_flags(trajectory: tuple[int, ...]) -> tuple[int, str | None]:
     for time in trajectory:
         if not -1 <= time < T:
             raise ValueError(f"--trajectory has {time}; each time must lie in -1..{T - 1}.")
+    check_progressive(PROGRESSIVE.value, T)
     conditions = CONDITIONS.value
     if PER_CLASS.value is not None:
         if conditions is not None:
             raise ValueError("--conditions and --per_class were both given; give one of them.")
         conditions = labels_of_each(PER_CLASS.value, config)
     seeds = parse_seeds(SEEDS.value)
+    if SEEDS.present and not seeds:
+        raise ValueError("--seeds is empty; give some, such as 0-63, or leave the flag out.")
     if seeds and SEED.present:
         raise ValueError("--seed and --seeds were both given; give one of them.")
     number = number_of_samples(NUM_SAMPLES.value, seeds, PER_CLASS.value, config)

@@ -3,6 +3,7 @@
 ddpm-status runs/digits
 """
 
+import json
 import os
 import sys
 import time
@@ -25,15 +26,31 @@ def main() -> None:
     from diffusion_tf.training.checkpoint_files import checkpoint_dir, find, name_of
 
     complete = find(checkpoint_dir(WORKDIR.value)).complete
+    step = complete[-1] if complete else 0
+    path = os.path.join(checkpoint_dir(WORKDIR.value), name_of(step)) if complete else None
+    losses, in_use = _losses(os.path.join(WORKDIR.value, "losses.csv")), _in_use(WORKDIR.value)
+    if command_line.logs_json():
+        status = {
+            "run": WORKDIR.value,
+            "dataset": config.dataset,
+            "step": step,
+            "steps": config.steps,
+            "checkpoint": path,
+            "saved": os.path.getmtime(f"{path}.index") if path else None,
+            "logged_step": max(losses, default=None),
+            "loss": losses[max(losses)] if losses else None,
+            "in_training": in_use is not None,
+        }
+        sys.stdout.write(f"{json.dumps(status)}\n")
+        return
     rows = {"Run": f"{WORKDIR.value}, on {config.dataset}"}
-    if complete:
-        rows["Step"] = f"{complete[-1]:,} of {config.steps:,}, at the last checkpoint"
-        path = os.path.join(checkpoint_dir(WORKDIR.value), f"{name_of(complete[-1])}.index")
-        rows["Checkpoint"] = f"{path.removesuffix('.index')}, {_ago(os.path.getmtime(path))}"
+    if path:
+        rows["Step"] = f"{step:,} of {config.steps:,}, at the last checkpoint"
+        rows["Checkpoint"] = f"{path}, {_ago(os.path.getmtime(f'{path}.index'))}"
     else:
         rows["Step"] = f"none of {config.steps:,} is in a checkpoint yet"
-    rows["Loss"] = _loss(os.path.join(WORKDIR.value, "losses.csv"))
-    rows["Training"] = _training(WORKDIR.value)
+    rows["Loss"] = _last_of(losses)
+    rows["Training"] = f"yes: {in_use}" if in_use else "nobody trains in it now"
     sys.stdout.write("".join(f"{name:12}{what}\n" for name, what in rows.items()))
 
 
@@ -45,13 +62,13 @@ def _ago(moment: float) -> str:
     return f"{seconds:.0f} seconds ago"
 
 
-def _loss(path: str) -> str:
+def _losses(path: str) -> dict[int, float]:
     from diffusion_tf.training.losses import read_losses
 
-    try:
-        losses = read_losses(path)
-    except FileNotFoundError:
-        return "none was logged"
+    return dict(read_losses(path)) if os.path.exists(path) else {}
+
+
+def _last_of(losses: dict[int, float]) -> str:
     if not losses:
         return "none was logged"
     last = sorted(losses)[-20:]
@@ -59,12 +76,13 @@ def _loss(path: str) -> str:
     return f"{losses[last[-1]]:.4g} at step {last[-1]:,}; {mean:.4g} on average since {last[0]:,}"
 
 
-def _training(workdir: str) -> str:
+def _in_use(workdir: str) -> InUse | None:
+    """The error that says who trains in it; None where nobody does."""
     try:
         check_free(lock_in(workdir), workdir)
     except InUse as error:
-        return f"yes: {error}"
-    return "nobody trains in it now"
+        return error
+    return None
 
 
 def command() -> None:

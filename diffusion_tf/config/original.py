@@ -140,6 +140,13 @@ def read_folder(folder: str) -> Config:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return _read_file(path)
+    if not folder:
+        raise FileNotFoundError("The path of the run is empty; name its folder.")
+    if os.path.isfile(folder):
+        raise FileNotFoundError(
+            f"{folder} holds no run: it is a file, and a run is a folder with a config.json and"
+            " checkpoints; give that folder."
+        )
     raise FileNotFoundError(
         f"{folder} holds no run (no config.json); train one with {command_name('train')}"
         f" --workdir={folder}."

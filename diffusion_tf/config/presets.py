@@ -1,6 +1,7 @@
 """The presets: the paper's runs, and small ones that train in minutes."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from diffusion_tf.utils.numbers import shown
 def digits() -> Config:
     """Scikit-learn's handwritten digits: 1,797 real 8x8 images, in the package, no download.
 
-    `ddpm-train --config=digits`: five to ten minutes on two CPU cores. The cosine schedule,
+    `ddpm-train --config=digits`: three to ten minutes on two CPU cores. The cosine schedule,
     because the paper's linear one leaves next to nothing of so small an image halfway through
     (Nichol & Dhariwal 2021, section 3.2): after equal training, samples are closer to the data.
     So many steps, because the last thing that is learned is the little to be seen in what is
@@ -380,7 +381,9 @@ def get_config(name: str, **overrides: Any) -> Config:
         ValueError: unknown preset or field, or a value that no run could use.
     """
     if not isinstance(name, str) or name not in PRESETS:
+        close = difflib.get_close_matches(str(name), PRESETS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
         raise ValueError(
-            f"Unknown config {shown(name)}; choose one of {', '.join(sorted(PRESETS))}."
+            f"Unknown config {shown(name)}; choose one of {', '.join(sorted(PRESETS))}.{hint}"
         )
     return Config.from_dict({**dataclasses.asdict(PRESETS[name]()), **overrides})

@@ -122,9 +122,11 @@ def needed_config(contents: Contents, config: Config | None) -> Config:
     if config is None:
         fitting = [n for n, preset in PRESETS.items() if contents.architecture.is_of(preset())]
         hint = f"; the network fits {', '.join(fitting)}" if fitting else ""
+        sized = "image_size" in contents.fields or "data_dim" in contents.fields
+        what = "neither the image size nor" if not sized else "nothing of"
         raise ValueError(
-            f"{contents.path} says neither the image size nor the diffusion process; name a preset"
-            f" or a config.json with --config{hint}."
+            f"{contents.path} says {what} the diffusion process; name a preset or a config.json"
+            f" with --config{hint}."
         )
     return config
 

@@ -1,8 +1,9 @@
 """Exports: a network, and what samples from it, for other programs; tried before it is in place."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from absl import logging
 
@@ -22,7 +23,7 @@ from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.training.checkpoints import load_config, load_network
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.keras_backend import keras
-from diffusion_tf.utils.numbers import finite
+from diffusion_tf.utils.numbers import finite, shown
 from diffusion_tf.utils.weight_sets import WeightsKind, check_weights
 
 TOLERANCE = 1e-5  # of what is written, see `exports.Code.difference`
@@ -63,6 +64,7 @@ def export(
     check_weights(weights)
     format, row = export_of(target, format)
     sampling = {"sampler": sampler, "sampling_steps": sampling_steps, "eta": eta}
+    check_sampling(format, row, guidance_scale, sampling)
 
     def prepare() -> Serving:
         model, known, scaling = _network(source, weights, config, row)
@@ -81,10 +83,29 @@ def export_of(target: str, format: str | None) -> tuple[str, Export]:
     Raises:
         ValueError: a format that is not an export, or a target that does not agree.
     """
+    if format is not None and format not in EXPORTS:
+        raise ValueError(f"Format {format} is not an export; choose one of {', '.join(EXPORTS)}.")
     format = format_of(target, format)
     if format not in EXPORTS:
-        raise ValueError(f"Format {format} is not an export; choose one of {', '.join(EXPORTS)}.")
+        raise ValueError(
+            f"The name {target} does not say which export is wanted; let it end with .keras or"
+            f" .onnx, or name the format, one of {', '.join(EXPORTS)}."
+        )
     return format, EXPORTS[format]
+
+
+def check_sampling(
+    format: str, row: Export, guidance_scale: float, sampling: Mapping[str, Any]
+) -> None:
+    """Raises a ValueError where something is chosen of the sampling, and the export has none."""
+    chosen = {**sampling, "guidance_scale": None if guidance_scale == 1.0 else guidance_scale}
+    for name, value in chosen.items():
+        if value not in (None, "ancestral") and not row.has_process:
+            having = [n for n, export in EXPORTS.items() if export.has_process]
+            raise ValueError(
+                f"{name} is {shown(value)}, but format {format} holds no sampler; leave it out, or"
+                f" choose {' or '.join(having)}."
+            )
 
 
 @tf32(False)

@@ -27,6 +27,12 @@ from diffusion_tf.utils.regular_files import open_regular
 
 StateDict = dict[str, np.ndarray]
 _T = TypeVar("_T")
+_NO_STATES = {
+    ".npz": "a file of arrays, such as samples",
+    ".npy": "an array",
+    ".onnx": "an export, which is not read back",
+    ".tflite": "an export, which is not read back",
+}
 
 
 def read_state_dict(path: str) -> StateDict:
@@ -139,7 +145,13 @@ def _load(path: str) -> Any:
         raise FileNotFoundError(f"{path} is not a file; name one with a state dict.")
     if path.lower().endswith(".json"):
         return _load_shards(path)
-    is_safe = path.lower().endswith(".safetensors")
+    ending = os.path.splitext(path)[1].lower()
+    if ending in _NO_STATES:
+        raise ValueError(
+            f"{path} is {_NO_STATES[ending]}; name a run, or a file of tensors such as *.pt or"
+            " *.safetensors."
+        )
+    is_safe = ending == ".safetensors"
     package = _package("safetensors.numpy" if is_safe else "torch", path)
     try:
         if is_safe:

@@ -94,10 +94,28 @@ def _collected(data: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
     pairs = [element if isinstance(element, tuple) else (element,) for element in elements]
     if not pairs:
         raise ValueError(f"{_WHAT} is empty; give one that has examples.")
+    if len(pairs[0]) > 2 or isinstance(pairs[0][0], dict):
+        raise ValueError(
+            f"{_WHAT} has elements that are {_kind(pairs[0])}; map it to examples, or to pairs of"
+            " an example and its condition."
+        )
     columns = [list(column) for column in zip(*pairs, strict=True)]
     join = np.concatenate if np.ndim(columns[0][0]) in (2, 4) else np.stack
-    x, *y = [join(column) for column in columns[:2]]
+    try:
+        x, *y = [join(column) for column in columns]
+    except ValueError:
+        shapes = sorted({np.shape(example) for example in columns[0]})
+        raise ValueError(
+            f"{_WHAT} has elements of shapes {shapes[0]} and {shapes[-1]}; map it to elements of"
+            " one shape."
+        ) from None
     return x, y[0] if y else None
+
+
+def _kind(element: tuple) -> str:
+    if isinstance(element[0], dict):
+        return f"dicts of {', '.join(map(str, element[0]))}"
+    return f"tuples of {len(element)}"
 
 
 def _fields_of(config: Config, dataset: Dataset) -> dict[str, Any]:

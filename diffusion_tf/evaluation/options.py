@@ -49,7 +49,7 @@ class Request:
         (), "real images, comma-separated: train, test [all there are]"
     )
     num_samples: int = _option(
-        0, "number of samples, exactly [that of the training images, 50000 at most]"
+        0, "number of samples, exactly; 0: that of the training images, 50000 at most"
     )
     num_images: int = _option(
         0, "use only so many real images of each split, the first ones; 0: all"
@@ -94,6 +94,9 @@ class Request:
     overwrite: bool = _option(False)
 
     def __post_init__(self) -> None:
+        for name in ("metrics", "splits"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, tuple(getattr(self, name).split(",")))
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ValueError(f"Unknown metric {metric!r}; choose some of {', '.join(METRICS)}.")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from diffusion_tf.models.recomputation import plain_gradients
 from diffusion_tf.models.saving import Saved
 from diffusion_tf.utils.keras_backend import keras
@@ -22,7 +24,7 @@ class TakesInputs(Saved):
         """See the class; `training` and other options are those of Keras."""
         named = {name: options.pop(name) for name in _NAMES if name in options}
         places = list(inputs)
-        if named or (places and (len(places) > 1 or _is_dict(places[0]))):
+        if named or (places and (len(places) > 1 or not isinstance(places[0], (list, tuple)))):
             places = [gathered(places, named)]
         with plain_gradients(options.get("training") is False):
             return super().__call__(*places, **options)
@@ -50,7 +52,12 @@ def gathered(inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
             f"A network was called with {', '.join(given) or 'nothing'}; it takes x and t, and y"
             " where it has conditions: network(x, t), network([x, t]) or network(x=x, t=t)."
         )
-    return [by_name[name] for name in _NAMES if name in by_name]
+    return [_tensor(by_name[name]) for name in _NAMES if name in by_name]
+
+
+def _tensor(value: Any) -> Any:
+    """Lists and numbers as tensors; Keras takes them for something else than inputs."""
+    return tf.convert_to_tensor(value) if isinstance(value, (list, tuple, int)) else value
 
 
 def _is_dict(value: Any) -> bool:

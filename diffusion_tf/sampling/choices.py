@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from diffusion_tf.config import Config
-from diffusion_tf.utils.numbers import INT32_MAX, checked_seed, whole
+from diffusion_tf.utils.numbers import INT32_MAX, checked_seed, is_whole, whole
 
 MAX_SEEDS = 1_000_000
 MAX_LAMBDAS = 100  # columns of a picture
@@ -87,3 +87,11 @@ def check_num_lambdas(num_lambdas: int) -> int:
             " picture."
         )
     return num_lambdas
+
+
+def check_progressive(distance: int | None, T: int) -> None:
+    """Raises a ValueError unless predictions can be kept every so many of T steps, or never."""
+    if distance is not None and not (is_whole(distance) and 1 <= distance <= T):
+        raise ValueError(
+            f"--progressive={distance} is not a distance between steps; it must lie in 1..{T}."
+        )

@@ -8,6 +8,7 @@ from absl import logging
 
 from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.sampling import scatter
+from diffusion_tf.sampling.choices import check_progressive
 from diffusion_tf.sampling.parts import Parts, explained
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.times import time_labels
@@ -36,10 +37,7 @@ def checked_paths(
         ValueError: it has not.
     """
     T = diffusion.num_timesteps
-    if progressive is not None and not (is_whole(progressive) and 1 <= progressive <= T):
-        raise ValueError(
-            f"--progressive={progressive} is not a distance between steps; it must lie in 1..{T}."
-        )
+    check_progressive(progressive, T)
     for time in trajectory:
         if not (is_whole(time) and -1 <= time < T):
             raise ValueError(f"--trajectory has {time}; each time must lie in -1..{T - 1}.")

@@ -17,7 +17,7 @@ from diffusion_tf.sampling.point_pictures import write_point_pictures
 from diffusion_tf.sampling.registry import get_sampling_process
 from diffusion_tf.sampling.sampler import Sampler
 from diffusion_tf.sampling.shards import sample
-from diffusion_tf.sampling.times import time_labels
+from diffusion_tf.sampling.times import time_labels, timesteps_to_mix_at
 from diffusion_tf.utils import images
 from diffusion_tf.utils.devices import tf32
 from diffusion_tf.utils.finite import check_finite
@@ -204,7 +204,7 @@ def write_interpolations(path: str, config: Config, sampler: Sampler, dataset: D
     num_pairs, T = min(NUM_PAIRS, len(dataset) // 2), sampler.process.num_timesteps
     logging.info("Interpolating between %d pairs of real images ...", num_pairs)
     x1, x2 = (np.stack([dataset.example(2 * i + k) for i in range(num_pairs)]) for k in (0, 1))
-    timesteps = sorted({T // 8, T // 4, T // 2})
+    timesteps = timesteps_to_mix_at(T)
     y = get_conditions(config, "none") if config.cond_drop_prob else None
     if config.conditional and y is None:
         y = Conditions(dataset.known_conditions[: 2 * num_pairs : 2])

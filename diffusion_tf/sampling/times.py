@@ -6,6 +6,11 @@ from diffusion_tf.gaussian_diffusion import GaussianDiffusion
 from diffusion_tf.gaussian_diffusion.fewer_steps import RespacedDiffusion
 
 
+def timesteps_to_mix_at(T: int) -> list[int]:
+    """How far images are diffused before they are mixed, where nobody says: T/8, T/4 and T/2."""
+    return sorted({T // 8, T // 4, T // 2})
+
+
 def training_times(process: GaussianDiffusion, times: Iterable[int]) -> list[int]:
     """The timesteps of training, 0 to T - 1, behind those of a process.
 

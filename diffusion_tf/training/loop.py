@@ -19,6 +19,7 @@ from diffusion_tf.training.checkpoints import Checkpoints, claim_workdir, hold_w
 from diffusion_tf.training.log import RunLog
 from diffusion_tf.training.trainer import Trainer, root_mean_square
 from diffusion_tf.training.validation import validation_loss
+from diffusion_tf.training.workdirs import check_of_run
 from diffusion_tf.utils.devices import is_chief, num_workers, tf32
 from diffusion_tf.utils.finite import NotFiniteError
 from diffusion_tf.utils.interruption import Interrupted, StopSignals
@@ -53,7 +54,7 @@ def train(trainer: Trainer, dataset: Dataset, workdir: str, *, test: Dataset | N
         _train(trainer, dataset, workdir, None, chief=False)
         return
     with hold_workdir(workdir):
-        claim_workdir(workdir, trainer.config, DataRecord.of(dataset))
+        check_of_run(workdir, trainer.config)
         _train(trainer, dataset, workdir, test, chief=True)
 
 
@@ -69,6 +70,8 @@ def _train(
         read_only=not chief,
     )
     first_step = _begin(trainer, checkpoints)
+    if chief:  # not before it is sure that the run can begin: then the workdir is of this config
+        claim_workdir(workdir, config, DataRecord.of(dataset))
     checkpoints.clear()  # not before it is sure that something can be read
     with (
         RunLog(workdir, config, first_step=first_step, silent=not chief) as log,

@@ -19,6 +19,9 @@ def test_all_ways_to_call_a_network_are_the_same():
     for answer in (network([X, T]), network(x=X, t=T), network(X, t=T), network({"x": X, "t": T})):
         np.testing.assert_array_equal(answer, expected)
     np.testing.assert_array_equal(network(X, T, training=False), expected)
+    np.testing.assert_array_equal(network(X, np.asarray(T).tolist()), expected)
+    with pytest.raises(ValueError, match="called with input 0; it takes x and t"):
+        network(X)
 
 
 def test_conditions_come_third():

@@ -214,7 +214,7 @@ def test_killed_twice_stopped_once_or_on_two_devices_the_file_is_the_same(home):
 def test_interpolation_between_an_index_and_a_file(home):
     Image.fromarray(np.full((40, 50), 128, np.uint8)).save(home / "grey.png")
     result = run(
-        "interpolate", "--workdir=run", "--image1=5", "--image2=grey.png", "--timesteps=3,11",
+        "interpolate", "--workdir=run", "--image1=5", "--image2=grey.png",
         "--num_lambdas=4", "--out=MIX.JPG", "--jit_compile=off", "--noclip_denoised", cwd=home,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -281,6 +281,7 @@ MISTAKES = [
         ["--workdir=run", "--out=fillings"],
         "--out=fillings is not a picture",
     ),
+    ("inpaint", ["--workdir=run", "--sampling_steps=10"], "--jump_length=10 leaves no room for a"),
     ("inpaint", ["--workdir=run", "--mask=none.png"], "--mask=none.png is neither left"),
     ("figures", ["--workdir=run", "--figures=4"], "--figures has '4'; choose from 5,6,7,8,9,10"),
     ("figures", ["--workdir=run", "--out=taken.npz"], "taken.npz is not a folder"),

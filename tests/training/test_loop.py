@@ -330,6 +330,7 @@ def test_steps_without_a_learning_rate_are_refused(tmp_path):
 def test_a_warm_start_from_nowhere_or_from_another_network_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere has no checkpoint"):
         run(tmp_path / "warm", steps=3, warm_start=str(tmp_path / "nowhere"))
+    run(tmp_path / "warm", steps=1)  # which is free, as nothing was begun there
     run(tmp_path / "source", steps=1, optimizer="rmsprop")
     with pytest.raises(ValueError, match="ckpt-1 does not fit this config"):
         run(tmp_path / "other", steps=3, warm_start=str(tmp_path / "source"))
