@@ -88,7 +88,7 @@ class Chains:
         clip_denoised: bool = True,
         memory: Memory | None = None,
         return_pred_xstart: bool = False,
-    ) -> tuple[tf.Tensor, Memory] | tuple[tf.Tensor, Memory, tf.Tensor]:
+    ) -> tuple:
         """Takes the steps first, first - 1, ..., last of the reverse process (Algorithm 2).
 
         With `seed`, a chain cut into pieces anywhere equals the chain run in one go, if each piece
@@ -116,8 +116,7 @@ class Chains:
             raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
         start = self._start(x, memory)
         state = self._denoise(denoise_fn, start, first, last, step_noise, clip_denoised)
-        drawn = state.x, state.memory
-        return (*drawn, state.pred_xstart) if return_pred_xstart else drawn
+        return (state.x, state.memory, state.pred_xstart)[: 3 if return_pred_xstart else 2]
 
     def initial_memory(self, x: tf.Tensor) -> Memory:
         """What the first step of a chain gets for `memory`: nothing, if one step knows no other."""
