@@ -97,11 +97,11 @@ def torch_of(name):
             super().__init__()
             self.dense = nn.ModuleList(nn.Linear(a, 128) for a in (2, 128, 128))
             self.tables = nn.ModuleList(nn.Embedding(100, 128) for _ in range(3))
-            self.last = nn.Linear(128, 2)
+            self.last, self.relu = nn.Linear(128, 2), nn.ReLU()
 
         def forward(self, x, t):
             for layer, table in zip(self.dense, self.tables, strict=True):
-                x = torch.relu(layer(x) + table(t))
+                x = self.relu(layer(x) + table(t))
             return self.last(x)
 
         def order(self):
@@ -126,7 +126,7 @@ def torch_of(name):
             )
             self.last = nn.Conv2d(128, 64, 3, padding=1)
             self.last_norm = nn.GroupNorm(8, 64)
-            self.out = nn.Conv2d(64, 3, 3, padding=1)
+            self.out, self.relu = nn.Conv2d(64, 3, 3, padding=1), nn.ReLU()
 
         def forward(self, x, t, y):
             x = x.permute(0, 3, 1, 2)
@@ -136,12 +136,12 @@ def torch_of(name):
             down0 = self.down0(first)
             down1 = self.down1(down0)
             h = nn.functional.gelu(nn.functional.avg_pool2d(down1, 4))
-            h = torch.relu(self.bottom_norm(self.bottom(h)))
+            h = self.relu(self.bottom_norm(self.bottom(h)))
             for i, skip in enumerate((down1, down0)):
                 context, shift = self.context[i](y), self.time[i](time)
                 h = context[:, :, None, None] * h + shift[:, :, None, None]
                 h = self.up[i](torch.cat([h, skip], 1))
-            h = torch.relu(self.last_norm(self.last(torch.cat([h, first], 1))))
+            h = self.relu(self.last_norm(self.last(torch.cat([h, first], 1))))
             return self.out(h).permute(0, 2, 3, 1)
 
         def order(self):
@@ -186,6 +186,44 @@ def parameters(network):
                 yield from own
 
 
+def least_margin(network, inputs):
+    """How near its inputs bring a network to where a gradient jumps.
+
+    There rounding, which differs from processor to processor, decides: at 0 of a ReLU, and where
+    the two largest of what is pooled are the same.
+    """
+    from torch import nn
+
+    margins = [np.inf]
+
+    def note(module, given, _):
+        x = given[0].detach()
+        if isinstance(module, nn.MaxPool2d):
+            windows = x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).sort(-1).values
+            x = windows[..., 3] - windows[..., 2]
+        margins.append(float(x.abs().min()))
+
+    kinds = (nn.ReLU, nn.MaxPool2d)
+    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, kinds)]
+    network(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return min(margins)
+
+
+def draw_inputs(config, network):
+    """Inputs x, t and perhaps y at which rounding does not decide between two gradients."""
+    torch = import_torch()
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(3, *config.sample_shape)).astype(np.float32)
+        y = [rng.normal(size=(3, config.cond_dim)).astype(np.float32)] if config.cond_dim else []
+        inputs = [x, np.array([0, 42, 99]), *y]
+        if least_margin(network, [*map(torch.tensor, inputs)]) > 1e-5:
+            return inputs
+    raise AssertionError("No seed of 100 keeps clear of all ReLUs and pools.")
+
+
 @pytest.mark.extras
 @pytest.mark.parametrize("name", ["s_curve", "sprites", "embeddings"])
 def test_output_and_gradients_are_those_of_torch(name):
@@ -196,12 +234,8 @@ def test_output_and_gradients_are_those_of_torch(name):
     assert [v.shape for v in ours.trainable_variables] == [v.shape for v in values]
     for variable, value in zip(ours.trainable_variables, values, strict=True):
         variable.assign(value)
-    rng = np.random.default_rng(0)
-    shape = (3, *config.sample_shape)
-    inputs = [rng.normal(size=shape).astype(np.float32), np.array([0, 42, 99])]
-    if config.cond_dim:
-        inputs.append(rng.normal(size=(3, config.cond_dim)).astype(np.float32))
-    weight = rng.normal(size=shape).astype(np.float32)
+    inputs = draw_inputs(config, theirs)
+    weight = np.random.default_rng(0).normal(size=inputs[0].shape).astype(np.float32)
     with tf.GradientTape() as tape:
         output = ours([tf.constant(inputs[0]), tf.constant(inputs[1], tf.int32), *inputs[2:]])
         total = tf.reduce_sum(output * weight)
