@@ -198,6 +198,7 @@ QUICK = (
             ("sample --workdir=none", "none holds no run (no config.json); train one with "),
             ("sample --workdir=run", "run has no checkpoint; train there with "),
             ("sample --workdir=saved --out=taken.npz", "taken.npz exists"),
+            ("sample --workdir=saved --out=taken.npz/s.npz", "taken.npz is a file; choose another"),
             ("sample --workdir=saved --out=s.gif", "--out=s.gif is not a name for samples"),
             ("sample --workdir=saved --num_samples=0", "num_samples is 0"),
             ("sample --workdir=saved --sampling_steps=13", "it must lie in 1..12"),

@@ -57,7 +57,7 @@ _SHARED = {
         None,
         "of a conditional network: labels 3,5 or names of classes cat,dog; vectors 1,0;0.5,0.5; a"
         " file, *.npy or *.npz with y; or none; sample i has number i, modulo their number [all"
-        " labels in turn]; of evaluate.py, the classes of images and samples [all]",
+        " labels in turn]; of evaluate, the classes of images and samples [all]",
     ),
     "data_dir": lambda name: flags.DEFINE_string(
         name,

@@ -203,6 +203,8 @@ def check_numbers(numbers: Sequence[str]) -> None:
             raise ValueError(
                 f"--figures has {shown(number)}; choose from {','.join(FIGURES)}, comma-separated."
             )
+        if numbers.count(number) > 1:
+            raise ValueError(f"--figures names {number} twice; name each once.")
 
 
 def check_share_from(times: Sequence[int], T: int) -> None:

@@ -100,7 +100,7 @@ class Chains:
             first, last: T > first >= last >= 0, numbers or int32 scalars.
             noise_fn, seed, clip_denoised: see `p_sample_loop`.
             memory: of a chain that goes on; see `p_sample_with_memory`.
-            return_pred_xstart: also return the x_0 that step `last` predicted.
+            return_pred_xstart: return between the two the x_0 that step `last` predicted.
 
         Returns:
             What comes out of step `last`, shaped like x, and the memory, empty for most samplers.
@@ -116,7 +116,7 @@ class Chains:
             raise ValueError(f"first is {first} and last is {last}; steps fall, so first >= last.")
         start = self._start(x, memory)
         state = self._denoise(denoise_fn, start, first, last, step_noise, clip_denoised)
-        return (state.x, state.memory, state.pred_xstart)[: 3 if return_pred_xstart else 2]
+        return tuple(state) if return_pred_xstart else (state.x, state.memory)
 
     def initial_memory(self, x: tf.Tensor) -> Memory:
         """What the first step of a chain gets for `memory`: nothing, if one step knows no other."""

@@ -36,6 +36,9 @@ def check_output(
     path, is_file = Path(out), kind_of(out) != "folder"
     if path.name in ("", ".."):
         raise ValueError(f"--out={out} is not a name for samples; give a new file or folder.")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{out} cannot be made, as {above} is a file; choose another --out.")
     if path.is_symlink():
         raise ValueError(f"{out} is a link; give what it leads to, or another --out.")
     if float32 and kind_of(out) != "npz":

@@ -165,7 +165,7 @@ class Sampler:
         return self.chain(
             number,
             lambda network, state, first, last: self.process.p_sample_steps(
-                network, x=state[0], memory=state[1], first=first, last=last, **how
+                network, x=state[0], memory=state[-1], first=first, last=last, **how
             ),
         )
 
@@ -182,8 +182,8 @@ class Sampler:
         # What step t predicted is there when step t - 1 is next; the loop ends after step 0.
         stops = [T - 1, *(int(t) - 1 for t in steps[::-1])]
         with progress_bar("drawing", "step", total=T, first_compiles=True) as progress:
-            state = (x, self.process.initial_memory(x), tf.zeros_like(x))
-            predictions = run_down(move, state, stops, progress.update, keep=2)[:0:-1]
+            state = (x, tf.zeros_like(x), self.process.initial_memory(x))
+            predictions = run_down(move, state, stops, progress.update, keep=1)[:0:-1]
         return steps, self.to_data(predictions.swapaxes(0, 1))
 
     def mixtures(

@@ -284,6 +284,7 @@ MISTAKES = [
     ("inpaint", ["--workdir=run", "--sampling_steps=10"], "--jump_length=10 leaves no room for a"),
     ("inpaint", ["--workdir=run", "--mask=none.png"], "--mask=none.png is neither left"),
     ("figures", ["--workdir=run", "--figures=4"], "--figures has '4'; choose from 5,6,7,8,9,10"),
+    ("figures", ["--workdir=run", "--figures=6,5,6"], "--figures names 6 twice; name each once"),
     ("figures", ["--workdir=run", "--out=taken.npz"], "taken.npz is not a folder"),
     (
         "interpolate",
