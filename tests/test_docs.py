@@ -49,7 +49,7 @@ POINTS = [
 MORE = {
     "sample": ["--batch_size=4", "--jit_compile=off"],
     "interpolate": ["--num_lambdas=3", "--jit_compile=off"],
-    "inpaint": ["--num_resamples=2", "--jit_compile=off"],
+    "inpaint": ["--num_resamples=2", "--jump_length=2", "--jit_compile=off"],
     "figures": ["--num_samples=2", "--jit_compile=off"],
     "evaluate": ["--num_images=8", "--batch_size=8", "--jit_compile=off", "--nopictures"],
 }

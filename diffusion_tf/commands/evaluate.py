@@ -43,6 +43,11 @@ JIT_COMPILE = command_line.define_shared_flag("jit_compile")
 command_line.group("How to measure")
 command_line.define_flags_of(Request)
 
+ONLY_OF_RUNS = (
+    "step", "weights", "sampler", "sampling_steps", "eta", "clip_denoised", "quantize",
+    "num_samples",
+)  # fmt: skip
+
 
 def main() -> None:
     """Measures and writes."""
@@ -59,6 +64,11 @@ def main() -> None:
         raise ValueError("--range needs --images; the range of a run's samples is known.")
     if values["resize"] and not IMAGES.value:
         raise ValueError("--resize needs --images; a run's samples have the size of its images.")
+    for name in ONLY_OF_RUNS if IMAGES.value else ():
+        if flags.FLAGS[name].present:
+            raise ValueError(
+                f"--{name} is for samples that are drawn from a run; with --images leave it out."
+            )
     out = OUT.value or os.path.join(WORKDIR.value or "", "evaluation")
     check_name(out, ("folder",), "a folder")
     command_line.check_one_machine(STRATEGY.value)

@@ -17,7 +17,7 @@ from diffusion_tf.datasets.lsun import load_lsun
 from diffusion_tf.datasets.own_arrays import load_arrays, load_vectors, splits_in
 from diffusion_tf.datasets.prepared import load_celebahq256, load_cifar10
 from diffusion_tf.utils.image_reading import fit_image
-from diffusion_tf.utils.image_sizes import as_size, shown_size
+from diffusion_tf.utils.image_sizes import Size, as_size, shown_size
 from diffusion_tf.utils.json_files import MAX_DIGITS
 from diffusion_tf.utils.numbers import shown
 
@@ -121,12 +121,14 @@ def get_fitted_dataset(
     return config, dataset.first(config.max_images) if config.max_images else dataset
 
 
-def _sizes_of(dataset: Dataset) -> dict[str, int]:
+def _sizes_of(dataset: Dataset) -> dict[str, Size]:
     """The fields of a config that follow from the shape of arrays."""
     shape = dataset.example_shape
     if len(shape) == 1:
         return {"data_dim": shape[0]}
-    return {"image_size": shape[0], "channels": shape[2]} if shape[0] == shape[1] else {}
+    height, width, channels = shape
+    size = height if height == width else (height, width)
+    return {"image_size": size, "channels": channels}
 
 
 def _load(config: Config, data_dir: str | None, split: str) -> Dataset:

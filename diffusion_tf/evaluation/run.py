@@ -1,14 +1,17 @@
 """One evaluation from beginning to end: of a checkpoint, or of images in files."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.convert.loading import load_model
+from diffusion_tf.datasets.record import load_record
 from diffusion_tf.evaluation.image_files import FLOATS, PIXELS, ImageFiles, open_images
 from diffusion_tf.evaluation.measuring import Measuring
 from diffusion_tf.evaluation.metric import in_report_order
@@ -95,6 +98,7 @@ def evaluate_run(
     measuring = Measuring(
         out, request, config, source=source, samples=samples, likelihoods=likelihoods
     )
+    _check_class_names(measuring, load_record(workdir, config).class_names)
     if measuring.needs("likelihoods"):
         measuring.measure_likelihoods(sampler)
     drawing = dataclasses.replace(
@@ -201,11 +205,37 @@ def _draw_samples(measuring: Measuring, sampler: Sampler) -> None:
     measuring.results.save()
 
 
+def _check_class_names(measuring: Measuring, names: Sequence[str] | None) -> None:
+    """Raises a ValueError where label i of the data is another class than in training."""
+    for dataset in measuring.datasets.values():
+        theirs = dataset.class_names
+        if names and theirs and tuple(theirs) != tuple(names):
+            raise ValueError(
+                f"The classes of {dataset.origin or measuring.config.dataset} are"
+                f" {', '.join(theirs)}, and the run learned {', '.join(names)}; their numbers would"
+                " not mean the same. Evaluate with data of the same classes."
+            )
+
+
 def _conditions_of_data(measuring: Measuring) -> Conditions | None:
-    """Those of the training images, in their order, so that samples have their distribution."""
+    """Those of the training images, so that samples have their distribution."""
     if not measuring.config.conditional:
         return None
-    return Conditions(measuring.datasets["train"].known_conditions)
+    samples = measuring.results.evaluation.samples
+    number = samples.num_samples if samples else None
+    return Conditions(spread(measuring.datasets["train"].known_conditions, number))
+
+
+def spread(conditions: np.ndarray, number: int | None) -> np.ndarray:
+    """So many conditions, at equal distances: images may be sorted by class; all if there are less.
+
+    Args:
+        conditions: [N] or [N, C], of the images in their order.
+        number: of samples; None for all.
+    """
+    N = len(conditions)
+    number = min(number or N, N)
+    return conditions[np.arange(number) * N // number]
 
 
 def _pictures_of_run(measuring: Measuring, sampler: Sampler) -> list[Picture]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from diffusion_tf.config import Config
 from diffusion_tf.datasets.arrays import checked_vectors, read_npy, read_npz
@@ -97,6 +98,12 @@ def get_conditions(
             what = "guidance" if text is None else f"conditions ({text})"
             raise ValueError(f"The network of this run is unconditional; it takes no {what}.")
         return None
+    if config.cond_drop_prob == 0 and (guidance_scale != 1.0 or text == "none"):
+        logging.warning(
+            "This run never learned to do without conditions (cond_drop_prob 0), which %s needs:"
+            " samples will mean little.",
+            "--conditions=none" if text == "none" else f"a guidance_scale of {guidance_scale:g}",
+        )
     values = _default(config) if text is None else _parse(text, config, class_names)
     if len(values) == 0:
         raise ValueError(f"{text} holds no conditions; give at least one.")

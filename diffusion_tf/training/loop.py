@@ -162,6 +162,8 @@ class _Loop:
                 self._save()
             if stop:
                 raise self._interrupted()
+        if self.signals.received is not None:  # while the last checkpoint was saved
+            raise self._interrupted()
 
     def _call(self) -> None:
         """The steps up to the next moment at which the host has something to do."""

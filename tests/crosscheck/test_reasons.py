@@ -146,7 +146,7 @@ def test_every_row_of_the_network_changes_the_kind_of_layer_that_it_names():
                  if not np.allclose(usual[name], stages[name], rtol=0, atol=1e-7)}  # fmt: skip
         if reason.stage not in kinds:
             still.append(reason.name)
-    assert still == ["group normalization in 64 groups instead of 32"]  # 32 channels have none
+    assert not still
 
 
 @pytest.mark.slow
@@ -170,7 +170,9 @@ def test_the_layers_written_out_are_the_network_s():
     usual = Walk(unet).stages(x, t)
     nearly = Walk(unet, 1000, Choices(max_period=10_000.0001)).stages(x, t)  # written out
     for name, value in usual.items():
-        np.testing.assert_allclose(nearly[name], value, rtol=0, atol=2e-5 * np.abs(value).max())
+        # Angles are up to 1000, which float32 holds to 3e-5: processors round them either way.
+        atol = 1e-4 if name in ("sinusoids", "temb") else 2e-5
+        np.testing.assert_allclose(nearly[name], value, rtol=0, atol=atol * np.abs(value).max())
 
 
 def test_two_that_hide_each_other_are_found_together():

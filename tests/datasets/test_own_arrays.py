@@ -297,3 +297,10 @@ def test_scalings_are_exact_and_leave_what_never_changes():
     np.testing.assert_array_equal(again.mean, scaling.mean)
     np.testing.assert_array_equal(again.scale, scaling.scale)
     assert again.digest() == scaling.digest() != Scaling.to_deviation(x, 1).digest()
+
+
+def test_images_that_are_not_square_give_their_size_and_channels(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros([5, 8, 12, 1], np.uint8))
+    config, dataset = get_fitted_dataset(get_config("arrays"), str(tmp_path / "a.npz"), FREE)
+    assert (config.image_size, config.channels) == ((8, 12), 1)
+    assert dataset.example_shape == (8, 12, 1)

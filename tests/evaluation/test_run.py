@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import diffusion_tf
 from diffusion_tf.config import get_config
 from diffusion_tf.datasets import get_dataset
 from diffusion_tf.evaluation import measuring
 from diffusion_tf.evaluation.likelihood import PartialSums
 from diffusion_tf.evaluation.metrics.fid import Moments, frechet_distance
 from diffusion_tf.evaluation.options import Request
-from diffusion_tf.evaluation.run import evaluate_images, evaluate_run
+from diffusion_tf.evaluation.run import evaluate_images, evaluate_run, spread
 from diffusion_tf.training.loop import train
 from diffusion_tf.training.trainer import Trainer
 from diffusion_tf.utils.images import from_pixels
@@ -412,6 +414,32 @@ def test_requests_that_do_not_fit_the_data():
 # --- The script
 
 
+def test_fewer_samples_than_images_have_conditions_of_all_of_them():
+    labels = np.repeat([0, 1, 2], [10, 20, 30])  # sorted by class, as folders are
+    np.testing.assert_array_equal(np.bincount(spread(labels, 12)), [2, 4, 6])
+    for number in (None, 60, 1000):
+        np.testing.assert_array_equal(spread(labels, number), labels)
+
+
+def test_data_of_other_classes_than_the_run_learned_are_refused(tmp_path):
+    for name, colour in (("cat", 50), ("dog", 90), ("bird", 20)):
+        folder = tmp_path / ("two" if name == "bird" else "one") / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(np.full((8, 8, 3), colour + i, np.uint8)).save(folder / f"{i}.png")
+    diffusion_tf.train(
+        "folder", workdir=tmp_path / "run", data_dir=str(tmp_path / "one"), jit_compile="off",
+        labels="subfolders", image_size=8, ch=32, ch_mult=(1,), attn_resolutions=(), batch_size=4,
+        num_res_blocks=1, num_diffusion_timesteps=4, steps=1, grid_steps=0,
+    )  # fmt: skip
+    shutil.copytree(tmp_path / "one" / "cat", tmp_path / "two" / "cat")
+    with pytest.raises(ValueError, match="are bird, cat, and the run learned cat, dog; their num"):
+        evaluate_run(
+            tmp_path / "out", str(tmp_path / "run"),
+            Request(metrics=("fid",), data_dir=str(tmp_path / "two"), features="pixels"),
+        )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_script_and_what_it_refuses(tmp_path, workdir):
     flags = ["--num_samples=20", "--num_images=40", "--jit_compile=off", "--cache_dir=cache"]
@@ -427,6 +455,10 @@ def test_the_script_and_what_it_refuses(tmp_path, workdir):
         ([], "Give either --workdir, of a run, or --images"),
         (["--workdir=nowhere"], "nowhere holds no run"),
         (["--images=a.npz"], "--images needs --config"),
+        (
+            ["--images=a.npz", "--config=digits", "--out=e", "--quantize"],
+            "--quantize is for samples that are drawn from a run; with --images leave it out",
+        ),
         (["--images=none.npz", "--config=digits", "--out=e"], "no file or folder none.npz"),
         (["--workdir=w", "--watch", "--step=3"], "--watch needs --workdir, and goes without"),
         (["--workdir=w", "--metrics=kid"], "Unknown metric 'kid'"),

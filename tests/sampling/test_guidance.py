@@ -219,3 +219,13 @@ def test_one_condition_for_all_that_is_drawn_between_images():
         get_one_condition(always, None)
     with pytest.raises(ValueError, match="--conditions=3,5 holds 2 conditions; give one"):
         get_one_condition(learned, "3,5")
+
+
+@pytest.mark.parametrize("text, scale", [("none", 1.0), ("3", 2.0)])
+def test_guidance_that_was_never_learned_is_warned_of(text, scale, caplog):
+    config = get_config("digits_conditional")
+    with caplog.at_level("WARNING"):
+        get_conditions(config, text, scale)
+        assert not caplog.records
+        get_conditions(dataclasses.replace(config, cond_drop_prob=0.0), text, scale)
+    assert "never learned to do without conditions" in caplog.text

@@ -366,6 +366,20 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     assert {p.name for p in (tmp_path / "run").iterdir()} == WORKDIR
 
 
+@pytest.mark.usefixtures("listening_to_its_terminal")
+def test_a_signal_while_the_last_checkpoint_is_saved_is_not_forgotten(tmp_path, monkeypatch):
+    save = Checkpoints.save
+
+    def signalled(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(self)
+
+    monkeypatch.setattr(Checkpoints, "save", signalled)
+    with pytest.raises(Interrupted, match="Stopped at step 2 of 2 and saved"):
+        run(tmp_path / "run", steps=2)
+    assert saved_steps(tmp_path / "run") == [2]
+
+
 WORKDIR = {"config.json", "data.json", "checkpoints", "tensorboard", "losses.csv"}
 
 
