@@ -195,8 +195,10 @@ class Comparer:
                 left_out |= {*resting_on(stage, differing)}
 
     def _looks(self, group: str, stage: str, choices: Choices, found: Mapping[str, Value]) -> str:
-        ours = self._ours.values(group, choices)[stage]
-        return describe(ours, found[stage], t=self._ours.inputs.t)
+        ours, t = self._ours.values(group, choices)[stage], self._ours.inputs.t
+        # Of a bound the loss's gradient is that of examples at t > 0 alone.
+        t = t if len(ours) == len(t) else t[t > 0]
+        return describe(ours, found[stage], t=t)
 
     def _as_it_is(
         self, stage: str, choices: Choices, found: Mapping[str, Value]

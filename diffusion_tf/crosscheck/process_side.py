@@ -228,7 +228,8 @@ class ProcessSide:
         gradient = self._gradient_by_output(model(self._x_t, self._t), self._process)
         if gradient is None:
             return {}
-        later = slice(1, None) if self._inputs.loss_is_bound else slice(None)  # see `Reference`
+        bound, t = self._inputs.loss_is_bound, self._inputs.t
+        later = np.flatnonzero(t > 0) if bound else slice(None)  # see `Reference`
         return {"gradient of the loss by the output": gradient[later]}
 
     def _bpd(self) -> dict[str, Any]:

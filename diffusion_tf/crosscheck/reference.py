@@ -243,7 +243,7 @@ class Reference:
         output = tf.constant(model(tf.constant(i.x_t), tf.constant(i.t)))
         arguments = (i.x_start, i.t, i.noise)
         gradient = gradient_by_output(self._original, output, *arguments, choices.hybrid_stops)
-        later = gradient[1:] if i.loss_is_bound else gradient
+        later = gradient[i.t > 0] if i.loss_is_bound else gradient
         return {"gradient of the loss by the output": later}
 
     def _bpd(self, diffusion: Process, _: Choices) -> dict[str, Any]:

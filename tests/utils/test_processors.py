@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffusion_tf.utils.devices import computes_in_bfloat16
 from helpers.processor_numbers import all_numbers
 
 HELPERS = Path(__file__).parents[1] / "helpers"
@@ -40,6 +41,8 @@ def test_both_ways_to_multiply_in_bfloat16(expected):
 @pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "DEFAULT"])
 def test_instructions_that_onednn_may_use(isa, expected, tmp_path):
     """Read when a process begins; what the processor has not is not used."""
+    if isa == "AVX2" and computes_in_bfloat16():
+        pytest.skip("TensorFlow hands oneDNN bfloat16 by the processor's flags, and crashes")
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa, "TF_ENABLE_ONEDNN_OPTS": "1"}
     command = [sys.executable, HELPERS / "processor_numbers.py", tmp_path / "numbers.npz"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
