@@ -92,9 +92,9 @@ def check_training(config: Config, workdir: str, data_dir: str | None) -> None:
     """Makes sure of all that can be known of a training without its data.
 
     Raises:
-        ValueError: an unknown name, an image size that the network cannot halve, steps
-            beyond lr_decay_steps, no --data_dir
-            where one is needed, or a workdir that holds something else.
+        ValueError: an unknown name, an image size that the network cannot halve, steps beyond
+            lr_decay_steps, no --data_dir where one is needed, or a workdir that holds something
+            else.
         FileNotFoundError: the data are not there, or no run to start from.
     """
     for field, names in _NAMES.items():

@@ -103,7 +103,7 @@ class Comparer:
         self._ours = ours
         self._theirs = theirs
         self._its = counterpart
-        self._judge = Judge()
+        self._judge = Judge(ours.inputs.t)
         self._seen: set[str] = set()  # stages of the other side so far
         self._unknown: set[str] = set()  # groups that differ for no known reason
 

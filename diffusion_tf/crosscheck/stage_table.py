@@ -84,7 +84,9 @@ def compare(
 class Judge:
     """Makes rows of stages, in the order of the table."""
 
-    def __init__(self) -> None:
+    def __init__(self, t: np.ndarray | None = None) -> None:
+        """Begins a table; t: [B], of the examples, of which else the first alone is at 0."""
+        self._t = t
         self._clips = False  # whether the other side's log-variance at t = 0 is CLIPPED
 
     def row(
@@ -102,7 +104,10 @@ class Judge:
             if stage in LOG_VARIANCES and theirs.ndim == 1:
                 self._clips = math.isclose(theirs[0], CLIPPED, abs_tol=1e-3)
             if self._clips and stage in (*LOG_VARIANCES, "bpd term"):
-                ours, theirs = ours[1:], theirs[1:]
+                later: Any = slice(1, None)
+                if stage == "bpd term" and self._t is not None:
+                    later = np.flatnonzero(self._t)
+                ours, theirs = ours[later], theirs[later]
                 note = "; ".join(filter(None, (_NO_VARIANCE, note)))
         return compare(stage, ours, theirs, tolerance=tolerance, floor=floor, note=note)
 
@@ -204,7 +209,8 @@ def rows_of_files(kit: Path, answers: Path) -> list[Row]:
     unknown = sorted(found.keys() - {stage["name"] for stage in stages})
     if unknown:
         raise ValueError(f"{answers} has {unknown[0]!r}, which is not a stage of the kit.")
-    judge = Judge()
+    with np.load(kit / "inputs.npz", allow_pickle=False) as inputs:
+        judge = Judge(inputs["t"])
     return [
         judge.row(
             stage["name"], expected[stage["name"]], found.get(stage["name"]),

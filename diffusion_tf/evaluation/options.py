@@ -9,7 +9,7 @@ from typing import Any
 from diffusion_tf.config import Config
 from diffusion_tf.evaluation.metric import METRICS, get_metric
 from diffusion_tf.evaluation.schema import FEATURES
-from diffusion_tf.utils.numbers import checked_seed, is_real, is_whole, whole
+from diffusion_tf.utils.numbers import check_eta, checked_seed, is_whole, whole
 
 
 def _option(default: Any, help: str | None = None, choices: Sequence[str] | None = None) -> Any:
@@ -112,8 +112,8 @@ class Request:
         whole(self.batch_size, "batch_size", 1)
         if self.sampling_steps is not None:
             whole(self.sampling_steps, "sampling_steps", 1)
-        if self.eta is not None and not (is_real(self.eta) and 0 <= self.eta <= 1):
-            raise ValueError(f"eta is {self.eta!r}; it must lie in [0, 1].")
+        if self.eta is not None:
+            check_eta(self.eta)
         checked_seed(self.seed)
         if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
             raise ValueError(

@@ -227,7 +227,7 @@ def _conditions_of_data(measuring: Measuring) -> Conditions | None:
 
 
 def spread(conditions: np.ndarray, number: int | None) -> np.ndarray:
-    """So many conditions, at equal distances: images may be sorted by class; all if there are less.
+    """So many conditions, at equal distances: images may be sorted by class. All if fewer.
 
     Args:
         conditions: [N] or [N, C], of the images in their order.

@@ -18,7 +18,7 @@ from diffusion_tf.gaussian_diffusion.checks import (
 )
 from diffusion_tf.gaussian_diffusion.noise import NoiseFn
 from diffusion_tf.gaussian_diffusion.process import GaussianDiffusion
-from diffusion_tf.utils.numbers import is_real
+from diffusion_tf.utils.numbers import check_eta
 from diffusion_tf.utils.random_numbers import unseeded_normal
 
 
@@ -119,8 +119,7 @@ class DDIM(RespacedDiffusion):
         Raises:
             ValueError: eta is not in [0, 1]; see also `RespacedDiffusion`.
         """
-        if not (is_real(eta) and 0 <= eta <= 1):
-            raise ValueError(f"eta is {eta}; it must lie in [0, 1].")
+        check_eta(eta)
         super().__init__(diffusion, sampling_steps)
         self.eta = eta
         variance = eta**2 * self.posterior_variance

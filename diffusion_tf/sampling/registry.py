@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from diffusion_tf.utils.numbers import is_real, whole
+from diffusion_tf.utils.numbers import check_eta, whole
 
 if TYPE_CHECKING:
     from diffusion_tf.gaussian_diffusion import GaussianDiffusion
@@ -98,8 +98,8 @@ def checked_choices(
                 if having
                 else f"{name} is {value!r}, an option that no sampler has."
             )
-    if "eta" in given and not (is_real(given["eta"]) and 0 <= given["eta"] <= 1):
-        raise ValueError(f"eta is {given['eta']}; it must lie in [0, 1].")
+    if "eta" in given:
+        check_eta(given["eta"])
     steps = T
     if sampling_steps is not None:
         steps = whole(sampling_steps, "sampling_steps", 1, steps)

@@ -147,3 +147,9 @@ def _within(number: int, low: int, high: int) -> str:
     if high not in (INT32_MAX, INT64_MAX):
         return f"lie in {low}..{high}"
     return f"be at least {low}" if number < low else f"be at most {high}"
+
+
+def check_eta(eta: Any) -> None:
+    """Raises a ValueError unless it is a share of noise that DDIM can add, in [0, 1]."""
+    if not (is_real(eta) and 0 <= eta <= 1):
+        raise ValueError(f"eta is {eta}; it must lie in [0, 1].")

@@ -150,6 +150,10 @@ def test_a_first_variance_of_none_counts_for_what_rests_on_it():
     assert (row.max_abs, row.note) == (0.0, "t >= 1; at 0 it has no variance")
     assert judge.row("bpd term", ours, theirs, tolerance=1e-6).max_abs == 0.0
     assert judge.row("loss", ours, theirs, tolerance=1e-6).verdict == DIFFERS
+    judge = Judge(np.array([0, 3, 0]))  # of few timesteps several examples can have t = 0
+    judge.row("posterior log variance", ours, theirs, tolerance=1e-6, floor=1.0)
+    row = judge.row("bpd term", np.zeros(3), np.array([5.0, 0.0, 7.0]), tolerance=1e-6)
+    assert row.max_abs == 0.0
 
 
 # --- The report
